@@ -5,7 +5,7 @@
 //! the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
-//! community), `visitors`, `stats` and `history` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
+//! community), `visitors`, `finer`, `site`, `stats` and `history` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
 //! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
 //! (the script), `servers` (callers with a key), `problem` (error answers), `openapi` (the contract).
 //!
@@ -18,6 +18,7 @@ mod backend_check;
 mod caller;
 mod cors;
 mod cursor;
+mod finer;
 mod handshake;
 mod history;
 pub(crate) mod live;
@@ -30,6 +31,7 @@ mod problem_responses;
 mod query;
 pub(crate) mod reports;
 mod servers;
+mod site;
 mod stats;
 mod stream_reader;
 #[cfg(test)]
@@ -59,7 +61,6 @@ use crate::metrics::StatusClass;
 use crate::presence::Presence;
 use crate::recorder::Intake;
 use crate::store::Store;
-use crate::widget::Script;
 
 pub use backend_check::{BackendCheck, CheckError, UpstreamCheck};
 pub use caller::Caller;
@@ -72,10 +73,12 @@ use crate::presence::moment::Clock;
 use access::Gate;
 use cors::Cors;
 use history::PastVisits;
+use openapi::Contract;
 use paths::{Operation, Paths};
 use problem::Problem;
 use stats::Statistics;
 use stream_reader::StreamReader;
+use widget::Scripts;
 
 /// Requests answered at the same time; further ones get 503 at once, so that a slow database cannot pile up
 /// requests.
@@ -134,11 +137,9 @@ struct Shared {
     intake: Arc<Intake>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// The `OpenAPI` document, rendered once.
-    contract: Bytes,
-    script: Script,
-    /// The same for communities with text keys.
-    script_of_text_keys: Script,
+    /// The `OpenAPI` document.
+    contract: Contract,
+    scripts: Scripts,
     /// When a request from a page of another origin was last logged, in seconds.
     warned_of_foreign_at: AtomicI64,
 }
@@ -217,13 +218,12 @@ impl Api {
             session_facts: site_settings.session_facts,
             statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
             past: PastVisits::new(Arc::clone(&store)),
-            contract: openapi::render(&paths, &settings, &site_settings),
-            cors: Cors::new(site_settings.allowed_origins),
+            cors: Cors::new(site_settings.allowed_origins.clone()),
+            contract: Contract::new(site_settings),
             live,
             authenticator,
             api_keys,
-            script: Script::new(paths.prefix(), settings.max_limit, false),
-            script_of_text_keys: Script::new(paths.prefix(), settings.max_limit, true),
+            scripts: Scripts::default(),
             reports: reports::Rate::new(settings.beacon_rate),
             intake,
             paths,
@@ -245,7 +245,7 @@ impl Api {
 
     /// Reads a request's raw path; `None` if it is not the API's, but the app's.
     pub fn parse(&self, path: &str) -> Option<ApiPath> {
-        self.shared.paths.parse(path)
+        self.shared.parse(path)
     }
 
     /// Longest time for one answer, and for identifying the caller before it.
@@ -332,6 +332,11 @@ impl Api {
 }
 
 impl Shared {
+    fn parse(&self, path: &str) -> Option<ApiPath> {
+        self.paths
+            .parse(path, || self.intake.routes.load().finer_kinds().to_vec())
+    }
+
     async fn answer(
         self: &Arc<Self>,
         path: &ApiPath,
@@ -351,8 +356,15 @@ impl Shared {
             Operation::HistoryOfOne => {
                 history::history_of_one(self, &caller, community, path.user.as_deref(), query).await
             }
+            Operation::FinerList => finer::list(self, &caller, path, query).await,
+            Operation::FinerCount => finer::count(self, &caller, path, query).await,
+            Operation::SiteCount => site::count(self, &caller, query).await,
+            Operation::Online => site::online(self, &caller, query).await,
+            Operation::UsersOnline => site::users(self, &caller, query).await,
             Operation::Counts => visitors::counts(self, &caller, query).await,
-            Operation::Live | Operation::LiveOfMany => live::answer(self, path, request, caller).await,
+            Operation::Live | Operation::FinerLive | Operation::LiveOfMany => {
+                live::answer(self, path, request, caller).await
+            }
             Operation::Visits => reports::report(self, request, &caller, body).await,
             Operation::Widget => Ok(widget::script(self, &request.headers)),
             Operation::Contract => openapi::contract(self, query),

@@ -37,7 +37,7 @@ pub fn explain(
     if !url.starts_with('/') && !url.contains("://") {
         return Err(NoRequest::Path(url.into()));
     }
-    if is_own_path(api, path_of(url)) {
+    if is_own_path(api, table, path_of(url)) {
         return Ok("answered by the sidecar itself: the visitors API (see [api])\n".into());
     }
     let explanation = table.explain(url);

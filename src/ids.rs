@@ -4,6 +4,7 @@
 //! (`42`, `0190…-…`), which is also the form in JSON and Redis. [`key_type`](crate::key_type) converts other spellings
 //! to that form, `store` translates to and from the column's type. No I/O.
 
+mod finer;
 mod session_token;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use finer::Finer;
 pub use session_token::{Claims, SessionToken};
 
 macro_rules! text_id {

@@ -136,6 +136,12 @@ impl AppKeys {
         Some(UserId::from(&*canonical))
     }
 
+    /// The canonical id of a user whose key somebody spells; `None` for what is no key of the column's type, once that is
+    /// known.
+    pub fn user_key(&self, spelling: &str) -> Option<UserId> {
+        self.user(&AccountId::from(spelling))
+    }
+
     /// The number of a community's key, where keys are integers.
     pub fn community_number(&self, community: &CommunityId) -> Option<i64> {
         self.get()?.community.number(community.as_str())

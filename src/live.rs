@@ -6,7 +6,7 @@
 //! - `hub`: which connections subscribe to which community (`topic`: its latest count, and when to push it). Presence
 //!   tells it of changes, whichever sidecar made them ([`Presence::subscribe`]).
 //! - `registry`: all connections, their limits, and which belong to a session that has changed.
-//! - `subscriber`: what hub and registry leave for a connection's task: the latest value of each community, never a
+//! - `subscriber`: what hub and registry leave for a connection's task: the latest value of each scope, never a
 //!   queue, and signals.
 //!
 //! An [`AccessPolicy`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here waits
@@ -47,7 +47,7 @@ use crate::retry::widely_jittered;
 use crate::tasks::{Task, Tasks};
 
 pub use access_policy::{AccessPolicy, Denied};
-pub use connection::{Connection, ConnectionRequest, MAX_COMMUNITIES, Owner};
+pub use connection::{AskedScope, Connection, ConnectionRequest, MAX_COMMUNITIES, Owner};
 pub use message::Framing;
 pub use metrics::Metrics;
 pub use registry::{LimitReached, Refused};

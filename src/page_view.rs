@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
+use crate::ids::Finer;
 use crate::metrics::label_values;
 use crate::routes::{CommunityRef, RouteMatch, Track, ValueSource};
 
@@ -145,6 +146,9 @@ pub struct PageView {
     pub page_type: Option<Arc<str>>,
     /// The community that the path names.
     pub community: Option<CommunityRef>,
+    /// What is finer in that community. Only presence uses it, at once: it is not in the spool.
+    #[serde(skip)]
+    pub finer: Arc<[Finer]>,
     /// Referrer, reduced as configured.
     pub referrer: Option<String>,
     /// Text searched for, where the route names its parameter.
@@ -329,6 +333,10 @@ impl PageView {
             route: route.map(|route| Arc::clone(&route.name)),
             page_type: route.map(|route| Arc::clone(&route.page_type)),
             community: page.route.and_then(|matched| matched.community.clone()),
+            finer: page
+                .route
+                .map(|matched| Arc::clone(&matched.finer))
+                .unwrap_or_default(),
             referrer: page
                 .referrer
                 .and_then(|referrer| text::referrer(referrer, policy.referrer, &policy.query_allow)),

@@ -1,6 +1,6 @@
-//! Presence: who is in each community now (step 5a, record).
+//! Presence: who is on the site, in each community, and in finer things now (step 5a, record).
 //!
-//! A user is present in a community for the window after the last touch. One score per member (P1), one
+//! A user is present in a [`Scope`] for the window after the last touch. One score per member (P1), one
 //! member per user (P12). Two implementations, in memory and in Redis, pass one contract test suite.
 //!
 //! A user is present while `now - last seen < window`, everywhere: in counts, in lists, in sweeps. `worker` keeps
@@ -19,6 +19,7 @@ mod metrics;
 pub mod mirrored;
 pub mod moment;
 pub mod redis;
+pub mod scope;
 pub mod shared_settings;
 mod store_clock;
 mod window;
@@ -34,7 +35,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
 use crate::config;
-use crate::ids::{CommunityId, UserId};
+use crate::ids::{CommunityId, Finer, UserId};
 use crate::status::Status;
 use crate::tasks::Tasks;
 use failure_domain::FailureDomains;
@@ -42,9 +43,10 @@ use grants::{Grant, NotedGrant};
 pub use metrics::Metrics;
 use mirrored::Mirrored;
 pub use moment::SteadyClock;
+pub use scope::{Scope, Whereabouts};
 pub use window::{KEPT, Window};
 
-/// How long a community's sequence number is remembered after its last visitor left.
+/// How long a scope's sequence number is remembered after its last visitor left.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Opens the configured store: Redis if its address is configured, else this process' memory.
@@ -125,29 +127,29 @@ pub enum OpenError {
 /// Who is here now: the interface of both stores.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
-    /// Announces touches of a community before the calls, which may take a while: an implementation with a memory
-    /// remembers them from now on. Never waits.
-    fn remember(&self, _community: &CommunityId, _touches: &[Touch]) {}
+    /// Announces touches before the calls, which may take a while: an implementation with a memory remembers them from
+    /// now on. Never waits.
+    fn remember(&self, _scope: &Scope, _touches: &[Touch]) {}
 
-    /// Users were seen in a community. One call per community; each user counts once. Last seen never goes back,
-    /// so any touch may be made again, late, and by several sidecars. A user who was seen a whole window ago is
-    /// not present.
-    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError>;
+    /// Users were seen on the site, or in a community, and some in something finer there. One call per community; each
+    /// user counts once. Last seen never goes back, so any touch may be made again, late, and by several sidecars. A
+    /// user who was seen a whole window ago is not present. A finer `scope` stands for its community, with every touch
+    /// in it; the count is the community's.
+    async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError>;
 
-    /// How many users are present in each community: one answer for each, as soon as it is known. Where the store
-    /// keeps communities on several servers, one that is away or slow delays none of the others' answers. Never
+    /// How many users are present in each scope: one answer for each, as soon as it is known. Where the store
+    /// keeps scopes on several servers, one that is away or slow delays none of the others' answers. Never
     /// writes (P2). Each count is at least as new as its sequence number, so a subscriber that takes it as a
     /// snapshot and then ignores changes that are not newer misses nothing (P7).
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_>;
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_>;
 
-    /// The same together, in the order asked: stale if any is, an error if any community has none.
-    async fn all_counts(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, PresenceError> {
-        let answers: HashMap<_, _> = self.counts(communities.to_vec()).collect().await;
-        let mut all = Answer::current(Vec::with_capacity(communities.len()));
-        for community in communities {
-            let answer = answers.get(community).cloned();
-            let Answer { value, stale } =
-                answer.unwrap_or_else(|| Err(PresenceError::no_count(community)))?;
+    /// The same together, in the order asked: stale if any is, an error if any scope has none.
+    async fn all_counts(&self, scopes: &[Scope]) -> Result<Answer<Vec<Count>>, PresenceError> {
+        let answers: HashMap<_, _> = self.counts(scopes.to_vec()).collect().await;
+        let mut all = Answer::current(Vec::with_capacity(scopes.len()));
+        for scope in scopes {
+            let answer = answers.get(scope).cloned();
+            let Answer { value, stale } = answer.unwrap_or_else(|| Err(PresenceError::no_count(scope)))?;
             all.value.push(value);
             all.stale |= stale;
         }
@@ -172,10 +174,17 @@ pub trait Presence: Send + Sync + 'static {
     /// who is not touched meanwhile is neither left out nor shown twice. Never writes (P2).
     async fn list(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError>;
+
+    /// Those of some users who are present, in any order. Never writes (P2).
+    async fn present(&self, scope: &Scope, users: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError>;
+
+    /// The most users present on the whole site at a time since midnight, UTC, as far as the store remembers: in Redis
+    /// it is all sidecars' and outlives them, in memory it is this process'. Never writes (P2).
+    async fn peak_of_the_day(&self) -> Result<Answer<u64>, PresenceError>;
 
     /// Removes users whose window has passed. Each change is returned to one sweeper only, however many share the
     /// store.
@@ -230,8 +239,8 @@ pub trait Presence: Send + Sync + 'static {
     fn subscribe(&self) -> changes::Subscription;
 }
 
-/// Communities, each with its count.
-pub type CountStream<'a> = BoxStream<'a, (CommunityId, Result<Answer<Count>, PresenceError>)>;
+/// Scopes, each with its count.
+pub type CountStream<'a> = BoxStream<'a, (Scope, Result<Answer<Count>, PresenceError>)>;
 
 /// A touch: a user who was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,6 +250,8 @@ pub struct Touch {
     /// How long ago, at the time of the call. An age rather than a time: no clock but the store's matters
     /// (P3).
     pub age: Duration,
+    /// What is finer in the community that the user was seen in.
+    pub finer: Option<Finer>,
 }
 
 impl Touch {
@@ -249,7 +260,15 @@ impl Touch {
         Self {
             user: user.into(),
             age: Duration::ZERO,
+            finer: None,
         }
+    }
+
+    /// The same in something finer.
+    #[must_use]
+    pub fn in_finer(self, finer: Finer) -> Self {
+        let finer = Some(finer);
+        Self { finer, ..self }
     }
 }
 
@@ -259,8 +278,8 @@ pub struct Answer<T> {
     /// What was asked for.
     pub value: T,
     /// The store could not answer, so this is what this sidecar remembers: the users it has seen itself. Users
-    /// that only other sidecars saw are missing. Counts then have sequence number 0: they have no place in the
-    /// community's history.
+    /// that only other sidecars saw are missing. CountStream then have sequence number 0: they have no place in the
+    /// scope's history.
     pub stale: bool,
 }
 
@@ -276,13 +295,13 @@ impl<T> Answer<T> {
     }
 }
 
-/// An absolute count with its place in the community's history (P6).
+/// An absolute count with its place in its scope's history (P6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
     /// Users present.
     pub current: u64,
     /// Grows with each change of the count, also across a restart of the store: a new number is at least the
-    /// milliseconds since 1970. 0 for a community without visitors for a day.
+    /// milliseconds since 1970. 0 for a scope without visitors for a day.
     pub seq: u64,
     /// When this was true, by the presence store's clock (P3).
     pub as_of: DateTime<Utc>,
@@ -291,8 +310,8 @@ pub struct Count {
 /// A count that changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountChange {
-    /// The community.
-    pub community: CommunityId,
+    /// Where.
+    pub scope: Scope,
     /// The new count.
     pub count: Count,
 }
@@ -325,14 +344,14 @@ pub enum PresenceError {
     #[error("unexpected answer from the presence store: {0}")]
     Unexpected(String),
     /// Only from `touch`: see [`keys::is_keyable`]. Other calls treat such a community as empty.
-    #[error("the community's id is empty or too long")]
+    #[error("the community's id is empty, too long, or has a character that separates scopes in keys")]
     Community,
 }
 
 impl PresenceError {
-    /// The store did not answer for a community.
-    fn no_count(community: &CommunityId) -> Self {
-        Self::Unexpected(format!("no count of {community}"))
+    /// The store did not answer for a scope.
+    fn no_count(scope: &Scope) -> Self {
+        Self::Unexpected(format!("no count of {scope}"))
     }
 }
 

@@ -157,6 +157,7 @@ mod tests {
             route: route.map(Into::into),
             page_type: route.map(Into::into),
             community: Some(CommunityRef::Slug("rust".into())),
+            finer: Arc::default(),
             referrer: Some("https://secret.example/".into()),
             search_query: Some("secret".into()),
             status: 200,

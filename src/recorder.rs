@@ -25,9 +25,10 @@ use crate::batch::RecordedView;
 use crate::browser_session::{BrowserSession, Unusable, Visibility};
 use crate::communities::{Communities, PageCommunity};
 use crate::geoip::Location;
-use crate::ids::{CommunityId, SessionToken};
+use crate::ids::{CommunityId, Finer, SessionToken};
 use crate::live::AccessPolicy;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
+use crate::presence::Whereabouts;
 use crate::presence::moment::Moment;
 use crate::presence::worker::PresenceHandle;
 use crate::writer::Writer;
@@ -234,11 +235,18 @@ impl Destinations {
         self.recognition.found_none(reason);
     }
 
-    fn touch(&self, session: &BrowserSession, community: Option<&CommunityId>, seen: Moment) {
-        if let (Some(presence), Some(community)) = (&self.presence, community)
+    fn touch(
+        &self,
+        session: &BrowserSession,
+        community: Option<&CommunityId>,
+        finer: &Arc<[Finer]>,
+        seen: Moment,
+    ) {
+        let whereabouts = Whereabouts::new(community.cloned(), Arc::clone(finer));
+        if let Some(presence) = &self.presence
             && session.visibility != Visibility::Ignored
             && presence
-                .touch(community.clone(), session.user_id.clone(), seen)
+                .touch(whereabouts, session.user_id.clone(), seen)
                 .is_err()
         {
             self.metrics.dropped[Dropped::PresenceQueueFull].inc();
@@ -262,7 +270,7 @@ impl Destinations {
             }
         }
         self.metrics.counted.inc();
-        self.touch(session, community.as_ref(), seen);
+        self.touch(session, community.as_ref(), &view.finer, seen);
         let recorded = RecordedView {
             view,
             session_id: session.id.clone(),

@@ -1,5 +1,7 @@
 //! Routes (step 2, match): which route a path belongs to, and which community it names.
 //!
+//! A route may also say what is finer than the community in its paths (`presence`).
+//!
 //! Patterns come from route files (`file`) and see the path only, decoded once as the app sees it
 //! ([`decode_path`]). All are compiled into one [`RouteTable`]; the first match in file order wins.
 //! [`Explanation`] shows the same for one URL. Pure: `reload` reads the files, and a slug is turned into an id where
@@ -11,12 +13,14 @@ mod explain;
 mod file;
 mod path;
 pub mod pattern;
+mod presence;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::ids::Finer;
 
 pub use counted::CountedTypes;
 pub use event::{EventForm, MAX_METADATA, MAX_VALUE, OWN_KEYS, Template, ValueSource};
@@ -24,6 +28,7 @@ pub use explain::{Explanation, Tried};
 pub use file::{RouteError, RouteFile};
 pub use path::decode_path;
 pub use pattern::{RouteTable, WrittenType};
+pub use presence::{FinerKind, MOST_FINER};
 
 /// `event_type` of page views whose route has none of its own.
 pub const PAGE_VIEW: &str = "page_view";
@@ -54,6 +59,8 @@ pub struct RouteMatch {
     pub route: Arc<Route>,
     /// The community that the path names, where it names one.
     pub community: Option<CommunityRef>,
+    /// What is finer in the community that the path names, where the route says so.
+    pub finer: Arc<[Finer]>,
     /// Whether the path names nothing below the community but, at most, its slug: it is the community's own page.
     pub is_communitys_own: bool,
     /// The texts of the groups that the route's events need.

@@ -1,4 +1,4 @@
-//! Access control: which caller may see which community.
+//! Access control: which caller may see which community, and the whole site.
 //!
 //! Rule: a community that is not there and one that the caller may not see look the same (I9), in the answer and
 //! in the work done: with `access = "backend"` the backend is asked about communities that do not exist, too, and with
@@ -42,6 +42,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 /// Checks access to communities.
 pub(super) struct Gate {
     rule: config::Access,
+    /// Whether who may see how many are on the whole site may see who is.
+    shows_site_identities: bool,
     /// What callers name communities by.
     key: CommunityKey,
     communities: Arc<Communities>,
@@ -95,6 +97,7 @@ impl Gate {
     ) -> Self {
         Self {
             rule: settings.access,
+            shows_site_identities: settings.shows_site_identities(),
             key: settings.community_key,
             communities,
             shown,
@@ -146,6 +149,23 @@ impl Gate {
             }),
         };
         Ok(Admitted { caller, decides })
+    }
+
+    /// Whether the caller may see who is on the whole site.
+    ///
+    /// # Errors
+    /// The caller may not even see how many are: that takes a session, unless the API is public. With `access =
+    /// "backend"` too, where the app may let others see some community: it says nothing about the site.
+    pub(super) fn site(&self, caller: &Caller) -> Result<bool, Problem> {
+        let is_public = self.rule == config::Access::Public;
+        if !is_public && caller.session_at((self.clock)()).is_none() {
+            return Err(if caller.unavailable {
+                Problem::Unavailable
+            } else {
+                caller.without_session()
+            });
+        }
+        Ok(self.shows_site_identities)
     }
 
     /// The community, if it exists and the caller may see it.

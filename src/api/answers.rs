@@ -41,6 +41,84 @@ pub(super) struct CommunityCount {
     pub(super) stale: bool,
 }
 
+/// Who is at something in a community.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FinerList {
+    #[serde(flatten)]
+    pub(super) count: FinerCount,
+    /// One page of the visitors, as of a community.
+    pub(super) visitors: Vec<Visitor>,
+    /// The `cursor` of the next page; null after the last.
+    #[schema(required = true)]
+    pub(super) next: Option<String>,
+}
+
+/// How many are at something in a community.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FinerCount {
+    /// The community.
+    pub(super) community_id: Key,
+    /// The kind of things, such as `post`.
+    pub(super) scope: String,
+    /// Which of them, as in the path.
+    pub(super) scope_id: String,
+    /// Distinct users seen there within the window.
+    pub(super) current_visitors: u64,
+    /// Length of the window, in seconds.
+    pub(super) window_seconds: Seconds,
+    /// When the count was taken.
+    pub(super) as_of: Timestamp,
+    /// True while presence cannot be asked, as for a community.
+    pub(super) stale: bool,
+}
+
+/// Who is on the whole site.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OnlineVisitors {
+    #[serde(flatten)]
+    pub(super) count: SiteCount,
+    /// One page of the visitors, latest seen first, as of a community; `last_seen_at` is of any page. Empty where the site
+    /// shows nobody who is on it.
+    pub(super) visitors: Vec<Visitor>,
+    /// The `cursor` of the next page; null after the last.
+    #[schema(required = true)]
+    pub(super) next: Option<String>,
+}
+
+/// How many are on the whole site.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SiteCount {
+    /// Distinct users seen within the window, on whichever page.
+    pub(super) current_visitors: u64,
+    /// Length of the window, in seconds.
+    pub(super) window_seconds: Seconds,
+    /// When the count was taken.
+    pub(super) as_of: Timestamp,
+    /// True while presence cannot be asked: the count is then of those whom the answering sidecar has seen itself within
+    /// the window, which may be fewer than there are.
+    pub(super) stale: bool,
+}
+
+/// Which of some users are on the site.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OnlineUsers {
+    /// Length of the window, in seconds.
+    pub(super) window_seconds: Seconds,
+    /// True while presence cannot be asked, as for the count.
+    pub(super) stale: bool,
+    /// Those who are, in the order asked.
+    pub(super) users: Vec<OnlineUser>,
+}
+
+/// One user who is on the site.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OnlineUser {
+    /// Key of the user's profile.
+    pub(super) user_id: Key,
+    /// Last page view.
+    pub(super) last_seen_at: Timestamp,
+}
+
 /// A value of the app's: null where it has none, and left out of the answer where the app keeps no such values.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]

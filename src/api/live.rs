@@ -17,11 +17,12 @@ use crate::auth::KeyFound;
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
 use crate::config::{Access, CommunityKey};
-use crate::ids::{CommunityId, SessionToken};
+use crate::ids::{CommunityId, Finer, SessionToken};
 use crate::live::message::LiveMessage;
 use crate::live::{
-    AccessPolicy, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Owner, Refused,
+    AccessPolicy, AskedScope, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Owner, Refused,
 };
+use crate::presence::Scope;
 
 use super::caller::Caller;
 use super::handshake::{Handshake, PROTOCOL};
@@ -29,9 +30,9 @@ use super::metrics::LiveRefusal;
 use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
 use super::problem_responses::{LiveProblems, Problems};
-use super::query::{self, AskedKey};
+use super::query::{self, AskedKey, LiveOf};
 use super::visitors::is_among;
-use super::{ApiPath, Body, Operation, Shared, backend_check};
+use super::{ApiPath, Body, Operation, Shared, backend_check, finer};
 
 /// How many are in a community, each time it changes
 ///
@@ -74,17 +75,47 @@ use super::{ApiPath, Body, Operation, Shared, backend_check};
 #[expect(dead_code, reason = "only its derived description is used")]
 pub(super) fn live() {}
 
-/// How many are in each of several communities, each time one changes
+/// How many are at something in a community, each time it changes
 ///
-/// As for one community, but no user counts as present by it. Communities that do not exist or that the caller
-/// may not see are named in an `unknown` message; if none is left the answer is 404.
+/// As for the community, of which its user counts as present, too.
+#[utoipa::path(
+    get,
+    path = "/communities/{community}/{scopes}/{scope}/visitors/live",
+    tag = "live",
+    operation_id = "listen",
+    params(
+        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        ("scope" = String, Path, description = "Which one, as the site's own paths spell it", min_length = 1,
+            example = "7"),
+        ("heartbeat" = Option<bool>, Query, nullable = false,
+            description = "`false` where the page is another: the connection does not make its user present"),
+    ),
+    responses(
+        (status = 200, description = "An event stream", content_type = "text/event-stream", body = LiveMessage),
+        (status = 101, description = "A `WebSocket`"),
+        LiveProblems,
+        Problems
+    )
+)]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) fn finer_live() {}
+
+/// How many are on the whole site, or in each of several communities, each time one changes
+///
+/// As for one community. Without `communities` of the whole site, where its user counts as present while the connection
+/// is open. With `communities` no user counts as present by it; communities that do not exist or that the caller may not
+/// see are named in an `unknown` message, and if none is left the answer is 404.
 #[utoipa::path(
     get,
     path = "/visitors/live",
     tag = "live",
     operation_id = "listen_to_communities",
-    params(("communities" = Vec<AskedKey>, Query, style = Form, explode = false,
-        description = "Community keys with commas between them")),
+    params(
+        ("communities" = Option<Vec<AskedKey>>, Query, style = Form, explode = false, nullable = false,
+            description = "Community keys with commas between them; without it the whole site"),
+        ("heartbeat" = Option<bool>, Query, nullable = false,
+            description = "Without `communities`: `false` where the connection does not make its user present"),
+    ),
     responses(
         (status = 200, description = "An event stream", content_type = "text/event-stream", body = LiveMessage),
         (status = 101, description = "A `WebSocket`"),
@@ -166,30 +197,33 @@ impl Shared {
     ) -> Result<Response<Body>, Rejected> {
         let handshake = Handshake::read(&request.method, request.version, &request.headers)?;
         let query = request.uri.query();
-        let (asked, is_page) = if path.operation == Operation::Live {
-            let community = path.community.clone();
-            (
-                community.map(|community| vec![community]),
-                query::heartbeat(query)? && !self.intake.is_bots(&request.headers),
-            )
-        } else {
-            (Some(query::communities(query)?), false)
+        let of = match path.operation {
+            Operation::LiveOfMany => query::live_of(query)?,
+            _ => LiveOf::Communities(path.community.iter().cloned().collect()),
+        };
+        let is_page = match (&of, path.operation) {
+            (LiveOf::Site(is_page), _) => *is_page,
+            (LiveOf::Communities(_), Operation::LiveOfMany) => false,
+            (LiveOf::Communities(_), _) => query::heartbeat(query)?,
+        };
+        let is_page = is_page && !self.intake.is_bots(&request.headers);
+        let finer = match path.operation {
+            Operation::FinerLive => Some(finer::asked(path)?.clone()),
+            _ => None,
         };
         self.check_origin(&request.headers, &caller)?;
-        let asked = asked.ok_or(Problem::NotFound)?;
         let live = self.live.as_ref().ok_or(Problem::Unavailable)?;
-        let admitted = self.visible(&caller, asked.clone()).await?;
-        let (mut communities, mut unknown) = (Vec::new(), Vec::new());
-        for (asked, community) in asked.into_iter().zip(admitted) {
-            match community {
-                Some(community) if is_among(&communities, &community) => {}
-                Some(community) => communities.push(community),
-                None => unknown.push(asked),
+        let (scopes, unknown) = match of {
+            LiveOf::Site(_) => {
+                self.gate.site(&caller)?;
+                let site = AskedScope {
+                    scope: Scope::Site,
+                    slug: None,
+                };
+                (vec![site], Vec::new())
             }
-        }
-        if communities.is_empty() {
-            return Err(Problem::NotFound.into());
-        }
+            LiveOf::Communities(asked) => self.visible_scopes(&caller, asked, finer).await?,
+        };
         let session = caller.session_at((self.clock)()).is_some();
         let access_policy = self.access_policy(&caller);
         let owner = match caller.key {
@@ -201,7 +235,7 @@ impl Shared {
         };
         let wanted = ConnectionRequest {
             kind: handshake.kind,
-            communities,
+            scopes,
             unknown,
             is_page,
             owner,
@@ -210,6 +244,32 @@ impl Shared {
         };
         let connection = live.open(wanted, self.settings.timeout * 4 / 5).await?;
         Ok(opened(handshake, connection))
+    }
+
+    /// The communities asked for that the caller may see, or something `finer` in each, and those that the caller may not.
+    async fn visible_scopes(
+        &self,
+        caller: &Caller,
+        asked: Vec<String>,
+        finer: Option<Finer>,
+    ) -> Result<(Vec<AskedScope>, Vec<String>), Problem> {
+        let admitted = self.visible(caller, asked.clone()).await?;
+        let (mut communities, mut unknown) = (Vec::new(), Vec::new());
+        for (asked, community) in asked.into_iter().zip(admitted) {
+            match community {
+                Some(community) if is_among(&communities, &community) => {}
+                Some(community) => communities.push(community),
+                None => unknown.push(asked),
+            }
+        }
+        if communities.is_empty() {
+            return Err(Problem::NotFound);
+        }
+        let scopes = communities.into_iter().map(|community| AskedScope {
+            scope: Scope::of(community.id, finer.clone()),
+            slug: community.slug,
+        });
+        Ok((scopes.collect(), unknown))
     }
 
     /// Decides later what the caller may see.

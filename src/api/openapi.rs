@@ -4,6 +4,8 @@
 mod servers;
 mod site;
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -16,6 +18,7 @@ use super::problem_responses::FileProblems;
 use super::query;
 use super::{Body, Shared, SiteSettings};
 use crate::config;
+use crate::routes::FinerKind;
 
 /// The API as the handlers declare it, without the configured prefix.
 #[derive(OpenApi)]
@@ -30,6 +33,7 @@ use crate::config;
     ),
     tags(
         (name = "visitors", description = "Who is here now, and how many."),
+        (name = "site", description = "Who is on the whole site now, and how many."),
         (name = "statistics", description = "Numbers over days."),
         (name = "live", description = "Counts, each time they change."),
         (name = "reports", description = "Page views that no proxy can see."),
@@ -43,15 +47,21 @@ use crate::config;
         super::history::history,
         super::history::history_of_one,
         super::live::live,
+        super::finer::list,
+        super::finer::count,
+        super::live::finer_live,
+        super::site::count,
+        super::site::online,
+        super::site::users,
         super::visitors::counts,
         super::live::live_of_many,
         super::reports::report,
         super::widget::script,
         contract
     ),
-    components(schemas(ProblemDocument, query::AskedKey))
+    components(schemas(ProblemDocument, query::AskedKey, query::AskedUser))
 )]
-struct Contract;
+struct Declared;
 
 /// This document
 #[utoipa::path(
@@ -70,21 +80,51 @@ struct Contract;
 )]
 pub(super) fn contract(shared: &Shared, query: Option<&str>) -> Result<Response<Body>, Problem> {
     query::none(query)?;
-    let mut response = Response::new(Body::Bytes(shared.contract.clone()));
+    let mut response = Response::new(Body::Bytes(shared.contract.document(shared)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Ok(response)
 }
 
-/// The document of a site with these settings.
-pub(super) fn render(paths: &Paths, settings: &config::Api, site: &SiteSettings) -> Bytes {
-    let mut document = Contract::openapi();
+/// The document, rendered once for the routes in use.
+pub(super) struct Contract {
+    site: SiteSettings,
+    rendered: Mutex<Option<(Vec<FinerKind>, Bytes)>>,
+}
+
+impl Contract {
+    /// Of a site with these settings.
+    pub(super) fn new(site: SiteSettings) -> Self {
+        Self {
+            site,
+            rendered: Mutex::default(),
+        }
+    }
+
+    fn document(&self, shared: &Shared) -> Bytes {
+        let routes = shared.intake.routes.load();
+        let kinds = routes.finer_kinds();
+        // Nothing panics while it holds the lock.
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*rendered {
+            Some((of, document)) if of == kinds => document.clone(),
+            _ => {
+                let document = render(&shared.paths, &shared.settings, &self.site, kinds);
+                *rendered = Some((kinds.to_vec(), document.clone()));
+                document
+            }
+        }
+    }
+}
+
+fn render(paths: &Paths, settings: &config::Api, site: &SiteSettings, kinds: &[FinerKind]) -> Bytes {
+    let mut document = Declared::openapi();
     // The API is the site's; the crate's licence says nothing about it.
     document.info.license = None;
     // The document is plain data: serialising it does not fail.
     let mut document = serde_json::to_value(document).unwrap_or(Value::Null);
-    site::fit(&mut document, paths, settings, site);
+    site::fit(&mut document, paths, settings, site, kinds);
     site::leave_out(&mut document, site.session_facts);
     serde_json::to_vec(&document).unwrap_or_default().into()
 }

@@ -3,16 +3,24 @@
 //!
 //! [`Operation::template`] is the one place that spells a path: parser and contract are made from it.
 
+use std::sync::Arc;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::config::{self, Scope};
+use crate::ids::Finer;
 use crate::metrics::{LabelValue as _, label_values};
+use crate::routes::{FinerKind, RouteTable};
 
 /// Stands for one non-empty path segment in a template.
 const COMMUNITY: &str = "{community}";
 /// The same, of a user.
 const USER: &str = "{user}";
+/// Stands for the segment of a kind of things that are finer than communities.
+pub(super) const SCOPES: &str = "{scopes}";
+/// Stands for one non-empty segment, the key of such a thing.
+pub(super) const SCOPE: &str = "{scope}";
 
 label_values! {
     /// An operation of the API.
@@ -29,9 +37,21 @@ label_values! {
         HistoryOfOne => "history_of_one",
         /// How many are here, each time it changes.
         Live => "live",
+        /// Who is at something in a community.
+        FinerList => "finer_visitors",
+        /// How many are.
+        FinerCount => "finer_count",
+        /// How many are, each time it changes.
+        FinerLive => "finer_live",
+        /// How many are on the whole site.
+        SiteCount => "site_count",
+        /// Who is.
+        Online => "online",
+        /// Which of some users are.
+        UsersOnline => "users_online",
         /// How many are in each of several communities.
         Counts => "counts",
-        /// The same, each time one changes.
+        /// The same, each time one changes; or of the whole site.
         LiveOfMany => "live_of_many",
         /// A page view that a page reports.
         Visits => "visits",
@@ -57,10 +77,20 @@ impl Operation {
     /// What it is to a server. Each operation decides: there is no default.
     pub(super) fn for_servers(self) -> ForServers {
         match self {
-            Self::Count | Self::Counts | Self::Stats | Self::Live | Self::LiveOfMany => {
-                ForServers::Scope(Scope::Counts)
-            }
-            Self::List | Self::History | Self::HistoryOfOne => ForServers::Scope(Scope::Identities),
+            Self::Count
+            | Self::Counts
+            | Self::Stats
+            | Self::Live
+            | Self::LiveOfMany
+            | Self::FinerCount
+            | Self::FinerLive
+            | Self::SiteCount => ForServers::Scope(Scope::Counts),
+            Self::List
+            | Self::FinerList
+            | Self::History
+            | Self::HistoryOfOne
+            | Self::Online
+            | Self::UsersOnline => ForServers::Scope(Scope::Identities),
             // A view is somebody's, and a key nobody's.
             Self::Visits => ForServers::Nobody,
             Self::Widget | Self::Contract => ForServers::Anybody,
@@ -77,9 +107,12 @@ impl Operation {
             | Self::History
             | Self::HistoryOfOne
             | Self::Live
+            | Self::FinerList
+            | Self::FinerCount
+            | Self::FinerLive
             | Self::Counts
             | Self::LiveOfMany => true,
-            Self::Visits | Self::Widget | Self::Contract => false,
+            Self::SiteCount | Self::Online | Self::UsersOnline | Self::Visits | Self::Widget | Self::Contract => false,
         }
     }
 
@@ -92,6 +125,12 @@ impl Operation {
             Self::History => "/communities/{community}/visitors/history",
             Self::HistoryOfOne => "/communities/{community}/visitors/history/{user}",
             Self::Live => "/communities/{community}/visitors/live",
+            Self::FinerList => "/communities/{community}/{scopes}/{scope}/visitors",
+            Self::FinerCount => "/communities/{community}/{scopes}/{scope}/visitors/count",
+            Self::FinerLive => "/communities/{community}/{scopes}/{scope}/visitors/live",
+            Self::SiteCount => "/visitors/count",
+            Self::Online => "/visitors/online",
+            Self::UsersOnline => "/visitors/users",
             Self::Counts => "/visitors/counts",
             Self::LiveOfMany => "/visitors/live",
             Self::Visits => "/visits",
@@ -102,7 +141,7 @@ impl Operation {
 
     /// Whether it opens live connections.
     pub(super) fn is_live(self) -> bool {
-        matches!(self, Self::Live | Self::LiveOfMany)
+        matches!(self, Self::Live | Self::FinerLive | Self::LiveOfMany)
     }
 
     /// Whether a request with this method is one of its. The handshake of a live connection refuses HEAD itself.
@@ -117,7 +156,7 @@ impl Operation {
     pub(super) fn methods(self) -> &'static str {
         match self {
             Self::Visits => "POST",
-            Self::Live | Self::LiveOfMany => "GET",
+            Self::Live | Self::FinerLive | Self::LiveOfMany => "GET",
             _ => "GET,HEAD",
         }
     }
@@ -132,34 +171,48 @@ impl Operation {
     fn is_enabled(self, settings: &config::Api) -> bool {
         settings.enabled
             && match self {
-                Self::Live | Self::LiveOfMany | Self::Widget => settings.live,
+                Self::Live | Self::FinerLive | Self::LiveOfMany | Self::Widget => settings.live,
                 Self::Visits => settings.beacon,
                 Self::List
                 | Self::Count
                 | Self::Stats
                 | Self::History
                 | Self::HistoryOfOne
+                | Self::FinerList
+                | Self::FinerCount
+                | Self::SiteCount
+                | Self::Online
+                | Self::UsersOnline
                 | Self::Counts
                 | Self::Contract => true,
             }
     }
 
-    /// The raw segments of the community and of the user of a raw path below the prefix, without trailing slash, if that
-    /// is the operation's path; empty if it has none.
-    fn segments(self, path: &str) -> Option<(&str, &str)> {
+    /// What a raw path below the prefix, without trailing slash, names, if it is the operation's path.
+    fn segments(self, path: &str) -> Option<Segments<'_>> {
         let (mut asked, mut expected) = (path.split('/'), self.template().split('/'));
-        let (mut community, mut user) = ("", "");
+        let mut found = Segments::default();
         loop {
             match (asked.next(), expected.next()) {
-                (None, None) => return Some((community, user)),
-                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => community = segment,
-                (Some(segment), Some(USER)) if !segment.is_empty() => user = segment,
-                (Some(segment), Some(literal))
-                    if segment == literal && ![COMMUNITY, USER].contains(&literal) => {}
+                (None, None) => return Some(found),
+                (Some(segment), Some(COMMUNITY)) if !segment.is_empty() => found.community = segment,
+                (Some(segment), Some(USER)) if !segment.is_empty() => found.user = segment,
+                (Some(segment), Some(SCOPES)) if !segment.is_empty() => found.scopes = segment,
+                (Some(segment), Some(SCOPE)) if !segment.is_empty() => found.scope = segment,
+                (Some(segment), Some(literal)) if segment == literal && !literal.starts_with('{') => {}
                 _ => return None,
             }
         }
     }
+}
+
+/// Raw segments of a path; empty where it has none.
+#[derive(Default)]
+struct Segments<'a> {
+    community: &'a str,
+    user: &'a str,
+    scopes: &'a str,
+    scope: &'a str,
 }
 
 /// A path of the API, parsed.
@@ -171,6 +224,17 @@ pub struct ApiPath {
     pub(super) community: Option<String>,
     /// The user that it names, in the same way.
     pub(super) user: Option<String>,
+    /// What is finer in it that the path names, if it names any.
+    pub(super) finer: Option<AskedFiner>,
+}
+
+/// Something finer than a community, as a path names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AskedFiner {
+    /// What presence may keep.
+    Known(Finer),
+    /// A key of this kind that cannot be one.
+    NoKey(Arc<str>),
 }
 
 impl ApiPath {
@@ -185,9 +249,11 @@ impl ApiPath {
     }
 }
 
-/// Whether the sidecar answers this raw path itself, under this configuration. Pure.
-pub fn is_own_path(settings: &config::Api, path: &str) -> bool {
-    Paths::new(settings).parse(path).is_some()
+/// Whether the sidecar answers this raw path itself, under this configuration and these routes. Pure.
+pub fn is_own_path(settings: &config::Api, routes: &RouteTable, path: &str) -> bool {
+    Paths::new(settings)
+        .parse(path, || routes.finer_kinds().to_vec())
+        .is_some()
 }
 
 /// The paths of the widget's script, and of a page's live connection.
@@ -226,17 +292,28 @@ impl Paths {
         self.operations.iter().copied()
     }
 
-    /// Reads a raw path, with or without one trailing slash; `None` if it is the app's.
-    pub(super) fn parse(&self, path: &str) -> Option<ApiPath> {
+    /// Reads a raw path, with or without one trailing slash; `None` if it is the app's. `kinds` are those of things finer
+    /// than communities; asked for only where the path may name one.
+    pub(super) fn parse(&self, path: &str, kinds: impl Fn() -> Vec<FinerKind>) -> Option<ApiPath> {
         let below = path.strip_prefix(&self.prefix)?;
         let below = below.strip_suffix('/').unwrap_or(below);
         self.operations().find_map(|operation| {
-            let (community, user) = operation.segments(below)?;
+            let segments = operation.segments(below)?;
+            let finer = match segments.scopes {
+                "" => None,
+                scopes => {
+                    let kind = kinds().into_iter().find(|kind| *kind.segment == *scopes)?.kind;
+                    let key = percent_decode_str(segments.scope).decode_utf8().ok();
+                    let finer = key.and_then(|key| Finer::new(&kind, &key));
+                    Some(finer.map_or(AskedFiner::NoKey(kind), AskedFiner::Known))
+                }
+            };
             let decoded = |segment| percent_decode_str(segment).decode_utf8().ok().map(Into::into);
             Some(ApiPath {
                 operation,
-                community: decoded(community),
-                user: decoded(user),
+                community: decoded(segments.community),
+                user: decoded(segments.user),
+                finer,
             })
         })
     }

@@ -23,6 +23,10 @@ pub(super) struct AskedKey(String);
 /// Most communities in one `counts` request.
 pub(super) const MAX_COMMUNITIES: usize = 100;
 const BAD_CURSOR: &str = "cursor must be a value of next from an earlier answer.";
+/// Most users in one `users` request.
+pub(super) const MAX_USERS: usize = 100;
+/// Longest key of a user, in characters.
+const MAX_USER_ID: usize = 255;
 const DEFAULT_LIMIT: u32 = 50;
 const DEFAULT_DAYS: u32 = 30;
 /// Values of `format`, which Django REST framework reads from every request, for which it would answer with JSON.
@@ -150,13 +154,16 @@ pub(super) fn days_limits(settings: &config::Api) -> (u32, u32) {
 /// The communities asked for, each once, in the order asked.
 pub(super) fn communities(query: Option<&str>) -> Result<Vec<String>, Problem> {
     let [list] = read(query, ["communities"])?;
+    listed(&list.unwrap_or_default())
+}
+
+fn listed(list: &str) -> Result<Vec<String>, Problem> {
     let refused = || {
         Problem::BadRequest(
             format!("communities must be 1 to {MAX_COMMUNITIES} community ids with commas between them.")
                 .into(),
         )
     };
-    let list = list.ok_or_else(refused)?;
     let mut ids: Vec<String> = Vec::new();
     for (place, id) in list.split(',').enumerate() {
         if id.is_empty() || place >= MAX_COMMUNITIES {
@@ -169,10 +176,58 @@ pub(super) fn communities(query: Option<&str>) -> Result<Vec<String>, Problem> {
     Ok(ids)
 }
 
+/// The key of a user's profile, as it is asked for
+#[derive(ToSchema)]
+#[schema(as = UserKey, value_type = String, pattern = "^[^,]+$", max_length = 255, example = "7")]
+#[expect(dead_code, reason = "only its derived description is used")]
+pub(super) struct AskedUser(String);
+
+/// The users asked for, in the order asked.
+pub(super) fn users(query: Option<&str>) -> Result<Vec<String>, Problem> {
+    let [list] = read(query, ["ids"])?;
+    let users: Vec<String> = match &list {
+        Some(list) => list.split(',').map(str::to_owned).collect(),
+        None => Vec::new(),
+    };
+    let is_bounded = (1..=MAX_USERS).contains(&users.len());
+    let is_id = |id: &String| (1..=MAX_USER_ID).contains(&id.chars().count());
+    if is_bounded && users.iter().all(is_id) {
+        return Ok(users);
+    }
+    let range = format!(
+        "ids must be 1 to {MAX_USERS} keys of users, of 1 to {MAX_USER_ID} characters, with commas between them."
+    );
+    Err(Problem::BadRequest(range.into()))
+}
+
+/// What a live connection outside a community's paths is about.
+pub(super) enum LiveOf {
+    /// Each of these.
+    Communities(Vec<String>),
+    /// The whole site, and whether its user counts as present.
+    Site(bool),
+}
+
+/// The communities asked for, or the whole site where none are.
+pub(super) fn live_of(query: Option<&str>) -> Result<LiveOf, Problem> {
+    let [list, heartbeat] = read(query, ["communities", "heartbeat"])?;
+    match list {
+        // It means nothing there.
+        Some(list) => is_heartbeat(heartbeat.as_deref())
+            .and_then(|_| listed(&list))
+            .map(LiveOf::Communities),
+        None => is_heartbeat(heartbeat.as_deref()).map(LiveOf::Site),
+    }
+}
+
 /// Whether a live connection belongs to a page of its community; true by default.
 pub(super) fn heartbeat(query: Option<&str>) -> Result<bool, Problem> {
     let [heartbeat] = read(query, ["heartbeat"])?;
-    match heartbeat.as_deref() {
+    is_heartbeat(heartbeat.as_deref())
+}
+
+fn is_heartbeat(heartbeat: Option<&str>) -> Result<bool, Problem> {
+    match heartbeat {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
         Some(_) => Err(Problem::BadRequest("heartbeat must be true or false.".into())),

@@ -145,7 +145,7 @@ impl Shared {
         }
         // Paths of the sidecar's own API are no pages (V4).
         let path = target.split_once('?').map_or(&*target, |(path, _)| path);
-        if self.paths.parse(path).is_some() {
+        if self.parse(path).is_some() {
             return Ok(false);
         }
         let report = Report {

@@ -7,7 +7,7 @@ use http::Response;
 
 use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, UserId};
-use crate::presence::{Answer, Count, Seen};
+use crate::presence::{Answer, Count, Scope, Seen};
 
 use super::answers::{CommunityCount, CountOf, Counts, Visitor, VisitorList};
 use super::caller::Caller;
@@ -48,7 +48,7 @@ pub(super) async fn list(
     let community = shared.visible_community(caller, community).await?;
     let mut count = shared.count(&community).await?;
     let (visitors, next) = if shared.settings.identities {
-        let page = shared.page(&community.id, &query).await?;
+        let page = shared.page(&community.id.into(), &query).await?;
         count.stale |= page.stale;
         page.value
     } else {
@@ -161,22 +161,31 @@ impl Shared {
     }
 
     async fn count(&self, community: &AskedCommunity) -> Result<CommunityCount, Problem> {
-        let counts = self.presences(std::slice::from_ref(&community.id)).await?;
-        let [count] = counts.value[..] else {
-            return Err(Problem::Internal);
-        };
+        let (count, stale) = self.count_of((&community.id).into()).await?;
         Ok(CommunityCount {
             community_id: community.key(&self.store.keys()),
             current_visitors: count.current,
             window_seconds: self.window(),
             as_of: Timestamp(count.as_of),
-            stale: counts.stale,
+            stale,
         })
     }
 
+    /// The count of one scope, and whether it is stale.
+    pub(super) async fn count_of(&self, scope: Scope) -> Result<(Count, bool), Problem> {
+        let counts = self.presences(&[scope]).await?;
+        let [count] = counts.value[..] else {
+            return Err(Problem::Internal);
+        };
+        Ok((count, counts.stale))
+    }
+
     async fn counts(&self, communities: &[AskedCommunity]) -> Result<Counts, Problem> {
-        let ids: Vec<_> = communities.iter().map(|community| community.id.clone()).collect();
-        let Answer { value: counts, stale } = self.presences(&ids).await?;
+        let scopes: Vec<_> = communities
+            .iter()
+            .map(|community| (&community.id).into())
+            .collect();
+        let Answer { value: counts, stale } = self.presences(&scopes).await?;
         let keys = self.store.keys();
         let as_of = counts.iter().map(|count| count.as_of).min();
         Ok(Counts {
@@ -195,22 +204,22 @@ impl Shared {
     }
 
     /// The presence window of counts.
-    fn window(&self) -> Seconds {
+    pub(super) fn window(&self) -> Seconds {
         Seconds(self.presence.window_in_force(self.window.0))
     }
 
-    /// One count per community, in the same order.
-    async fn presences(&self, communities: &[CommunityId]) -> Result<Answer<Vec<Count>>, Problem> {
-        let counts = self.presence.all_counts(communities).await;
+    /// One count per scope, in the same order.
+    async fn presences(&self, scopes: &[Scope]) -> Result<Answer<Vec<Count>>, Problem> {
+        let counts = self.presence.all_counts(scopes).await;
         counts.map_err(|error| Problem::from_presence(&error))
     }
 
     /// One page and the cursor of the next. Presence lists the users; one query on the app's tables adds their
     /// profiles. Users without one, and those whom the app hides, are passed over: a cursor is that of a visitor who is
     /// shown, as it holds the user's id. Where a whole page is passed over the next one is read.
-    async fn page(
+    pub(super) async fn page(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         query: &ListQuery,
     ) -> Result<Answer<(Vec<Visitor>, Option<String>)>, Problem> {
         let (mut after, mut is_stale) = (query.after.clone(), false);
@@ -222,7 +231,7 @@ impl Shared {
             };
             let seen = self
                 .presence
-                .list(community, after.as_ref(), size.saturating_add(1))
+                .list(scope, after.as_ref(), size.saturating_add(1))
                 .await;
             let seen = seen.map_err(|error| Problem::from_presence(&error))?;
             let Answer {
@@ -254,7 +263,7 @@ impl Shared {
     }
 
     /// Those who are shown, in the same order.
-    async fn profiles(&self, seen: Vec<Seen>) -> Result<Vec<(Seen, Visitor)>, Problem> {
+    pub(super) async fn profiles(&self, seen: Vec<Seen>) -> Result<Vec<(Seen, Visitor)>, Problem> {
         if seen.is_empty() {
             return Ok(Vec::new());
         }

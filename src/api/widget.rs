@@ -1,5 +1,7 @@
 //! Serves the widget's script. It is the same for all visitors, and needs no session.
 
+use std::sync::{Mutex, PoisonError};
+
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY,
 };
@@ -9,6 +11,7 @@ use super::problem_responses::FileProblems;
 use super::{Body, Shared};
 use crate::config::CommunityKey;
 use crate::key_type::KeyType;
+use crate::routes::FinerKind;
 use crate::widget::{Script, accepts_gzip, etags};
 
 /// Browsers revalidate after five minutes, and use their copy until then.
@@ -17,7 +20,8 @@ const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
 /// The script of the element `<live-visitors>`
 ///
 /// `<script async src="…/visitors/widget.js"></script>` defines `<live-visitors community="42">`, which shows how many
-/// are in the community, live. A query is taken and means nothing: it is there for caches.
+/// are in the community, live; with `post="7"`, where a route counts its posts, those at the post, and with `site` instead of
+/// a community those on the whole site. A query is taken and means nothing: it is there for caches.
 #[utoipa::path(
     get,
     path = "/visitors/widget.js",
@@ -61,15 +65,38 @@ pub(super) fn script(shared: &Shared, request: &HeaderMap) -> Response<Body> {
     response
 }
 
+/// The script, rendered once for each form of it that is asked for.
+#[derive(Default)]
+pub(super) struct Scripts(Mutex<Option<(Form, Script)>>);
+
+/// What the script depends on and may change: whether keys are text, and the kinds of things finer than communities.
+type Form = (bool, Vec<FinerKind>);
+
 impl Shared {
+    fn script(&self) -> Script {
+        let routes = self.intake.routes.load();
+        let form = (self.keys_are_text(), routes.finer_kinds().to_vec());
+        // Nothing panics while it holds the lock.
+        let mut rendered = self.scripts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*rendered {
+            Some((of, script)) if *of == form => script.clone(),
+            _ => {
+                let script = Script::new(self.paths.prefix(), self.settings.max_limit, form.0, &form.1);
+                *rendered = Some((form, script.clone()));
+                script
+            }
+        }
+    }
+
     /// Until the key types are known, spellings that may mean the same are treated as the same.
-    fn script(&self) -> &Script {
+    fn keys_are_text(&self) -> bool {
         if self.settings.community_key == CommunityKey::Slug {
-            return &self.script_of_text_keys;
+            return true;
         }
-        match self.store.keys().get().map(|types| types.community) {
-            Some(KeyType::Text(_) | KeyType::LooseText(_)) => &self.script_of_text_keys,
-            Some(KeyType::Integer(..) | KeyType::Uuid) | None => &self.script,
-        }
+        let types = self.store.keys().get();
+        matches!(
+            types.map(|types| types.community),
+            Some(KeyType::Text(_) | KeyType::LooseText(_))
+        )
     }
 }

@@ -32,6 +32,8 @@ pub struct Api {
     pub visited_ttl: Duration,
     /// False: counts only; lists have no visitors and do not identify anybody.
     pub identities: bool,
+    /// Whether callers may see who is on the whole site; see [`Api::shows_site_identities`].
+    pub site_identities: Option<bool>,
     /// What callers name communities by.
     pub community_key: CommunityKey,
     /// With `access = "backend"`: the app's path that answers 200 to those who may see the community.
@@ -104,6 +106,7 @@ impl Default for Api {
             access: Access::Visited,
             visited_ttl: Duration::from_secs(60 * 60),
             identities: true,
+            site_identities: None,
             community_key: CommunityKey::Id,
             backend_check: "/api/communities/{community}/".into(),
             backend_check_ttl: Duration::from_secs(5),
@@ -156,6 +159,13 @@ impl Api {
             }
         }
         remarks
+    }
+
+    /// Whether callers who may see the whole site's count may see who is on it. Where the app decides community by
+    /// community, nobody has decided about that: then only if the configuration says so.
+    pub fn shows_site_identities(&self) -> bool {
+        let by_access = matches!(self.access, Access::Session | Access::Public);
+        self.identities && self.site_identities.unwrap_or(by_access)
     }
 }
 

@@ -12,6 +12,7 @@ use super::Shared;
 use super::metrics::Operation;
 use crate::ids::CommunityId;
 use crate::metrics::LabelValue as _;
+use crate::presence::Scope;
 use crate::store::{Published, StoreError};
 
 /// Most transactions in which one round adds up; the rest is for the next.
@@ -149,9 +150,10 @@ impl Shared {
             let here = presence.communities(MOST.into()).await;
             let here = here.map(|answer| answer.value).unwrap_or_default();
             let all: BTreeSet<&CommunityId> = here.iter().chain(shown.keys()).chain(&pending).collect();
-            let all = all.into_iter().cloned().collect();
+            let all = all.into_iter().map(Scope::from).collect();
             // An answer from this sidecar's memory is not that of all sidecars: the written one stays.
-            let current = presence.counts(all).filter_map(async |(community, answer)| {
+            let current = presence.counts(all).filter_map(async |(scope, answer)| {
+                let community = scope.community()?.clone();
                 let answer = answer.ok().filter(|answer| !answer.stale)?;
                 Some((community, i64::try_from(answer.value.current).unwrap_or(i64::MAX)))
             });

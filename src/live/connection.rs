@@ -26,6 +26,7 @@ use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::IntGauge;
+use crate::presence::Scope;
 
 /// Most communities on one connection.
 pub const MAX_COMMUNITIES: usize = 100;
@@ -34,11 +35,11 @@ pub const MAX_COMMUNITIES: usize = 100;
 pub struct ConnectionRequest {
     /// The protocol.
     pub kind: Kind,
-    /// The communities; not empty, each once.
-    pub communities: Vec<AskedCommunity>,
+    /// What is counted; not empty, each once.
+    pub scopes: Vec<AskedScope>,
     /// Communities asked for that do not exist or that the caller may not see.
     pub unknown: Vec<String>,
-    /// Whether the connection belongs to a page of its one community, so that it is a heartbeat (P11).
+    /// Whether the connection belongs to a page of its one scope, so that it is a heartbeat (P11).
     pub is_page: bool,
     /// Whose it is; `None` where anybody may have it.
     pub owner: Option<Owner>,
@@ -46,6 +47,23 @@ pub struct ConnectionRequest {
     pub address: Option<IpAddr>,
     /// Decides what else the caller may subscribe to.
     pub access_policy: Arc<dyn AccessPolicy>,
+}
+
+/// Whose visitors a connection counts, and how its client names the community.
+pub struct AskedScope {
+    /// The scope.
+    pub scope: Scope,
+    /// The slug by which its community was asked for; none where that was its id, or there is none.
+    pub slug: Option<Arc<str>>,
+}
+
+impl From<AskedCommunity> for AskedScope {
+    fn from(AskedCommunity { id, slug }: AskedCommunity) -> Self {
+        Self {
+            scope: id.into(),
+            slug,
+        }
+    }
 }
 
 /// An admitted connection. Dropping it ends it. Boxed, as it is passed on several times before it is run.
@@ -56,8 +74,8 @@ pub struct Connection {
     /// When session and access were verified.
     opened: Instant,
     pub(super) owner: Option<Owner>,
-    /// The community whose page the connection belongs to, if it is a heartbeat (P11).
-    pub(super) page: Option<CommunityId>,
+    /// What the page that the connection belongs to is of, if it is a heartbeat (P11).
+    pub(super) page: Option<Scope>,
     /// Slugs by which the client asked for communities.
     slugs: HashMap<CommunityId, Arc<str>>,
     /// Sent once, at the beginning.
@@ -86,7 +104,7 @@ impl Owner {
 }
 
 impl Connection {
-    /// Registers the connection and subscribes it; waits at most `limit` until there is a snapshot of each community.
+    /// Registers the connection and subscribes it; waits at most `limit` until there is a snapshot of each scope.
     pub(super) async fn open(
         state: &Arc<LiveState>,
         wanted: ConnectionRequest,
@@ -107,17 +125,17 @@ impl Connection {
             opened: Instant::now(),
             owner,
             page: wanted
-                .communities
+                .scopes
                 .first()
                 .filter(|_| wanted.is_page)
-                .map(|page| page.id.clone()),
+                .map(|page| page.scope.clone()),
             slugs: HashMap::new(),
             unknown: wanted.unknown,
             access_policy: wanted.access_policy,
             end: None,
         });
-        for community in wanted.communities {
-            connection.add(community);
+        for scope in wanted.scopes {
+            connection.add(scope);
         }
         let complete = poll_fn(|context| connection.subscriber().poll_complete(context));
         timeout(limit, complete).await.map_err(|_| Refused::Unavailable)?;
@@ -214,8 +232,9 @@ impl Connection {
         &self,
         asked: Vec<String>,
     ) -> Result<impl Future<Output = Result<FoundCommunities, Close>> + use<>, Close> {
-        let mut known: HashSet<CommunityId> = self.subscriber().communities().into_iter().collect();
-        let before = known.len();
+        let scopes = self.subscriber().scopes();
+        let before = scopes.len();
+        let mut known: HashSet<CommunityId> = scopes.into_iter().filter_map(whole_community).collect();
         // Each once, whatever the spelling.
         let mut unknown = HashSet::new();
         let is_new = |asked: &String| match self.community(asked) {
@@ -236,24 +255,36 @@ impl Connection {
         for (asked, community) in found {
             match community {
                 None => unknown.push(asked),
-                Some(community) => self.add(community),
+                Some(community) => self.add(community.into()),
             }
         }
-        if !unknown.is_empty() && self.subscriber().communities().is_empty() {
+        if !unknown.is_empty() && self.subscriber().scopes().is_empty() {
             return Err(Close::Unknown);
         }
         Ok(unknown)
     }
 
-    /// Subscribes to a community, once: its messages name it as it was first asked for.
-    fn add(&mut self, community: AskedCommunity) {
-        let AskedCommunity { id, slug } = community;
-        if let Some(slug) = slug
-            && !self.subscriber().communities().contains(&id)
+    /// Subscribes to a scope, once: its messages name the community as it was first asked for.
+    fn add(&mut self, AskedScope { scope, slug }: AskedScope) {
+        if let (Some(slug), Some(community)) = (slug, scope.community())
+            && !self.communities().contains(community)
         {
-            self.slugs.insert(id.clone(), slug);
+            self.slugs.insert(community.clone(), slug);
         }
-        self.state.hub.subscribe(self.subscriber(), &id);
+        self.state.hub.subscribe(self.subscriber(), &scope);
+    }
+
+    /// The communities of all subscriptions, each once.
+    pub(super) fn communities(&self) -> Vec<CommunityId> {
+        let mut communities: Vec<CommunityId> = Vec::new();
+        for scope in self.subscriber().scopes() {
+            if let Some(community) = scope.community()
+                && !communities.contains(community)
+            {
+                communities.push(community.clone());
+            }
+        }
+        communities
     }
 
     /// The community that the client names: a subscribed one by its slug, or else, where it may, by its id, in any of its
@@ -278,17 +309,38 @@ impl Connection {
 
     /// An update that names its community as the client does.
     pub(super) fn named(&self, update: Arc<Update>) -> Arc<Update> {
-        match self.slugs.get(update.community()) {
+        match update
+            .scope()
+            .community()
+            .and_then(|community| self.slugs.get(community))
+        {
             Some(slug) => update.named(slug),
             None => update,
         }
     }
 
-    /// Unsubscribes from a community.
+    /// Unsubscribes from a community, but not from what is finer in it.
     pub(super) fn unsubscribe(&mut self, community: &CommunityId) {
-        self.slugs.remove(community);
-        self.state.hub.unsubscribe(self.subscriber(), community);
-        if self.page.as_ref() == Some(community) {
+        self.remove(&community.into());
+    }
+
+    /// Unsubscribes from a community and what is finer in it.
+    pub(super) fn lose(&mut self, community: &CommunityId) {
+        for scope in self.subscriber().scopes() {
+            if scope.community() == Some(community) {
+                self.remove(&scope);
+            }
+        }
+    }
+
+    fn remove(&mut self, scope: &Scope) {
+        self.state.hub.unsubscribe(self.subscriber(), scope);
+        if let Some(community) = scope.community()
+            && !self.communities().contains(community)
+        {
+            self.slugs.remove(community);
+        }
+        if self.page.as_ref() == Some(scope) {
             self.page = None;
         }
     }
@@ -315,10 +367,18 @@ impl Connection {
     }
 }
 
+/// The community that a scope is.
+fn whole_community(scope: Scope) -> Option<CommunityId> {
+    match scope {
+        Scope::Community(community) => Some(community),
+        Scope::Site | Scope::Finer(..) => None,
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
-        for community in self.subscriber().communities() {
-            self.state.hub.unsubscribe(self.subscriber(), &community);
+        for scope in self.subscriber().scopes() {
+            self.state.hub.unsubscribe(self.subscriber(), &scope);
         }
         if let Some(end) = self.end {
             self.gauge().dec();

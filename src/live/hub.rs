@@ -1,7 +1,7 @@
 //! The hub: distributes changes of counts to subscribers. One feed for the whole process; a slow subscriber delays
 //! no other, because each subscriber holds the latest value only (L1).
 //!
-//! Presence is not asked per subscriber. A community's first subscriber makes it *wanted*; all wanted ones are
+//! Presence is not asked per subscriber. A scope's first subscriber makes it *wanted*; all wanted ones are
 //! read in one call, and later subscribers get the known count (L2). The feed listens before the first reading,
 //! and a change that came meanwhile is not overwritten by an older answer (P7). After each gap in the feed, and
 //! periodically, everything is read again (P6). While presence is away, the counts that this sidecar remembers are
@@ -20,25 +20,24 @@ use super::message::Update;
 use super::metrics::{Metrics, Resync};
 use super::subscriber::{Offered, Subscriber};
 use super::topic::{Push, Topic};
-use crate::ids::CommunityId;
 use crate::key_type::AppKeys;
 use crate::presence::changes::Event;
-use crate::presence::{Answer, Count, Presence};
+use crate::presence::{Answer, Count, Presence, Scope};
 use crate::retry::{jittered, widely_jittered};
 
-/// Communities per reading.
+/// Scopes per reading.
 const BATCH: usize = 500;
 /// Pause after a reading that failed; jittered by up to a half.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The state of every community with subscribers.
+/// The state of every scope with subscribers.
 pub(super) struct Hub {
     inner: Mutex<Inner>,
     /// Notified when there is something to read.
     wanted: Notify,
     /// Notified when an update is planned for later.
     planned: Notify,
-    /// Shortest time between two updates of a community.
+    /// Shortest time between two updates of a scope.
     interval: Duration,
     /// Between two readings of everything.
     resync: Duration,
@@ -48,9 +47,9 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 struct Inner {
-    topics: HashMap<CommunityId, Entry>,
-    wanted: BTreeSet<CommunityId>,
-    planned: BTreeSet<(Instant, CommunityId)>,
+    topics: HashMap<Scope, Entry>,
+    wanted: BTreeSet<Scope>,
+    planned: BTreeSet<(Instant, Scope)>,
 }
 
 #[derive(Default)]
@@ -74,35 +73,35 @@ impl Hub {
         }
     }
 
-    /// Subscribes to a community, once. The subscriber gets the latest value at once if there is one, else as soon as
+    /// Subscribes to a scope, once. The subscriber gets the latest value at once if there is one, else as soon as
     /// it was read.
-    pub(super) fn subscribe(&self, subscriber: &Arc<Subscriber>, community: &CommunityId) {
-        if !subscriber.add(community) {
+    pub(super) fn subscribe(&self, subscriber: &Arc<Subscriber>, scope: &Scope) {
+        if !subscriber.add(scope) {
             return;
         }
         let mut inner = self.lock();
-        let entry = inner.topics.entry(community.clone()).or_default();
+        let entry = inner.topics.entry(scope.clone()).or_default();
         entry.subscribers.insert(subscriber.id, Arc::clone(subscriber));
-        if let Some(update) = entry.latest(community, &self.keys) {
+        if let Some(update) = entry.latest(scope, &self.keys) {
             entry.topic.given();
             subscriber.offer(&update);
-        } else if inner.wanted.insert(community.clone()) {
+        } else if inner.wanted.insert(scope.clone()) {
             self.wanted.notify_one();
         }
     }
 
-    /// Unsubscribes from a community.
-    pub(super) fn unsubscribe(&self, subscriber: &Subscriber, community: &CommunityId) {
-        subscriber.remove(community);
+    /// Unsubscribes from a scope.
+    pub(super) fn unsubscribe(&self, subscriber: &Subscriber, scope: &Scope) {
+        subscriber.remove(scope);
         let mut inner = self.lock();
-        let Some(entry) = inner.topics.get_mut(community) else {
+        let Some(entry) = inner.topics.get_mut(scope) else {
             return;
         };
         entry.subscribers.remove(&subscriber.id);
         if entry.subscribers.is_empty() {
             // It stays in `planned`, where it is skipped.
-            inner.topics.remove(community);
-            inner.wanted.remove(community);
+            inner.topics.remove(scope);
+            inner.wanted.remove(scope);
         }
     }
 
@@ -123,7 +122,7 @@ impl Hub {
             };
             tokio::select! {
                 event = changes.recv() => match event {
-                    Ok(Event::Change(change)) => self.changed(&change.community, change.count),
+                    Ok(Event::Change(change)) => self.changed(&change.scope, change.count),
                     Ok(Event::Listening) => self.want_all(Resync::Listening),
                     Err(RecvError::Lagged(_)) => self.want_all(Resync::Lagged),
                     // Presence has ended: the process is shutting down.
@@ -135,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// Reads wanted communities; never returns. Those of which the store has no count are asked for again later.
+    /// Reads wanted scopes; never returns. Those of which the store has no count are asked for again later.
     /// `is_again`: after an interruption, so that unfinished readings are repeated.
     pub(super) async fn read(&self, presence: &dyn Presence, is_again: bool) {
         if is_again {
@@ -161,12 +160,12 @@ impl Hub {
                     break;
                 }
                 let mut counts = presence.counts(batch);
-                while let Some((community, answer)) = counts.next().await {
+                while let Some((scope, answer)) = counts.next().await {
                     // Presence logs the cause of an error.
                     let answer = answer.ok();
-                    self.answered(&community, answer);
+                    self.answered(&scope, answer);
                     if answer.is_none_or(|answer| answer.stale) {
-                        unread.insert(community);
+                        unread.insert(scope);
                         retry = time::Instant::now() + widely_jittered(PAUSE);
                     }
                 }
@@ -178,35 +177,35 @@ impl Hub {
         time::Instant::now() + jittered(self.resync)
     }
 
-    fn changed(&self, community: &CommunityId, count: Count) {
+    fn changed(&self, scope: &Scope, count: Count) {
         let moment = now();
         let mut inner = self.lock();
-        // Most changes are of communities without subscribers.
-        if let Some(entry) = inner.topics.get_mut(community) {
+        // Most changes are of scopes without subscribers.
+        if let Some(entry) = inner.topics.get_mut(scope) {
             let push = entry.topic.published(count, moment, self.interval);
-            self.follow(&mut inner, community, push);
+            self.follow(&mut inner, scope, push);
         }
     }
 
-    fn answered(&self, community: &CommunityId, answer: Option<Answer<Count>>) {
+    fn answered(&self, scope: &Scope, answer: Option<Answer<Count>>) {
         let moment = now();
         let mut inner = self.lock();
-        if let Some(entry) = inner.topics.get_mut(community) {
+        if let Some(entry) = inner.topics.get_mut(scope) {
             let push = entry.topic.answered(answer, moment, self.interval);
-            self.follow(&mut inner, community, push);
+            self.follow(&mut inner, scope, push);
         }
     }
 
-    fn follow(&self, inner: &mut Inner, community: &CommunityId, push: Push) {
+    fn follow(&self, inner: &mut Inner, scope: &Scope, push: Push) {
         match push {
             Push::Nothing => {}
             Push::Now => {
-                if let Some(entry) = inner.topics.get_mut(community) {
-                    self.push(community, entry);
+                if let Some(entry) = inner.topics.get_mut(scope) {
+                    self.push(scope, entry);
                 }
             }
             Push::At(at) => {
-                inner.planned.insert((at, community.clone()));
+                inner.planned.insert((at, scope.clone()));
                 self.planned.notify_one();
             }
         }
@@ -214,21 +213,21 @@ impl Hub {
 
     fn push_planned(&self, now: Instant) {
         let mut inner = self.lock();
-        while let Some((at, community)) = inner.planned.pop_first() {
+        while let Some((at, scope)) = inner.planned.pop_first() {
             if at > now {
-                inner.planned.insert((at, community));
+                inner.planned.insert((at, scope));
                 return;
             }
-            if let Some(entry) = inner.topics.get_mut(&community)
+            if let Some(entry) = inner.topics.get_mut(&scope)
                 && entry.topic.is_due(now)
             {
-                self.push(&community, entry);
+                self.push(&scope, entry);
             }
         }
     }
 
-    fn push(&self, community: &CommunityId, entry: &mut Entry) {
-        let Some(update) = entry.latest(community, &self.keys) else {
+    fn push(&self, scope: &Scope, entry: &mut Entry) {
+        let Some(update) = entry.latest(scope, &self.keys) else {
             return;
         };
         let mut replaced = 0;
@@ -242,33 +241,33 @@ impl Hub {
         self.metrics.resyncs[why].inc();
         let mut inner = self.lock();
         let Inner { topics, wanted, .. } = &mut *inner;
-        for (community, entry) in topics {
+        for (scope, entry) in topics {
             if matches!(why, Resync::Listening) {
                 entry.topic.doubt();
             }
-            wanted.insert(community.clone());
+            wanted.insert(scope.clone());
         }
         drop(inner);
         self.wanted.notify_one();
     }
 
-    fn take_wanted(&self) -> Vec<CommunityId> {
+    fn take_wanted(&self) -> Vec<Scope> {
         let mut inner = self.lock();
         let mut batch = Vec::new();
         while batch.len() < BATCH
-            && let Some(community) = inner.wanted.pop_first()
+            && let Some(scope) = inner.wanted.pop_first()
         {
-            batch.push(community);
+            batch.push(scope);
         }
         batch
     }
 
     /// Marks those that still have subscribers as wanted again.
-    fn want_again(&self, communities: BTreeSet<CommunityId>) {
+    fn want_again(&self, scopes: BTreeSet<Scope>) {
         let mut inner = self.lock();
-        for community in communities {
-            if inner.topics.contains_key(&community) {
-                inner.wanted.insert(community);
+        for scope in scopes {
+            if inner.topics.contains_key(&scope) {
+                inner.wanted.insert(scope);
             }
         }
     }
@@ -286,10 +285,10 @@ fn now() -> Instant {
 
 impl Entry {
     /// The latest value, serialised once.
-    fn latest(&mut self, community: &CommunityId, keys: &AppKeys) -> Option<Arc<Update>> {
+    fn latest(&mut self, scope: &Scope, keys: &AppKeys) -> Option<Arc<Update>> {
         let known = self.topic.known()?;
         if self.latest.as_ref().is_none_or(|latest| latest.known() != known) {
-            self.latest = Some(Arc::new(Update::new(community.clone(), known, keys)));
+            self.latest = Some(Arc::new(Update::new(scope.clone(), known, keys)));
         }
         self.latest.clone()
     }

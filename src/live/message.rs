@@ -25,9 +25,9 @@ use utoipa::ToSchema;
 
 use super::close::Close;
 use super::topic::LiveCount;
-use crate::ids::CommunityId;
 use crate::json::{Key, Timestamp};
 use crate::key_type::AppKeys;
+use crate::presence::Scope;
 
 /// Longest message that a client may send: a hundred long keys fit.
 pub(super) const MAX_MESSAGE: usize = 8 * 1024;
@@ -39,13 +39,23 @@ const MOST_NAMES: usize = 4;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum LiveMessage {
-    /// A community's count: first a snapshot, then each time it has changed, at most a few times a second.
+    /// A count: first a snapshot, then each time it has changed, at most a few times a second.
     Count {
-        /// The community, as the client asked for it.
-        community_id: Key,
+        /// The community, as the client asked for it; left out of the whole site's count.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        community_id: Option<Key>,
+        /// The kind of things, such as `post`, in a count of something finer in the community.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        scope: Option<String>,
+        /// Which of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        scope_id: Option<String>,
         /// Distinct users seen within the window.
         current_visitors: u64,
-        /// Rises from message to message of a community.
+        /// Rises from message to message of one scope.
         seq: u64,
         /// When the count was taken.
         as_of: Timestamp,
@@ -78,10 +88,10 @@ impl LiveMessage {
     }
 }
 
-/// One value of one community, in every form in which it is sent: serialised once for all subscribers.
+/// One value of one scope, in every form in which it is sent: serialised once for all subscribers.
 #[derive(Debug)]
 pub(super) struct Update {
-    community: CommunityId,
+    scope: Scope,
     known: LiveCount,
     text: Bytes,
     event: Bytes,
@@ -92,9 +102,11 @@ pub(super) struct Update {
 
 impl Update {
     /// Serialises it.
-    pub(super) fn new(community: CommunityId, known: LiveCount, keys: &AppKeys) -> Self {
-        let key = Key::of_community(&community, keys);
-        Self::with_key(community, known, key)
+    pub(super) fn new(scope: Scope, known: LiveCount, keys: &AppKeys) -> Self {
+        let key = scope
+            .community()
+            .map(|community| Key::of_community(community, keys));
+        Self::with_key(scope, known, key)
     }
 
     /// The same for subscribers who asked for the community by a slug.
@@ -105,7 +117,7 @@ impl Update {
             return Arc::clone(update);
         }
         let key = Key::Text(slug.as_ref().into());
-        let update = Arc::new(Self::with_key(self.community.clone(), self.known, key));
+        let update = Arc::new(Self::with_key(self.scope.clone(), self.known, Some(key)));
         // A community has one slug, but for those that it had a moment ago.
         if named.len() < MOST_NAMES {
             named.push((Arc::clone(slug), Arc::clone(&update)));
@@ -113,10 +125,14 @@ impl Update {
         update
     }
 
-    fn with_key(community: CommunityId, known: LiveCount, community_id: Key) -> Self {
+    /// `key` is the community's.
+    fn with_key(scope: Scope, known: LiveCount, key: Option<Key>) -> Self {
         let LiveCount { count, stale } = known;
+        let finer = scope.finer();
         let message = LiveMessage::Count {
-            community_id,
+            community_id: key,
+            scope: finer.map(|finer| finer.kind().to_owned()),
+            scope_id: finer.map(|finer| finer.key().to_owned()),
             current_visitors: count.current,
             seq: count.seq,
             as_of: Timestamp(count.as_of),
@@ -125,7 +141,7 @@ impl Update {
         let text = message.text();
         let event = format!("id: {}\n{}", count.seq, event(&text));
         Self {
-            community,
+            scope,
             known,
             chunk: chunk(&event),
             event: event.into(),
@@ -134,8 +150,8 @@ impl Update {
         }
     }
 
-    pub(super) fn community(&self) -> &CommunityId {
-        &self.community
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     pub(super) fn known(&self) -> LiveCount {

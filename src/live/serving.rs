@@ -309,8 +309,11 @@ impl<'a, T: Transport> Serving<'a, T> {
             turn,
             Arc::clone(&connection.access_policy),
             connection.session(),
-            connection.subscriber().communities(),
-            connection.page.clone(),
+            connection.communities(),
+            connection
+                .page
+                .as_ref()
+                .and_then(|page| page.community().cloned()),
         ));
     }
 
@@ -327,16 +330,16 @@ impl<'a, T: Transport> Serving<'a, T> {
         }
         let names = self.connection.names(&lost);
         for community in &lost {
-            self.connection.unsubscribe(community);
+            self.connection.lose(community);
         }
-        if self.connection.subscriber().communities().is_empty() {
+        if self.connection.subscriber().scopes().is_empty() {
             return Err(End::Closed(Close::Unknown));
         }
         let names = names.iter().map(String::as_str);
         self.connection.tell_unknown(self.transport, names)
     }
 
-    /// The owner is present in the community of the page (P11).
+    /// The owner is present where the page is (P11).
     fn beat(&self) {
         let Connection {
             state, owner, page, ..
@@ -348,7 +351,7 @@ impl<'a, T: Transport> Serving<'a, T> {
         {
             state.metrics.heartbeats.inc();
             if presence
-                .touch(page.clone(), session.user_id.clone(), Moment::now())
+                .touch(page.into(), session.user_id.clone(), Moment::now())
                 .is_err()
             {
                 state.metrics.views.dropped[Dropped::PresenceQueueFull].inc();

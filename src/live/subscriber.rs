@@ -1,4 +1,4 @@
-//! What other tasks leave for a connection's own task: the latest value of each community that it subscribes to, never
+//! What other tasks leave for a connection's own task: the latest value of each scope that it subscribes to, never
 //! a queue (L1), and signals. Leaving something never waits, so a slow connection delays no other.
 //!
 //! The connection's task is the only reader. It polls its subscriber each time it runs, whatever it waits for.
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::close::Close;
 use super::message::Update;
-use crate::ids::CommunityId;
+use crate::presence::Scope;
 
 /// One connection, as the hub and the registry know it.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Subscriber {
 #[derive(Debug, Default)]
 struct State {
     subscriptions: Vec<Subscription>,
-    /// Where the search for the next value begins, so that a busy community does not starve others.
+    /// Where the search for the next value begins, so that a busy scope does not starve others.
     next: usize,
     session_changed: bool,
     close: Option<Close>,
@@ -30,7 +30,7 @@ struct State {
 
 #[derive(Debug)]
 struct Subscription {
-    community: CommunityId,
+    scope: Scope,
     /// Number of the newest value that was offered.
     newest: Option<u64>,
     /// The value to send next.
@@ -55,7 +55,7 @@ pub(super) enum Offered {
     Pending,
     /// It is pending, in place of one that was not sent in time.
     Replaced,
-    /// It is not newer than an earlier one, or of a community without a subscription.
+    /// It is not newer than an earlier one, or of a scope without a subscription.
     Ignored,
 }
 
@@ -69,13 +69,13 @@ impl Subscriber {
     }
 
     /// Adds a subscription; false if it is there already.
-    pub(super) fn add(&self, community: &CommunityId) -> bool {
+    pub(super) fn add(&self, scope: &Scope) -> bool {
         let mut state = self.lock();
-        if state.find(community).is_some() {
+        if state.find(scope).is_some() {
             return false;
         }
         state.subscriptions.push(Subscription {
-            community: community.clone(),
+            scope: scope.clone(),
             newest: None,
             pending: None,
         });
@@ -83,26 +83,24 @@ impl Subscriber {
     }
 
     /// Removes a subscription, with its pending value; false if it is not there.
-    pub(super) fn remove(&self, community: &CommunityId) -> bool {
+    pub(super) fn remove(&self, scope: &Scope) -> bool {
         let subscriptions = &mut self.lock().subscriptions;
         let before = subscriptions.len();
-        subscriptions.retain(|subscription| subscription.community != *community);
+        subscriptions.retain(|subscription| subscription.scope != *scope);
         subscriptions.len() < before
     }
 
-    /// The communities of all subscriptions.
-    pub(super) fn communities(&self) -> Vec<CommunityId> {
+    /// The scopes of all subscriptions.
+    pub(super) fn scopes(&self) -> Vec<Scope> {
         let state = self.lock();
-        let communities = state.subscriptions.iter();
-        communities
-            .map(|subscription| subscription.community.clone())
-            .collect()
+        let scopes = state.subscriptions.iter();
+        scopes.map(|subscription| subscription.scope.clone()).collect()
     }
 
     /// Offers a value, which may be old (P7).
     pub(super) fn offer(&self, update: &Arc<Update>) -> Offered {
         let mut state = self.lock();
-        let Some(subscription) = state.find(update.community()) else {
+        let Some(subscription) = state.find(update.scope()) else {
             return Offered::Ignored;
         };
         if subscription.newest.is_some_and(|newest| update.seq() <= newest) {
@@ -168,9 +166,9 @@ impl Subscriber {
 }
 
 impl State {
-    fn find(&mut self, community: &CommunityId) -> Option<&mut Subscription> {
+    fn find(&mut self, scope: &Scope) -> Option<&mut Subscription> {
         let mut subscriptions = self.subscriptions.iter_mut();
-        subscriptions.find(|subscription| subscription.community == *community)
+        subscriptions.find(|subscription| subscription.scope == *scope)
     }
 
     fn take(&mut self) -> Option<Arc<Update>> {

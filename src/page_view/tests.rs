@@ -60,6 +60,7 @@ fn page() -> Page {
                 event: EventForm::default(),
             }),
             community: Some(CommunityRef::Id(Arc::from("42"))),
+            finer: Arc::default(),
             is_communitys_own: true,
             captures: Vec::new(),
         }),

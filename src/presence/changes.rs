@@ -7,8 +7,7 @@
 
 use tokio::sync::broadcast;
 
-use super::{Count, CountChange};
-use crate::ids::CommunityId;
+use super::{Count, CountChange, Scope};
 
 /// Events that a subscriber may be behind; some 100 bytes each.
 const CAPACITY: usize = 4_096;
@@ -36,11 +35,11 @@ impl CountChanges {
     }
 
     /// Sends a change of a count.
-    pub fn tell(&self, community: &CommunityId, count: Count) {
+    pub fn tell(&self, scope: &Scope, count: Count) {
         // Most of the time there is a subscriber; without one no event is made.
         if self.0.receiver_count() > 0 {
             self.send(Event::Change(CountChange {
-                community: community.clone(),
+                scope: scope.clone(),
                 count,
             }));
         }

@@ -1,4 +1,4 @@
-//! Coalesces touches of the same user in the same community. Pure; the time is a parameter.
+//! Coalesces touches of the same user in the same scope. Pure; the time is a parameter.
 //! Within a few seconds they are one touch, and one more at the end of that time, with its age, if the user was
 //! seen again meanwhile, so that the last view counts.
 //!
@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::Scope;
 use super::moment::Moment;
-use crate::ids::{CommunityId, UserId};
+use crate::ids::UserId;
 
-type Member = (CommunityId, UserId);
+type Member = (Scope, UserId);
 
 /// Recently touched members.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ pub enum TouchDecision {
 /// A touch that was deferred.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deferred {
-    /// The community.
-    pub community: CommunityId,
+    /// Where.
+    pub scope: Scope,
     /// The user.
     pub user: UserId,
     /// When the user was last seen.
@@ -77,8 +78,8 @@ impl Coalescer {
     }
 
     /// What to do about a user seen at `at`, in any order. [`TouchDecision::Touch`] counts as the touch.
-    pub fn admit(&mut self, at: Moment, community: &CommunityId, user: &UserId) -> TouchDecision {
-        let member = (community.clone(), user.clone());
+    pub fn admit(&mut self, at: Moment, scope: &Scope, user: &UserId) -> TouchDecision {
+        let member = (scope.clone(), user.clone());
         if let Some(touched) = self.members.get_mut(&member) {
             let (since, _) = touched.turn;
             if at < touched.seen || at.since(since) < self.coalesce {
@@ -88,7 +89,7 @@ impl Coalescer {
                 }
                 return TouchDecision::Deferred;
             }
-            self.failed(community, user);
+            self.failed(scope, user);
         }
         self.forget_old(at);
         self.touched(at, at, member);
@@ -99,8 +100,8 @@ impl Coalescer {
     }
 
     /// The touch did not reach the store: the next page view touches again.
-    pub fn failed(&mut self, community: &CommunityId, user: &UserId) {
-        if let Some(touched) = self.members.remove(&(community.clone(), user.clone())) {
+    pub fn failed(&mut self, scope: &Scope, user: &UserId) {
+        if let Some(touched) = self.members.remove(&(scope.clone(), user.clone())) {
             self.by_age.remove(&touched.turn);
             self.seen_again.remove(&touched.turn);
         }
@@ -132,7 +133,7 @@ impl Coalescer {
         for deferred in &due {
             // Where it is an old view's, a later one is not put off.
             let since = now.min(deferred.at + self.coalesce);
-            let member = (deferred.community.clone(), deferred.user.clone());
+            let member = (deferred.scope.clone(), deferred.user.clone());
             self.touched(since, deferred.at, member);
         }
         due
@@ -170,8 +171,8 @@ impl Coalescer {
         self.seen_again.remove(&turn);
         let member = self.by_age.remove(&turn)?;
         let at = self.members.remove(&member)?.again?;
-        let (community, user) = member;
-        Some(Deferred { community, user, at })
+        let (scope, user) = member;
+        Some(Deferred { scope, user, at })
     }
 }
 
@@ -256,7 +257,7 @@ mod tests {
 
     fn seen(community: &str, user: &str, at: Moment) -> Deferred {
         Deferred {
-            community: community.into(),
+            scope: community.into(),
             user: user.into(),
             at,
         }

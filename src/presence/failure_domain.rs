@@ -1,4 +1,4 @@
-//! Failure domains: communities that a store keeps together, and that it serves or loses together.
+//! Failure domains: scopes that a store keeps together, and that it serves or loses together.
 //! A single server is one; in a Redis Cluster each partition is one. What is known of each is kept here, for the
 //! store that notes it and for the memory in front of it, which makes up for it (P14).
 
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::keys::partition;
+use super::Scope;
+use super::keys::partition_of;
 use super::store_clock::StoreClock;
-use crate::ids::CommunityId;
 
 /// All failure domains of a store. Clones share them.
 #[derive(Debug, Clone)]
@@ -52,14 +52,14 @@ impl FailureDomains {
         self.domains.iter()
     }
 
-    /// The one that keeps a community.
-    pub fn of(&self, community: &CommunityId) -> &Arc<FailureDomain> {
-        &self.domains[self.index_of(community)]
+    /// The one that keeps a scope.
+    pub fn of(&self, scope: &Scope) -> &Arc<FailureDomain> {
+        &self.domains[self.index_of(scope)]
     }
 
-    /// The place in [`Self::all`] of the one that keeps a community.
-    pub fn index_of(&self, community: &CommunityId) -> usize {
-        self.index(partition(community, self.number))
+    /// The place in [`Self::all`] of the one that keeps a scope.
+    pub fn index_of(&self, scope: &Scope) -> usize {
+        self.index(partition_of(scope, self.number))
     }
 
     /// The one that keeps a partition of the keys.

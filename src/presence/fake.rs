@@ -5,17 +5,17 @@ use async_trait::async_trait;
 use super::changes::Subscription;
 use super::failure_domain::FailureDomains;
 use super::grants::{Grant, NotedGrant};
-use super::{Answer, Count, CountStream, Presence, PresenceError, Seen, Sweep, Touch};
+use super::{Answer, Count, CountStream, Presence, PresenceError, Scope, Seen, Sweep, Touch};
 use crate::ids::{CommunityId, UserId};
 
 /// The part of a store that a test expects to be used; any other call fails the test. Each fake is a [`Presence`].
 #[async_trait]
 pub(crate) trait Fake: Send + Sync + 'static {
-    async fn touch(&self, _: &CommunityId, _: &[Touch]) -> Result<Count, PresenceError> {
+    async fn touch(&self, _: &Scope, _: &[Touch]) -> Result<Count, PresenceError> {
         unexpected("touch")
     }
 
-    fn counts(&self, _: Vec<CommunityId>) -> CountStream<'_> {
+    fn counts(&self, _: Vec<Scope>) -> CountStream<'_> {
         unexpected("counts")
     }
 
@@ -23,13 +23,16 @@ pub(crate) trait Fake: Send + Sync + 'static {
         unexpected("communities")
     }
 
-    async fn list(
-        &self,
-        _: &CommunityId,
-        _: Option<&Seen>,
-        _: usize,
-    ) -> Result<Answer<Vec<Seen>>, PresenceError> {
+    async fn list(&self, _: &Scope, _: Option<&Seen>, _: usize) -> Result<Answer<Vec<Seen>>, PresenceError> {
         unexpected("list")
+    }
+
+    async fn present(&self, _: &Scope, _: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        unexpected("present")
+    }
+
+    async fn peak_of_the_day(&self) -> Result<Answer<u64>, PresenceError> {
+        unexpected("peak_of_the_day")
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
@@ -72,12 +75,12 @@ fn unexpected<T>(call: &str) -> T {
 
 #[async_trait]
 impl<F: Fake> Presence for F {
-    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        Fake::touch(self, community, touches).await
+    async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
+        Fake::touch(self, scope, touches).await
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
-        Fake::counts(self, communities)
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
+        Fake::counts(self, scopes)
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
@@ -86,11 +89,19 @@ impl<F: Fake> Presence for F {
 
     async fn list(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        Fake::list(self, community, after, limit).await
+        Fake::list(self, scope, after, limit).await
+    }
+
+    async fn present(&self, scope: &Scope, users: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        Fake::present(self, scope, users).await
+    }
+
+    async fn peak_of_the_day(&self) -> Result<Answer<u64>, PresenceError> {
+        Fake::peak_of_the_day(self).await
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {

@@ -1,14 +1,14 @@
 //! Presence in this process' memory: the embedded default, for one sidecar.
 //! Bounded, it is also the substitute for Redis while that is away.
 //!
-//! Communities are spread over shards, each behind a lock that is held for one call about one community (or for
-//! the sweep of one shard) and never across an await. Each community indexes its users both by time (pages,
-//! pruning) and by id (touches), so that every call costs the logarithm of the community's size plus what it
+//! Scopes are spread over shards, each behind a lock that is held for one call about one group of scopes (or for
+//! the sweep of one shard) and never across an await. Each scope indexes its users both by time (pages,
+//! pruning) and by id (touches), so that every call costs the logarithm of the scope's size plus what it
 //! returns or removes.
 
-mod community;
+mod members;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,37 +18,37 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
 
-use self::community::Community;
+use self::members::Members;
 use super::changes::{CountChanges, Subscription};
-use super::keys::{is_keyable, partition};
+use super::keys::{is_kept, partition_of};
 use super::{
-    Answer, Count, CountChange, CountStream, Presence, PresenceError, REMEMBERED, Seen, SteadyClock, Sweep,
-    Touch, Window, millis,
+    Answer, Count, CountChange, CountStream, Presence, PresenceError, REMEMBERED, Scope, Seen, SteadyClock,
+    Sweep, Touch, Window, millis,
 };
-use crate::ids::CommunityId;
+use crate::ids::{CommunityId, Finer, UserId};
 
-/// Number of locks that communities are spread over.
+/// Number of locks that scopes are spread over.
 const SHARDS: NonZeroU16 = NonZeroU16::new(16).unwrap();
 
 /// Who is here now, in memory. Empty after a restart.
 pub struct InMemory {
     window: Window,
-    /// How long a community without users is remembered, in milliseconds.
+    /// How long a scope without users is remembered, in milliseconds.
     remembered: i64,
     /// Most members in one shard.
     capacity: usize,
     clock: SteadyClock,
     shards: Vec<Mutex<Shard>>,
-    /// Sent while the shard is locked, so that the changes of one community are sent in order.
+    /// Sent while the shard is locked, so that the changes of one scope are sent in order.
     changes: CountChanges,
 }
 
 #[derive(Default)]
 struct Shard {
-    communities: HashMap<CommunityId, Community>,
-    /// When each community is due for a sweep; exactly one entry for each.
-    due: BTreeSet<(i64, CommunityId)>,
-    /// Members of all communities.
+    scopes: HashMap<Scope, Members>,
+    /// When each scope is due for a sweep; exactly one entry for each.
+    due: BTreeSet<(i64, Scope)>,
+    /// Members of all scopes.
     members: usize,
 }
 
@@ -69,8 +69,8 @@ impl InMemory {
         }
     }
 
-    /// The same for at most `capacity` members, a user in a community each: beyond that, those seen longest ago
-    /// are forgotten. Communities without users are forgotten at once, with their sequence numbers.
+    /// The same for at most `capacity` members, a user in a scope each: beyond that, those seen longest ago
+    /// are forgotten. Scopes without users are forgotten at once, with their sequence numbers.
     pub(super) fn bounded(window: Window, clock: SteadyClock, capacity: NonZeroUsize) -> Self {
         Self {
             remembered: 0,
@@ -91,61 +91,100 @@ impl InMemory {
         self.shards.iter().map(|shard| lock(shard).members).sum()
     }
 
-    /// The users of a community as touches that can be made again.
-    pub(super) fn touches(&self, community: &CommunityId) -> Vec<Touch> {
+    /// Every scope that has members, including those not yet swept.
+    pub(super) fn occupied(&self) -> Vec<Scope> {
+        let of_shard = |shard| {
+            let shard: MutexGuard<'_, Shard> = lock(shard);
+            let occupied = shard
+                .scopes
+                .iter()
+                .filter(|(_, members)| !members.by_time.is_empty());
+            occupied.map(|(scope, _)| scope.clone()).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of_shard).collect()
+    }
+
+    /// The users of a scope as touches of it that can be made again.
+    pub(super) fn touches(&self, scope: &Scope) -> Vec<Touch> {
         let now = self.now();
-        let shard = self.shard(community);
-        let Some(place) = shard.communities.get(community) else {
+        let shard = self.shard(scope);
+        let Some(members) = shard.scopes.get(scope) else {
             return Vec::new();
         };
-        place
+        members
             .by_time
             .iter()
             .skip_while(|(last_seen, _)| *last_seen <= now - self.window.millis())
             .map(|(last_seen, user)| Touch {
                 user: user.clone(),
                 age: Duration::from_millis(u64::try_from(now - last_seen).unwrap_or_default()),
+                finer: None,
             })
             .collect()
     }
 
     /// As [`Presence::touch`]. Never waits.
-    pub(super) fn take(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        if !is_keyable(community) {
+    pub(super) fn take(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
+        if !is_kept(scope) {
             return Err(PresenceError::Community);
         }
-        let (now, window) = (self.now(), self.window.millis());
-        let mut shard = self.shard(community);
-        let shard = &mut *shard;
-        let place = shard.communities.entry(community.clone()).or_default();
-        let before = place.by_time.len();
-        // Others may take the place of those who left: a count read in between differs from the one sent last.
-        let left = place.settle(now, window);
+        let now = self.now();
+        let mut shard = self.shard(scope);
+        let group = scope.group();
+        let all = touches.iter().map(|touch| (&touch.user, touch.age));
+        let count = self.touch_scope(&mut shard, &group, all, now);
+        let mut finer: BTreeMap<&Finer, Vec<(&UserId, Duration)>> = BTreeMap::new();
         for touch in touches {
-            place.touch(&touch.user, now - millis(touch.age));
+            if let Some(its) = touch.finer.as_ref().or(scope.finer()) {
+                finer.entry(its).or_default().push((&touch.user, touch.age));
+            }
         }
-        if place.settle(now, window) || left {
-            self.changes.tell(community, place.told_at(self.told(now)));
+        if let Some(community) = group.community() {
+            for (finer, touches) in finer {
+                let scope = Scope::Finer(community.clone(), finer.clone());
+                self.touch_scope(&mut shard, &scope, touches.into_iter(), now);
+            }
         }
-        shard.members = shard.members - before + place.by_time.len();
-        shard.due.remove(&(place.due, community.clone()));
-        place.due = place.next_due(now, window, self.remembered);
-        shard.due.insert((place.due, community.clone()));
-        let count = place.told_at(self.told(now));
         while shard.members > self.capacity {
-            shard.forget_oldest(now, window, self.remembered);
+            shard.forget_oldest(now, self.window.millis(), self.remembered);
         }
         Ok(count)
     }
 
-    /// How many users are present in a community.
-    pub(super) fn count(&self, community: &CommunityId) -> Count {
+    fn touch_scope<'a>(
+        &self,
+        shard: &mut Shard,
+        scope: &Scope,
+        touches: impl Iterator<Item = (&'a UserId, Duration)>,
+        now: i64,
+    ) -> Count {
+        let window = self.window.millis();
+        let members = shard.scopes.entry(scope.clone()).or_default();
+        let (before, told) = (members.by_time.len(), members.told);
+        // Others may take the place of those who left: a count read in between differs from the one sent last.
+        let left = members.settle(now, window);
+        for (user, age) in touches {
+            members.touch(user, now - millis(age));
+        }
+        if members.settle(now, window) || left {
+            members.note_peak(told, self.told(now));
+            self.changes.tell(scope, members.told_at(self.told(now)));
+        }
+        shard.members = shard.members - before + members.by_time.len();
+        shard.due.remove(&(members.due, scope.clone()));
+        members.due = members.next_due(now, window, self.remembered);
+        shard.due.insert((members.due, scope.clone()));
+        members.told_at(self.told(now))
+    }
+
+    /// How many users are present in a scope.
+    pub(super) fn count(&self, scope: &Scope) -> Count {
         let now = self.now();
-        let shard = self.shard(community);
-        let place = shard.communities.get(community);
+        let shard = self.shard(scope);
+        let members = shard.scopes.get(scope);
         Count {
-            current: place.map_or(0, |place| place.present(now - self.window.millis())),
-            seq: place.map_or(0, |place| place.seq),
+            current: members.map_or(0, |members| members.present(now - self.window.millis())),
+            seq: members.map_or(0, |members| members.seq),
             as_of: self.told(now),
         }
     }
@@ -158,21 +197,21 @@ impl InMemory {
         self.clock.told(millis)
     }
 
-    fn shard(&self, community: &CommunityId) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[usize::from(partition(community, SHARDS)) % self.shards.len()])
+    fn shard(&self, scope: &Scope) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[usize::from(partition_of(scope, SHARDS)) % self.shards.len()])
     }
 }
 
 #[async_trait]
 impl Presence for InMemory {
-    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        self.take(community, touches)
+    async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
+        self.take(scope, touches)
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
-        let answers = communities.into_iter().map(move |community| {
-            let count = self.count(&community);
-            (community, Ok(Answer::current(count)))
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
+        let answers = scopes.into_iter().map(move |scope| {
+            let count = self.count(&scope);
+            (scope, Ok(Answer::current(count)))
         });
         stream::iter(answers).boxed()
     }
@@ -181,19 +220,19 @@ impl Presence for InMemory {
         let mut communities = Vec::new();
         for shard in &self.shards {
             let shard = lock(shard);
-            let occupied = shard
-                .communities
-                .iter()
-                .filter(|(_, place)| !place.by_time.is_empty());
+            let occupied = shard.scopes.iter().filter_map(|(scope, members)| match scope {
+                Scope::Community(community) if !members.by_time.is_empty() => Some(community),
+                _ => None,
+            });
             let left = limit - communities.len();
-            communities.extend(occupied.take(left).map(|(community, _)| community.clone()));
+            communities.extend(occupied.take(left).cloned());
         }
         Ok(Answer::current(communities))
     }
 
     async fn list(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
@@ -201,11 +240,11 @@ impl Presence for InMemory {
         let upper = after.map_or(Bound::Unbounded, |last| {
             Bound::Excluded((self.clock.reckoned(last.last_seen), last.user.clone()))
         });
-        let shard = self.shard(community);
-        let Some(place) = shard.communities.get(community) else {
+        let shard = self.shard(scope);
+        let Some(members) = shard.scopes.get(scope) else {
             return Ok(Answer::current(Vec::new()));
         };
-        let page = place
+        let page = members
             .by_time
             .range((Bound::Unbounded, upper))
             .rev()
@@ -216,6 +255,30 @@ impl Presence for InMemory {
                 last_seen: self.told(*last_seen),
             });
         Ok(Answer::current(page.collect()))
+    }
+
+    async fn present(&self, scope: &Scope, users: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        let expired = self.now() - self.window.millis();
+        let shard = self.shard(scope);
+        let members = shard.scopes.get(scope);
+        let seen = users.iter().filter_map(|user| {
+            let last_seen = *members?.last_seen.get(user)?;
+            (last_seen > expired).then(|| Seen {
+                user: user.clone(),
+                last_seen: self.told(last_seen),
+            })
+        });
+        Ok(Answer::current(seen.collect()))
+    }
+
+    async fn peak_of_the_day(&self) -> Result<Answer<u64>, PresenceError> {
+        let now = self.now();
+        let shard = self.shard(&Scope::Site);
+        let peak = shard
+            .scopes
+            .get(&Scope::Site)
+            .map_or(0, |members| members.peak_of_the_day(self.told(now)));
+        Ok(Answer::current(peak))
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
@@ -232,7 +295,7 @@ impl Presence for InMemory {
                 &mut sweep,
             );
             for change in &sweep.changes[told..] {
-                self.changes.tell(&change.community, change.count);
+                self.changes.tell(&change.scope, change.count);
             }
         }
         Ok(sweep)
@@ -249,45 +312,46 @@ impl Presence for InMemory {
 
 impl Shard {
     fn sweep(&mut self, now: i64, as_of: DateTime<Utc>, window: i64, remembered: i64, sweep: &mut Sweep) {
-        while let Some((due, community)) = self.due.pop_first() {
+        while let Some((due, scope)) = self.due.pop_first() {
             if due > now {
-                self.due.insert((due, community));
+                self.due.insert((due, scope));
                 break;
             }
-            let Some(place) = self.communities.get_mut(&community) else {
+            let Some(members) = self.scopes.get_mut(&scope) else {
                 continue;
             };
-            if place.by_time.is_empty() {
-                self.communities.remove(&community);
+            if members.by_time.is_empty() {
+                self.scopes.remove(&scope);
                 continue;
             }
             sweep.lag = sweep.lag.max(Duration::from_millis((now - due).unsigned_abs()));
-            let before = place.by_time.len();
-            let changed = place.settle(now, window);
-            self.members = self.members - before + place.by_time.len();
-            place.due = place.next_due(now, window, remembered);
-            self.due.insert((place.due, community.clone()));
+            let (before, told) = (members.by_time.len(), members.told);
+            let changed = members.settle(now, window);
+            self.members = self.members - before + members.by_time.len();
+            members.due = members.next_due(now, window, remembered);
+            self.due.insert((members.due, scope.clone()));
             if changed {
-                let count = place.told_at(as_of);
-                sweep.changes.push(CountChange { community, count });
+                members.note_peak(told, as_of);
+                let count = members.told_at(as_of);
+                sweep.changes.push(CountChange { scope, count });
             }
         }
     }
 
-    /// Forgets the member seen longest ago, if there is one: the first of the community that is due first.
+    /// Forgets the member seen longest ago, if there is one: the first of the scope that is due first.
     fn forget_oldest(&mut self, now: i64, window: i64, remembered: i64) {
-        while let Some((_, community)) = self.due.pop_first() {
-            let Some(place) = self.communities.get_mut(&community) else {
+        while let Some((_, scope)) = self.due.pop_first() {
+            let Some(members) = self.scopes.get_mut(&scope) else {
                 continue;
             };
-            let Some((_, user)) = place.by_time.pop_first() else {
-                self.communities.remove(&community);
+            let Some((_, user)) = members.by_time.pop_first() else {
+                self.scopes.remove(&scope);
                 continue;
             };
-            place.last_seen.remove(&user);
+            members.last_seen.remove(&user);
             self.members -= 1;
-            place.due = place.next_due(now, window, remembered);
-            self.due.insert((place.due, community));
+            members.due = members.next_due(now, window, remembered);
+            self.due.insert((members.due, scope));
             return;
         }
     }

@@ -1,6 +1,6 @@
 //! A memory of this sidecar's own touches in front of a store that may be away or lose data (P14).
 //!
-//! Whatever this sidecar touches it also remembers, for the window, at most 100,000 members. That memory is used
+//! Whatever this sidecar touches it also remembers, for the window, at most 200,000 members. That memory is used
 //! for two things only:
 //!
 //! - **Reads** while the store is away, slow, or known to have lost touches that were not yet made again: they are
@@ -41,15 +41,17 @@ use super::failure_domain::{FailureDomain, FailureDomains};
 use super::grants::{Grant, NotedGrant};
 use super::memory::InMemory;
 use super::moment::{self, Moment};
-use super::{Answer, Count, CountStream, Presence, PresenceError, Seen, SteadyClock, Sweep, Touch, Window};
+use super::{
+    Answer, Count, CountStream, Presence, PresenceError, Scope, Seen, SteadyClock, Sweep, Touch, Window,
+};
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Metrics;
 use crate::presence::changes::{CountChanges, Subscription};
 use crate::tasks::{AbortOnDrop, Task, Tasks};
 
-/// Most members remembered, a user in a community each; some 300 bytes each. Beyond that, those seen longest ago
-/// are forgotten first.
-const MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+/// Most members remembered, a user in a scope each, where each user is in two at least: the site and a community, or the
+/// site twice as many; some 300 bytes each. Beyond that, those seen longest ago are forgotten first.
+const MEMBERS: NonZeroUsize = NonZeroUsize::new(200_000).unwrap();
 
 /// A store with a memory in front. Dropping it ends the tasks that touch again.
 pub struct Mirrored {
@@ -111,33 +113,33 @@ impl Mirrored {
 
 #[async_trait]
 impl Presence for Mirrored {
-    fn remember(&self, community: &CommunityId, touches: &[Touch]) {
+    fn remember(&self, scope: &Scope, touches: &[Touch]) {
         // An error is ignored: `touch` returns it again.
-        let _ = self.mirror.memory.take(community, touches);
+        let _ = self.mirror.memory.take(scope, touches);
     }
 
     /// Remembers first: a touch that the store does not take is then made again.
-    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
+    async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
         let mirror = &self.mirror;
-        mirror.memory.take(community, touches)?;
-        let owed = Owed(mirror.domains.of(community));
-        let count = mirror.store.touch(community, touches).await?;
+        mirror.memory.take(scope, touches)?;
+        let owed = Owed(mirror.domains.of(scope));
+        let count = mirror.store.touch(scope, touches).await?;
         owed.taken();
         Ok(count)
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
         let mirror = &self.mirror;
         let mut is_counted = false;
         mirror
-            .store_counts(communities)
-            .map(move |(community, answer)| {
-                let answer = mirror.count(&community, answer);
+            .store_counts(scopes)
+            .map(move |(scope, answer)| {
+                let answer = mirror.count(&scope, answer);
                 if !is_counted && matches!(answer, Ok(Answer { stale: true, .. })) {
                     is_counted = true;
                     mirror.metrics.stale_answers.inc();
                 }
-                (community, answer)
+                (scope, answer)
             })
             .boxed()
     }
@@ -156,22 +158,19 @@ impl Presence for Mirrored {
         }
         mirror.metrics.stale_answers.inc();
         let mut remembered = mirror.memory.communities(usize::MAX).await?.value;
-        remembered.retain(|community| is_missing[mirror.domains.index_of(community)]);
+        remembered.retain(|community| is_missing[mirror.domains.index_of(&community.into())]);
         Ok(Answer::stale(told.chain(remembered).take(limit).collect()))
     }
 
     async fn list(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
         let mirror = &self.mirror;
-        let domain = mirror.domains.of(community);
-        if let Some(answer) = mirror
-            .ask(domain, mirror.store.list(community, after, limit))
-            .await?
-        {
+        let domain = mirror.domains.of(scope);
+        if let Some(answer) = mirror.ask(domain, mirror.store.list(scope, after, limit)).await? {
             return Ok(answer);
         }
         mirror.metrics.stale_answers.inc();
@@ -180,18 +179,41 @@ impl Presence for Mirrored {
             user: last.user.clone(),
             last_seen: moved(last.last_seen, -shift),
         });
-        let mut page = mirror.memory.list(community, after.as_ref(), limit).await?.value;
-        for seen in &mut page {
-            seen.last_seen = moved(seen.last_seen, shift);
+        let page = mirror.memory.list(scope, after.as_ref(), limit).await?.value;
+        Ok(Answer::stale(told(page, shift)))
+    }
+
+    async fn present(&self, scope: &Scope, users: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        let mirror = &self.mirror;
+        let domain = mirror.domains.of(scope);
+        if let Some(answer) = mirror.ask(domain, mirror.store.present(scope, users)).await? {
+            return Ok(answer);
         }
-        Ok(Answer::stale(page))
+        mirror.metrics.stale_answers.inc();
+        let present = mirror.memory.present(scope, users).await?.value;
+        Ok(Answer::stale(told(present, mirror.shift(domain))))
+    }
+
+    /// The store's also where it may lack touches: it has the peak, which does not depend on them.
+    async fn peak_of_the_day(&self) -> Result<Answer<u64>, PresenceError> {
+        let mirror = &self.mirror;
+        let domain = mirror.domains.of(&Scope::Site);
+        let answer = timeout(mirror.patience, mirror.store.peak_of_the_day()).await;
+        let answer = answer.unwrap_or_else(|_| Err(too_slow()));
+        match answer {
+            Err(error) if mirror.makes_up_for(&error, domain) => {
+                let peak = mirror.memory.peak_of_the_day().await?.value;
+                Ok(Answer::stale(peak))
+            }
+            answer => answer,
+        }
     }
 
     /// Removals from memory are not reported: the store reports its own changes.
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         let mirror = &self.mirror;
         mirror.memory.sweep().await?;
-        #[expect(clippy::cast_precision_loss, reason = "at most 100 000")]
+        #[expect(clippy::cast_precision_loss, reason = "at most 200 000")]
         mirror.metrics.remembered.set(mirror.memory.members() as f64);
         mirror.store.sweep().await
     }
@@ -235,15 +257,13 @@ impl Presence for Mirrored {
 }
 
 impl Mirror {
-    /// The store's counts; an error at once for communities whose touches it may lack, and in time for those that it
+    /// The store's counts; an error at once for scopes whose touches it may lack, and in time for those that it
     /// has not answered.
-    fn store_counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
-        let (whole, lacking): (Vec<_>, Vec<_>) = communities
+    fn store_counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
+        let (whole, lacking): (Vec<_>, Vec<_>) = scopes
             .into_iter()
-            .partition(|community| self.is_whole(self.domains.of(community)));
-        let lacking = lacking
-            .into_iter()
-            .map(|community| (community, Err(lacks_touches())));
+            .partition(|scope| self.is_whole(self.domains.of(scope)));
+        let lacking = lacking.into_iter().map(|scope| (scope, Err(lacks_touches())));
         let deadline = Instant::now() + self.patience;
         let unanswered: BTreeSet<_> = whole.iter().cloned().collect();
         let answers = in_time(self.store.counts(whole), unanswered, deadline);
@@ -283,14 +303,14 @@ impl Mirror {
     /// The store's count, or that in memory.
     fn count(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         answer: Result<Answer<Count>, PresenceError>,
     ) -> Result<Answer<Count>, PresenceError> {
-        let domain = self.domains.of(community);
+        let domain = self.domains.of(scope);
         if let Some(answer) = self.unless_made_up_for(domain, answer)? {
             return Ok(answer);
         }
-        let count = self.memory.count(community);
+        let count = self.memory.count(scope);
         Ok(Answer::stale(Count {
             seq: 0,
             as_of: moved(count.as_of, self.shift(domain)),
@@ -320,12 +340,8 @@ impl Mirror {
     }
 }
 
-/// One answer for each community: that of the store, or an error if there is none before the deadline.
-fn in_time(
-    answers: CountStream<'_>,
-    unanswered: BTreeSet<CommunityId>,
-    deadline: Instant,
-) -> CountStream<'_> {
+/// One answer for each scope: that of the store, or an error if there is none before the deadline.
+fn in_time(answers: CountStream<'_>, unanswered: BTreeSet<Scope>, deadline: Instant) -> CountStream<'_> {
     let asked = (answers.fuse(), unanswered);
     let answers = stream::unfold(asked, move |(mut answers, mut unanswered)| async move {
         let answer = loop {
@@ -334,9 +350,9 @@ fn in_time(
                 // Too late.
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    let community = unanswered.pop_first()?;
-                    let error = PresenceError::no_count(&community);
-                    break (community, Err(error));
+                    let scope = unanswered.pop_first()?;
+                    let error = PresenceError::no_count(&scope);
+                    break (scope, Err(error));
                 }
                 Err(_) => break (unanswered.pop_first()?, Err(too_slow())),
             }
@@ -344,6 +360,14 @@ fn in_time(
         Some((answer, (answers, unanswered)))
     });
     answers.boxed()
+}
+
+/// What memory has, by the store's time.
+fn told(mut seen: Vec<Seen>, shift: TimeDelta) -> Vec<Seen> {
+    for seen in &mut seen {
+        seen.last_seen = moved(seen.last_seen, shift);
+    }
+    seen
 }
 
 /// Unchanged where the sum is out of range: only made-up cursors are that far off.

@@ -31,7 +31,7 @@
 //!
 //! # Permissions of the Redis user
 //! Redis 6.2 or later. Commands `evalsha script|load time ping info get set zadd zcard zcount zrange
-//! zrangebyscore zrevrange zrem zremrangebyscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`,
+//! zrangebyscore zrevrange zrem zremrangebyscore zmscore hset hget hmget pexpire publish subscribe`, keys `headcount:*`,
 //! channels `headcount:*` (`info` may be missing: then the warning about evictions is too). For a database other
 //! than 0 also `select`. Behind Sentinels also
 //! `role`, in a Cluster also `cluster|slots` and `asking`. At the Sentinels, where they have users of their own,
@@ -44,6 +44,7 @@ mod grants;
 mod link;
 mod marks;
 mod node;
+mod present;
 mod probe;
 mod sentinels;
 mod server;
@@ -67,12 +68,12 @@ use self::subscription::Listener;
 use super::changes::Subscription;
 use super::failure_domain::{FailureDomain, FailureDomains};
 use super::grants::{Grant, NotedGrant};
-use super::keys::{Keys, is_keyable};
+use super::keys::{Keys, is_kept};
 use super::moment::Moment;
 use super::shared_settings::Settings;
 use super::window::KEPT;
 use super::{
-    Answer, Count, CountStream, OpenError, Presence, PresenceError, Seen, Sweep, Touch, Window, millis,
+    Answer, Count, CountStream, OpenError, Presence, PresenceError, Scope, Seen, Sweep, Touch, Window, millis,
 };
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -241,12 +242,12 @@ fn still_in_use(now: i64, in_use: InUse) -> Vec<String> {
 
 #[async_trait]
 impl Presence for Redis {
-    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        self.touch_all(community, touches).await
+    async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
+        self.touch_all(scope, touches).await
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
-        self.count_all(communities)
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
+        self.count_all(scopes)
     }
 
     async fn communities(&self, limit: usize) -> Result<Answer<Vec<CommunityId>>, PresenceError> {
@@ -263,16 +264,16 @@ impl Presence for Redis {
 
     async fn list(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        if !is_keyable(community) {
+        if !is_kept(scope) {
             return Ok(Answer::current(Vec::new()));
         }
-        let partition = self.keys.partition(community);
+        let partition = self.keys.partition_of(scope);
         let mut call = self.list.prepare_invoke();
-        call.key(self.keys.community(community).seen);
+        call.key(self.keys.scope(scope).seen);
         call.key(self.keys.settings(partition));
         call.arg(self.window.at_least()).arg(limit);
         call.arg(self.window.own());
@@ -289,6 +290,14 @@ impl Presence for Redis {
             Ok(Seen { user, last_seen })
         });
         seen.collect::<Result<_, _>>().map(Answer::current)
+    }
+
+    async fn present(&self, scope: &Scope, users: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        self.ask_who_is_present(scope, users).await.map(Answer::current)
+    }
+
+    async fn peak_of_the_day(&self) -> Result<Answer<u64>, PresenceError> {
+        self.ask_for_the_peak().await.map(Answer::current)
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {

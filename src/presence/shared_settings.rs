@@ -28,6 +28,8 @@ pub struct Settings {
     window: i64,
     /// Whether the sidecar records presence, so that its window counts.
     records: bool,
+    /// Whether it touches the whole site and what is finer than communities.
+    scopes: bool,
 }
 
 impl Settings {
@@ -38,17 +40,20 @@ impl Settings {
             partitions,
             window: window.own(),
             records: window.records(),
+            scopes: true,
         }
     }
 
     /// Parses recorded settings; `None` if they have another form.
     pub fn parse(text: &str) -> Option<Self> {
         let mut settings = (None, None, None);
+        let mut scopes = false;
         for field in text.split(' ') {
             match field.split_once('=')? {
                 ("layout", value) => settings.0 = value.parse().ok(),
                 ("partitions", value) => settings.1 = value.parse().ok(),
                 ("window", value) => settings.2 = value.parse().ok(),
+                ("scopes", value) => scopes = value == "1",
                 _ => {}
             }
         }
@@ -57,6 +62,7 @@ impl Settings {
             partitions: settings.1?,
             window: settings.2?,
             records: true,
+            scopes,
         })
     }
 
@@ -85,6 +91,14 @@ impl Settings {
                  the other misses; give all the same, or another redis.key_prefix",
                 other.partitions, self.partitions
             ));
+        }
+        if !other.scopes {
+            differences.push(
+                "a sidecar of an earlier release uses the same redis.key_prefix: whoever passes it is counted in \
+                 communities, and neither on the whole site nor in what is finer than a community; run one release \
+                 everywhere"
+                    .to_owned(),
+            );
         }
         if other.window != self.window {
             differences.push(format!(
@@ -126,7 +140,10 @@ impl fmt::Display for Settings {
             window,
             ..
         } = self;
-        write!(f, "layout={layout} partitions={partitions} window={window}")
+        write!(
+            f,
+            "layout={layout} partitions={partitions} window={window} scopes=1"
+        )
     }
 }
 
@@ -143,7 +160,7 @@ mod tests {
     #[test]
     fn p17_what_one_wrote_down_another_reads() {
         let text = settings(16, 300).to_string();
-        assert_eq!(text, "layout=1 partitions=16 window=300000");
+        assert_eq!(text, "layout=1 partitions=16 window=300000 scopes=1");
         assert_eq!(Settings::parse(&text), Some(settings(16, 300)));
         let more = format!("{text} added=later");
         assert_eq!(Settings::parse(&more), Some(settings(16, 300)));
@@ -181,8 +198,13 @@ mod tests {
             "{}",
             told[0]
         );
+        let of_before = mine.differences(&["layout=1 partitions=16 window=300000".to_owned()]);
+        assert!(
+            of_before.len() == 1 && of_before[0].contains("earlier release"),
+            "{of_before:?}"
+        );
         let layouts = [
-            "layout=2 partitions=16 window=300000".to_owned(),
+            "layout=2 partitions=16 window=300000 scopes=1".to_owned(),
             "a form of later".to_owned(),
         ];
         assert_eq!(mine.differences(&layouts), [another_layout()]);

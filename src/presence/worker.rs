@@ -3,12 +3,14 @@
 //!
 //! Touches are remembered as soon as they leave the queue ([`Presence::remember`]), whatever happens to the calls:
 //! a hanging store does not hide users from this sidecar's answers.
+//!
+//! Every view touches the whole site, so that is not a call per view: the users of a moment share one.
 
 mod handle;
+mod pending;
 mod sweeps;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +22,13 @@ use tokio::task::JoinHandle;
 
 use self::handle::{Message, Taken};
 pub use self::handle::{PresenceHandle, QueueFull};
+use self::pending::{Batch, Pending};
 use self::sweeps::sweep_until;
 use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
-use super::{Presence, PresenceError, Touch};
+use super::{Presence, PresenceError, Scope, Touch, Whereabouts};
 use crate::config;
-use crate::ids::{CommunityId, UserId};
+use crate::ids::UserId;
 use crate::metrics::Gauge;
 use crate::presence::Metrics;
 use crate::status::{Component, Status};
@@ -33,10 +36,10 @@ use crate::tasks::{Task, Tasks};
 
 /// Messages taken from the queue at a time.
 const BATCH: usize = 1_000;
-/// Communities touched at a time.
+/// Calls at a time: one for a community with what is finer in it, or for the site.
 const CONCURRENCY: usize = 16;
 /// Members whose last touch is remembered for coalescing; some 100 bytes each.
-const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(200_000).unwrap();
 /// Deferred touches that become due within this time go together.
 const DUE_TOGETHER: Duration = Duration::from_millis(100);
 
@@ -54,10 +57,8 @@ pub struct Worker {
     queue: mpsc::Receiver<Message>,
     waiting: Gauge,
     coalescer: Coalescer,
-    /// Touches not yet sent, by community. Nothing more is taken from the queue while there are as many as its
-    /// size.
-    pending: BTreeMap<CommunityId, Batch>,
-    pending_touches: usize,
+    /// Touches not yet sent. Nothing more is taken from the queue while there are as many as its size.
+    pending: Pending,
     most_pending: usize,
     /// Callers of `flush`, answered when nothing is pending.
     flushes: Vec<oneshot::Sender<()>>,
@@ -67,16 +68,9 @@ pub struct Worker {
     now: Now,
 }
 
-/// Touches of one community.
-struct Batch {
-    /// When each was last seen.
-    seen: BTreeMap<UserId, Moment>,
-    taken: Taken,
-}
-
 /// A call that has ended.
 struct Sent {
-    community: CommunityId,
+    group: Scope,
     touches: Vec<Touch>,
     outcome: Result<(), PresenceError>,
     _taken: Taken,
@@ -113,8 +107,7 @@ fn by(
         queue: receiver,
         waiting,
         coalescer: Coalescer::new(record.coalesce, COALESCED_MEMBERS),
-        pending: BTreeMap::new(),
-        pending_touches: 0,
+        pending: Pending::new(now()),
         most_pending: record.queue_views.get(),
         flushes: Vec::new(),
         touches: Component::default(),
@@ -148,11 +141,11 @@ impl Worker {
         let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
         let mut is_resting = false;
         loop {
+            let is_last = is_over || !self.flushes.is_empty();
             while sending.len() < CONCURRENCY
-                && let Some((community, batch)) = self.pending.pop_first()
+                && let Some((group, batch)) = self.pending.next((self.now)(), is_last)
             {
-                self.pending_touches -= batch.seen.len();
-                sending.push(send(Arc::clone(&self.presence), community, batch, self.now));
+                sending.push(send(Arc::clone(&self.presence), group, batch, self.now));
             }
             if sending.is_empty() {
                 for done in self.flushes.drain(..) {
@@ -163,10 +156,11 @@ impl Worker {
                     return;
                 }
             }
-            let takes_more = !is_over && self.flushes.is_empty() && self.pending_touches < self.most_pending;
+            let takes_more = !is_over && self.flushes.is_empty() && self.pending.len() < self.most_pending;
             let due = self.coalescer.next_due().map(|due| due + DUE_TOGETHER);
             let due = due.filter(|_| takes_more);
             let now = (self.now)();
+            let sites = self.pending.sites_turn().filter(|_| sending.len() < CONCURRENCY);
             // Checked before waiting: a steady stream of messages must not put it off.
             if due.is_some_and(|due| due <= now) {
                 let due = self.coalescer.due(now);
@@ -181,6 +175,7 @@ impl Worker {
                 }
                 Some(sent) = sending.next(), if !sending.is_empty() => self.note(sent),
                 () = until(due, now), if due.is_some() => {}
+                () = until(sites, now), if sites.is_some() => {}
                 () = &mut rest, if is_resting => is_resting = false,
                 taken = self.queue.recv_many(&mut messages, BATCH), if takes_more && !is_resting => {
                     if taken > 0 {
@@ -200,34 +195,57 @@ impl Worker {
 
     /// Remembers touches, and notes those that are to be sent.
     fn take(&mut self, messages: &mut Vec<Message>) {
-        let mut seen: BTreeMap<CommunityId, Vec<Touch>> = BTreeMap::new();
+        let mut seen: BTreeMap<Scope, Vec<Touch>> = BTreeMap::new();
         for message in messages.drain(..) {
-            let (community, user, at) = match message {
-                Message::Touch(community, user, at) => (community, user, at),
+            let (whereabouts, user, at) = match message {
+                Message::Touch(whereabouts, user, at) => (whereabouts, user, at),
                 Message::Flush(done) => {
                     self.flushes.push(done);
                     continue;
                 }
             };
-            let taken = Taken {
-                waiting: self.waiting.clone(),
-                touches: 1,
-            };
-            match self.coalescer.admit(at, &community, &user) {
-                TouchDecision::Touch { instead_of } => {
-                    self.put_down(community.clone(), user.clone(), at, taken);
-                    self.put_down_deferred(instead_of);
-                }
-                TouchDecision::Deferred => self.metrics.touches_coalesced.inc(),
-            }
+            // Until all its touches are noted.
+            let _taken = self.taken();
+            self.note_view(&whereabouts, &user, at);
             let age = (self.now)().since(at);
-            seen.entry(community).or_default().push(Touch { user, age });
+            for scope in std::iter::once(Scope::Site).chain(whereabouts.scopes()) {
+                seen.entry(scope.group()).or_default().push(Touch {
+                    user: user.clone(),
+                    age,
+                    finer: scope.finer().cloned(),
+                });
+            }
         }
-        for (community, touches) in &seen {
-            self.presence.remember(community, touches);
+        for (group, touches) in &seen {
+            self.presence.remember(group, touches);
         }
         if !self.flushes.is_empty() {
             self.put_down_rest();
+        }
+    }
+
+    /// Notes the touches of one view that are to be sent now or later.
+    fn note_view(&mut self, whereabouts: &Whereabouts, user: &UserId, at: Moment) {
+        self.admit(Scope::Site, user, at);
+        let (mut is_any, mut is_touched) = (false, false);
+        for scope in whereabouts.scopes() {
+            is_any = true;
+            is_touched |= self.admit(scope, user, at);
+        }
+        if is_any && !is_touched {
+            self.metrics.touches_coalesced.inc();
+        }
+    }
+
+    /// Notes a touch for sending, unless the user was touched in the scope a moment ago.
+    fn admit(&mut self, scope: Scope, user: &UserId, at: Moment) -> bool {
+        match self.coalescer.admit(at, &scope, user) {
+            TouchDecision::Touch { instead_of } => {
+                self.put_down(scope, user.clone(), at);
+                self.put_down_deferred(instead_of);
+                true
+            }
+            TouchDecision::Deferred => false,
         }
     }
 
@@ -239,67 +257,65 @@ impl Worker {
 
     /// Notes deferred touches for sending. They are remembered already.
     fn put_down_deferred(&mut self, deferred: impl IntoIterator<Item = Deferred>) {
-        for Deferred { community, user, at } in deferred {
-            self.waiting.inc();
-            let taken = Taken {
-                waiting: self.waiting.clone(),
-                touches: 1,
-            };
-            self.put_down(community, user, at, taken);
+        for Deferred { scope, user, at } in deferred {
+            self.put_down(scope, user, at);
         }
     }
 
-    fn put_down(&mut self, community: CommunityId, user: UserId, at: Moment, taken: Taken) {
-        let batch = self.pending.entry(community).or_insert_with(|| Batch {
-            seen: BTreeMap::new(),
-            taken: Taken {
-                waiting: self.waiting.clone(),
-                touches: 0,
-            },
-        });
-        match batch.seen.entry(user) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(at);
-                self.pending_touches += 1;
-                batch.taken.and(taken);
-            }
-            Entry::Occupied(mut before) => {
-                let last = at.max(*before.get());
-                before.insert(last);
-            }
+    fn put_down(&mut self, scope: Scope, user: UserId, at: Moment) {
+        self.waiting.inc();
+        let taken = self.taken();
+        self.pending.put_down(scope, user, at, taken);
+    }
+
+    /// One of the touches that the gauge has counted.
+    fn taken(&self) -> Taken {
+        Taken {
+            waiting: self.waiting.clone(),
+            touches: 1,
         }
     }
 
     fn note(&mut self, sent: Sent) {
         let Sent {
-            community,
+            group,
             touches,
             outcome,
             ..
         } = sent;
-        self.metrics.touches.inc_by(touches.len() as u64);
+        let number = touches.len() as u64;
+        if group == Scope::Site {
+            self.metrics.site_touches.inc_by(number);
+        } else {
+            self.metrics.touches.inc_by(number);
+        }
         note(&self.touches, "touches", outcome.as_ref().err());
         if outcome.is_err() {
-            self.metrics.touch_failures.inc_by(touches.len() as u64);
-            for touch in &touches {
-                self.coalescer.failed(&community, &touch.user);
+            self.metrics.touch_failures.inc_by(number);
+            for touch in touches {
+                let scope = match group.community() {
+                    Some(community) => Scope::of(community.clone(), touch.finer),
+                    None => Scope::Site,
+                };
+                self.coalescer.failed(&scope, &touch.user);
             }
         }
     }
 }
 
 /// One call.
-async fn send(presence: Arc<dyn Presence>, community: CommunityId, batch: Batch, now: Now) -> Sent {
+async fn send(presence: Arc<dyn Presence>, group: Scope, batch: Batch, now: Now) -> Sent {
     let Batch { seen, taken } = batch;
     // Ages are computed last: a touch that waited is older.
-    let touches = seen.into_iter().map(|(user, at)| Touch {
+    let touches = seen.into_iter().map(|((user, finer), at)| Touch {
         user,
         age: now().since(at),
+        finer,
     });
     let touches: Vec<_> = touches.collect();
-    let outcome = presence.touch(&community, &touches).await.map(|_| ());
+    let outcome = presence.touch(&group, &touches).await.map(|_| ());
     Sent {
-        community,
+        group,
         touches,
         outcome,
         _taken: taken,

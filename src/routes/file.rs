@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::event::{EventForm, MAX_KEY, MAX_METADATA, MAX_TEMPLATE, OWN_KEYS, Template, ValueSource};
+use super::presence::{self, FinerGroup, FinerKind, RawScope};
 use super::{Route, RouteNames, Track};
 use crate::config::event_type_fault;
 
@@ -90,6 +91,8 @@ struct RawRoute {
     metadata: BTreeMap<String, Spanned<String>>,
     /// Template of their description.
     description: Option<Spanned<String>>,
+    /// Captures that presence is counted in, the community first.
+    presence: Option<Spanned<Vec<Spanned<RawScope>>>>,
 }
 
 /// The named group of a pattern that holds the community.
@@ -101,6 +104,14 @@ pub(super) enum CommunityGroup {
     Lookup(usize, Arc<str>),
 }
 
+impl CommunityGroup {
+    fn index(&self) -> usize {
+        match self {
+            Self::Id(index) | Self::Slug(index) | Self::Lookup(index, _) => *index,
+        }
+    }
+}
+
 /// A route that passed all checks.
 #[derive(Debug)]
 pub(super) struct CheckedRoute {
@@ -110,15 +121,21 @@ pub(super) struct CheckedRoute {
     /// The pattern compiled, anchored at the start of the path.
     pub(super) regex: Regex,
     pub(super) group: Option<CommunityGroup>,
+    /// Captures of what is finer than the community.
+    pub(super) finer: Vec<FinerGroup>,
     /// `file:line`, for messages.
     pub(super) source: String,
     /// The same of its event type, or else of the route.
     pub(super) event_source: String,
 }
 
-/// Reads and checks all files; the order is kept.
-pub(super) fn check(files: &[RouteFile], names: &RouteNames) -> Result<Vec<CheckedRoute>, RouteError> {
+/// Reads and checks all files; the order is kept. Also returns the kinds of things that are finer than communities.
+pub(super) fn check(
+    files: &[RouteFile],
+    names: &RouteNames,
+) -> Result<(Vec<CheckedRoute>, Vec<FinerKind>), RouteError> {
     let mut checked = Vec::new();
+    let mut kinds = Vec::new();
     let mut sources: HashMap<String, String> = HashMap::new();
     for file in files {
         let raw: RawFile = toml::from_str(&file.text).map_err(|error| not_the_language(file, &error))?;
@@ -129,7 +146,11 @@ pub(super) fn check(files: &[RouteFile], names: &RouteNames) -> Result<Vec<Check
                 name: route.name.get_ref().clone(),
                 at: route.name.span().start,
             };
+            let presence_at = route.presence.as_ref().map(|presence| presence.span().start);
             let route = check.route(route)?;
+            if let Err((problem, remedy)) = presence::join(&mut kinds, &route.finer) {
+                return Err(check.refuse_at(presence_at.unwrap_or(check.at), problem, &remedy));
+            }
             if let Some(first) = sources.insert(check.name.clone(), route.source.clone()) {
                 return Err(check.refuse(
                     format!("the name is already taken at {first}"),
@@ -145,7 +166,7 @@ pub(super) fn check(files: &[RouteFile], names: &RouteNames) -> Result<Vec<Check
             checked.push(route);
         }
     }
-    Ok(checked)
+    Ok((checked, kinds))
 }
 
 /// A pattern as the table uses it: anchored at the start, also where it has alternatives (`^/a|/b`).
@@ -196,6 +217,10 @@ impl Check<'_> {
                 "remove one of the two",
             ));
         }
+        let finer = match &raw.presence {
+            Some(scopes) => self.presence(scopes, &regex, group.as_ref(), raw.track)?,
+            None => Vec::new(),
+        };
         let page_type = match raw.page_type {
             Some(page_type) => self.short_text("page_type", &page_type)?,
             None => Arc::from(self.name.as_str()),
@@ -225,6 +250,7 @@ impl Check<'_> {
             pattern: raw.pattern.into_inner(),
             regex,
             group,
+            finer,
             source: source(&self.file.path, line_of(&self.file.text, self.at)),
         })
     }
@@ -411,6 +437,34 @@ impl Check<'_> {
             }
         }
         Ok(from)
+    }
+
+    /// The captures that presence is counted in besides the community.
+    fn presence(
+        &self,
+        scopes: &Spanned<Vec<Spanned<RawScope>>>,
+        regex: &Regex,
+        group: Option<&CommunityGroup>,
+        track: Track,
+    ) -> Result<Vec<FinerGroup>, RouteError> {
+        let at = scopes.span().start;
+        if scopes.get_ref().is_empty() {
+            return Err(self.refuse_at(
+                at,
+                "`presence` is empty".into(),
+                "name the community's capture and those of finer things, or leave it out",
+            ));
+        }
+        if track == Track::None {
+            return Err(self.refuse_at(
+                at,
+                "`presence` stands on a route that is not tracked".into(),
+                "remove it, or `track = \"none\"`",
+            ));
+        }
+        let community = group.and_then(|group| regex.capture_names().nth(group.index()).flatten());
+        presence::check(scopes.get_ref(), regex, community)
+            .map_err(|(at, (problem, remedy))| self.refuse_at(at, problem, &remedy))
     }
 
     fn short_text(&self, key: &str, value: &Spanned<String>) -> Result<Arc<str>, RouteError> {

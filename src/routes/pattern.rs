@@ -6,6 +6,7 @@ use regex::{Captures, RegexSet, RegexSetBuilder};
 
 use super::event::MAX_VALUE;
 use super::file::{self, CheckedRoute, CommunityGroup};
+use super::presence::{self, FinerKind};
 use super::{CommunityRef, Route, RouteError, RouteFile, RouteMatch, RouteNames, ValueSource};
 
 /// Longest community key in a path, in characters; a longer one names no community.
@@ -21,6 +22,7 @@ pub struct RouteTable {
     set: RegexSet,
     routes: Vec<CheckedRoute>,
     names: RouteNames,
+    kinds: Vec<FinerKind>,
 }
 
 /// An event type that a route writes.
@@ -40,6 +42,7 @@ impl Default for RouteTable {
             set: RegexSet::empty(),
             routes: Vec::new(),
             names: RouteNames::default(),
+            kinds: Vec::new(),
         }
     }
 }
@@ -53,7 +56,7 @@ impl RouteTable {
 
     /// The same, where the configuration has these names.
     pub fn compile_with(files: &[RouteFile], names: &RouteNames) -> Result<Self, RouteError> {
-        let routes = file::check(files, names)?;
+        let (routes, kinds) = file::check(files, names)?;
         let set = RegexSetBuilder::new(routes.iter().map(|route| file::anchored(&route.pattern)))
             .size_limit(MAX_COMPILED_SET)
             .build()
@@ -71,6 +74,7 @@ impl RouteTable {
             set,
             routes,
             names: names.clone(),
+            kinds,
         })
     }
 
@@ -79,11 +83,20 @@ impl RouteTable {
     pub fn find(&self, decoded_path: &str) -> Option<RouteMatch> {
         let first = self.set.matches(decoded_path).into_iter().next()?;
         let route = self.routes.get(first)?;
-        let (community, is_communitys_own) = community(route, decoded_path).unzip();
+        let named = route.group.as_ref().and_then(|group| {
+            let captures = route.regex.captures(decoded_path)?;
+            let (community, is_own) = community(group, &captures, decoded_path)?;
+            Some((community, is_own, presence::finer(&route.finer, &captures)))
+        });
+        let (community, is_communitys_own, finer) = match named {
+            Some((community, is_own, finer)) => (Some(community), is_own, finer),
+            None => (None, false, Arc::default()),
+        };
         Some(RouteMatch {
             route: Arc::clone(&route.route),
             community,
-            is_communitys_own: is_communitys_own.unwrap_or_default(),
+            finer,
+            is_communitys_own,
             captures: captures(route, decoded_path),
         })
     }
@@ -102,6 +115,11 @@ impl RouteTable {
                 source: &checked.event_source,
             })
         })
+    }
+
+    /// The kinds of things that are finer than communities.
+    pub fn finer_kinds(&self) -> &[FinerKind] {
+        &self.kinds
     }
 
     /// The number of routes.
@@ -135,20 +153,18 @@ const OWN_SLUG: &str = "slug";
 
 /// The community that a path names, and whether nothing below it is named: its name is in the last segment, or only its
 /// slug follows.
-fn community(route: &CheckedRoute, path: &str) -> Option<(CommunityRef, bool)> {
-    let group = route.group.as_ref()?;
-    let captures = route.regex.captures(path)?;
+fn community(group: &CommunityGroup, captures: &Captures<'_>, path: &str) -> Option<(CommunityRef, bool)> {
     let (community, end) = match group {
         CommunityGroup::Id(index) => {
-            let (id, end) = captured(&captures, *index, MAX_COMMUNITY_ID)?;
+            let (id, end) = captured(captures, *index, MAX_COMMUNITY_ID)?;
             (CommunityRef::Id(Arc::from(id)), end)
         }
         CommunityGroup::Slug(index) => {
-            let (slug, end) = captured(&captures, *index, MAX_COMMUNITY_SLUG)?;
+            let (slug, end) = captured(captures, *index, MAX_COMMUNITY_SLUG)?;
             (CommunityRef::Slug(Arc::from(slug)), end)
         }
         CommunityGroup::Lookup(index, lookup) => {
-            let (key, _) = captured(&captures, *index, MAX_COMMUNITY_SLUG)?;
+            let (key, _) = captured(captures, *index, MAX_COMMUNITY_SLUG)?;
             let named = CommunityRef::Lookup(Arc::clone(lookup), Arc::from(key));
             // It is the page of something in the community.
             return Some((named, false));

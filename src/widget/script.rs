@@ -1,10 +1,13 @@
 //! The script as it is served: its sources concatenated, with the API's prefix and limits filled in.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+
+use crate::routes::FinerKind;
 
 /// Wrapped in a function: a page may have the script several times.
 const SOURCE: &str = concat!(
@@ -27,6 +30,9 @@ const MAX_LIMIT: &str = "MAX_LIMIT = 200;";
 /// The same for whether the app's keys are text.
 const KEYS_ARE_TEXT: &str = "KEYS_ARE_TEXT = false;";
 
+/// The same for what is finer than communities.
+const SCOPES: &str = "SCOPES = {};";
+
 /// The script of one sidecar.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
@@ -38,13 +44,16 @@ pub(crate) struct Script {
 
 impl Script {
     /// The script for an API whose paths begin with `prefix`, which lists at most `max_limit` visitors, and whose
-    /// communities have text keys or not.
-    pub(crate) fn new(prefix: &str, max_limit: u32, keys_are_text: bool) -> Self {
+    /// communities have text keys or not, with these kinds of things that are finer than communities.
+    pub(crate) fn new(prefix: &str, max_limit: u32, keys_are_text: bool, kinds: &[FinerKind]) -> Self {
         // As a JavaScript string. Text always serialises.
         let prefix = serde_json::to_string(prefix).unwrap_or_default();
+        let scopes: BTreeMap<&str, &str> = kinds.iter().map(|kind| (&*kind.kind, &*kind.segment)).collect();
+        let scopes = serde_json::to_string(&scopes).unwrap_or_default();
         let text = SOURCE
             .replacen(MAX_LIMIT, &format!("MAX_LIMIT = {max_limit};"), 1)
             .replacen(KEYS_ARE_TEXT, &format!("KEYS_ARE_TEXT = {keys_are_text};"), 1)
+            .replacen(SCOPES, &format!("SCOPES = {scopes};"), 1)
             .replacen(PREFIX, &prefix, 1);
         Self {
             version: format!("{:08x}", crc32fast::hash(text.as_bytes())),
@@ -81,15 +90,21 @@ mod tests {
 
     #[test]
     fn the_script_knows_the_configuration_and_its_version_changes_with_it() {
-        for configured in [PREFIX, MAX_LIMIT, KEYS_ARE_TEXT] {
+        for configured in [PREFIX, MAX_LIMIT, KEYS_ARE_TEXT, SCOPES] {
             assert_eq!(SOURCE.matches(configured).count(), 1, "{configured}");
         }
-        let (usual, other) = (Script::new("/api", 200, false), Script::new("/\"here\"", 3, true));
+        let post = FinerKind {
+            kind: "post".into(),
+            segment: "posts".into(),
+        };
+        let usual = Script::new("/api", 200, false, &[]);
+        let other = Script::new("/\"here\"", 3, true, &[post]);
         assert_eq!(usual.text(), SOURCE);
         let text = String::from_utf8(other.text().to_vec()).unwrap();
         assert!(text.contains(r#"const API = "/\"here\"";"#), "{text}");
         assert!(text.contains("const MAX_LIMIT = 3;"), "{text}");
         assert!(text.contains("const KEYS_ARE_TEXT = true;"), "{text}");
+        assert!(text.contains(r#"const SCOPES = {"post":"posts"};"#), "{text}");
         assert_ne!(usual.version(), other.version());
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn view(url: &str) -> PageView {
         route: Some("community".into()),
         page_type: None,
         community: None,
+        finer: std::sync::Arc::default(),
         referrer: None,
         search_query: None,
         status: 200,

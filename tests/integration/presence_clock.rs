@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use headcount::config;
-use headcount::ids::CommunityId;
 use headcount::presence::Presence;
+use headcount::presence::Scope;
 
 use crate::support::moved_clock::MovedClock;
 use crate::support::presence::all_show;
@@ -90,7 +90,7 @@ async fn p18_no_call_moves_more_than_a_bounded_number_of_members() {
     let touches: Vec<_> = (0..MEMBERS)
         .map(|user| seen(&user.to_string(), 2 * MINUTE))
         .collect();
-    let communities = ["1", "2", "3"].map(CommunityId::from);
+    let communities = ["1", "2", "3"].map(Scope::from);
     for community in &communities {
         presence.touch(community, &touches).await.unwrap();
     }

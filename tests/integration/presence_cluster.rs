@@ -7,7 +7,7 @@ mod rights;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::ids::CommunityId;
+use headcount::presence::Scope;
 use headcount::presence::keys::Keys;
 
 use crate::support::redis_cluster::RedisCluster;
@@ -26,11 +26,11 @@ fn impatient(config: config::Redis) -> config::Redis {
 }
 
 /// A community on each of the primaries, in their order.
-async fn one_on_each(cluster: &RedisCluster, config: &config::Redis) -> [CommunityId; 3] {
+async fn one_on_each(cluster: &RedisCluster, config: &config::Redis) -> [Scope; 3] {
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     let mut found = [None, None, None];
     for id in 0.. {
-        let community = CommunityId::new(id.to_string());
+        let community = Scope::from(&*id.to_string());
         let keeper = cluster.keeper(&keys, &community).await;
         found[keeper].get_or_insert(community);
         if found.iter().all(Option::is_some) {

@@ -2,13 +2,14 @@
 
 #[macro_use]
 mod stores;
+mod scopes;
 mod sidecars;
 mod site;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use headcount::ids::CommunityId;
+use headcount::presence::Scope;
 use headcount::presence::changes::Event;
 use headcount::presence::{CountChange, PresenceError, Seen, Touch};
 
@@ -73,7 +74,7 @@ async fn a_community_never_touched_is_empty(site: Site) {
 }
 
 async fn communities_are_counted_in_the_order_asked(site: Site) {
-    let communities: Vec<CommunityId> = (0..1_200).map(|id| CommunityId::new(id.to_string())).collect();
+    let communities: Vec<Scope> = (0..1_200).map(|id| Scope::from(&*id.to_string())).collect();
     site.touch("1100", &["a", "b"]).await;
     site.touch("7", &["a"]).await;
     let counts = site.presence.all_counts(&communities).await.unwrap().value;
@@ -125,8 +126,8 @@ async fn odd_community_ids_are_kept_apart(site: Site) {
     }
     site.pass(WINDOW).await;
     let mut swept: Vec<_> = site.presence.sweep().await.unwrap().changes;
-    swept.sort_by(|a, b| a.community.cmp(&b.community));
-    let swept: Vec<_> = swept.iter().map(|change| change.community.as_str()).collect();
+    swept.sort_by(|a, b| a.scope.cmp(&b.scope));
+    let swept: Vec<_> = swept.iter().map(|change| change.scope.to_string()).collect();
     let mut expected = odd;
     expected.sort_unstable();
     assert_eq!(swept, expected);
@@ -134,7 +135,7 @@ async fn odd_community_ids_are_kept_apart(site: Site) {
 
 async fn overlong_community_ids_are_refused(site: Site) {
     for id in ["", &"x".repeat(256)] {
-        let community = CommunityId::from(id);
+        let community = Scope::from(id);
         let refused = site.presence.touch(&community, &[Touch::now("a")]).await;
         assert!(matches!(refused, Err(PresenceError::Community)));
         assert_eq!(site.count(id).await.current, 0);
@@ -300,7 +301,7 @@ async fn a_sweep_tells_decreases_once_with_rising_numbers(site: Site) {
         .await;
     let sweep = site.presence.sweep().await.unwrap();
     assert_eq!(sweep.changes.len(), 1);
-    assert_eq!(sweep.changes[0].community.as_str(), "42");
+    assert_eq!(sweep.changes[0].scope.to_string(), "42");
     assert_eq!(sweep.changes[0].count.current, 1);
     assert!(sweep.changes[0].count.seq > before.seq);
     assert!(
@@ -332,7 +333,7 @@ async fn a_sweep_finds_every_community_that_is_due(site: Site) {
     }
     site.pass(WINDOW).await;
     let changes = site.presence.sweep().await.unwrap().changes;
-    let communities: HashSet<_> = changes.iter().map(|change| &change.community).collect();
+    let communities: HashSet<_> = changes.iter().map(|change| &change.scope).collect();
     assert_eq!((changes.len(), communities.len()), (1_000, 1_000));
 }
 
@@ -355,8 +356,11 @@ async fn p7_a_count_taken_before_somebody_came_back_is_outdated(site: Site) {
     assert_eq!(back.current, 1);
     assert!(back.seq > without.seq);
     let change = |count| {
-        let community = CommunityId::from("42");
-        Event::Change(CountChange { community, count })
+        let community = Scope::from("42");
+        Event::Change(CountChange {
+            scope: community,
+            count,
+        })
     };
     let mut heard = changes.recv().await.unwrap();
     // The nodes of a Cluster pass it on to each other: it may come after the beginning.
@@ -434,8 +438,14 @@ async fn a_subscriber_hears_of_every_change_in_order(site: Site) {
     expected.push(swept.changes[0].count);
     for count in expected {
         let heard = changes.recv().await.unwrap();
-        let community = CommunityId::from("42");
-        assert_eq!(heard, Event::Change(CountChange { community, count }));
+        let community = Scope::from("42");
+        assert_eq!(
+            heard,
+            Event::Change(CountChange {
+                scope: community,
+                count
+            })
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use headcount::config;
-use headcount::ids::CommunityId;
 use headcount::page_view::{self, Queue};
+use headcount::presence::Scope;
 use headcount::presence::keys::Keys;
 use headcount::presence::moment::Moment;
 use headcount::presence::{self, Metrics, Presence, PresenceError, Touch};
@@ -135,11 +135,7 @@ async fn p20_whoever_is_seen_while_redis_hangs_is_known_before_the_call_returns(
     server.hang();
     for community in 0..COMMUNITIES {
         touches
-            .touch(
-                CommunityId::new(format!("c{community}")),
-                "a".into(),
-                Moment::now(),
-            )
+            .touch(format!("c{community}").as_str().into(), "a".into(), Moment::now())
             .unwrap();
     }
     is_remembered(&*sidecar, "c0", &["a"]).await;
@@ -235,7 +231,7 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
         .await
         .unwrap();
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
-    let key = keys.community(&"42".into()).seen;
+    let key = keys.scope(&"42".into()).seen;
     let raw = replica.raw().await;
     let replicated = async || raw.clone().zcard::<_, u64>(&key).await.unwrap();
     eventually(async || replicated().await == 1).await;
@@ -268,11 +264,11 @@ async fn p14_a_hundred_thousand_are_touched_again() {
         let touches: Vec<_> = (0..users)
             .map(|user| Touch::now(&*format!("u{user:05}")))
             .collect();
-        let community = CommunityId::new(community.to_string());
+        let community = Scope::from(&*community.to_string());
         sidecar.touch(&community, &touches).await.unwrap();
     }
     let communities: Vec<_> = (0..COMMUNITIES)
-        .map(|community| CommunityId::new(community.to_string()))
+        .map(|community| Scope::from(&*community.to_string()))
         .collect();
     server.restart();
     // Not before it has noticed.
@@ -297,7 +293,7 @@ async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() 
     let tasks = Tasks::on_current_runtime();
     let status = Status::default();
     let presence = presence::open(&server.config(), &record, MINUTE, &status, metrics, &tasks).unwrap();
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     let counts = presence.all_counts(std::slice::from_ref(&community)).await;
     assert!(!counts.unwrap().stale);
     server.kill();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::ids::CommunityId;
+use headcount::presence::Scope;
 use headcount::presence::changes::Event;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
@@ -56,7 +56,7 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     let log = Log::default();
     let _listening = log.listen();
     let presence = servers::presence(&config, WINDOW);
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     assert_eq!(
         presence
             .touch(&community, &[Touch::now("a")])
@@ -85,7 +85,7 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     );
     let names = Keys::new("headcount", config.partitions)
         .unwrap()
-        .community(&community);
+        .scope(&community);
     let _: () = raw.zadd(&names.seen, "a", 1).await.unwrap();
     let _: () = raw.zadd(&names.due, "42", 1).await.unwrap();
     assert_eq!(presence.sweep().await.unwrap().changes.len(), 1);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::ids::CommunityId;
 use headcount::presence::Metrics;
+use headcount::presence::Scope;
 use headcount::presence::{Presence, PresenceError, Touch};
 use headcount::status::{State, Status};
 use redis::aio::MultiplexedConnection;
@@ -27,7 +27,7 @@ fn impatient(url: &str) -> config::Redis {
 }
 
 async fn every_call_is_unavailable(presence: &dyn Presence) {
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     let outcomes = [
         presence.ping().await,
         presence.touch(&community, &[Touch::now("a")]).await.map(|_| ()),

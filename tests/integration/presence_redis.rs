@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use headcount::config;
-use headcount::ids::CommunityId;
+use headcount::presence::Scope;
 use headcount::presence::keys::{Keys, parse_change};
 use headcount::presence::{CountChange, Presence, Touch};
 use redis::AsyncCommands as _;
@@ -24,7 +24,7 @@ async fn every_change_is_published_and_nothing_else() {
     let mut subscription = client.get_async_pubsub().await.unwrap();
     subscription.subscribe(keys.changes()).await.unwrap();
 
-    let community = CommunityId::from("forty two");
+    let community = Scope::from("forty two");
     let touch = async |user: &str| presence.touch(&community, &[Touch::now(user)]).await.unwrap();
     let first = touch("a").await;
     touch("a").await;
@@ -35,9 +35,9 @@ async fn every_change_is_published_and_nothing_else() {
     presence.sweep().await.unwrap();
     let second = touch("b").await;
     let mut raw = server.raw().await;
-    let names = keys.community(&community);
+    let names = keys.scope(&community);
     let _: () = raw.zadd(&names.seen, "a", 1).await.unwrap();
-    let _: () = raw.zadd(&names.due, community.as_str(), 1).await.unwrap();
+    let _: () = raw.zadd(&names.due, community.to_string(), 1).await.unwrap();
     let swept = presence.sweep().await.unwrap().changes;
 
     let mut messages = subscription.on_message();
@@ -48,7 +48,7 @@ async fn every_change_is_published_and_nothing_else() {
         assert_eq!(
             change,
             CountChange {
-                community,
+                scope: community,
                 count: expected
             }
         );
@@ -144,7 +144,7 @@ async fn p2_counting_and_listing_write_nothing() {
     let server = servers::shared();
     let config = server.config();
     let presence = servers::presence(&config, WINDOW);
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     presence
         .touch(&community, &[Touch::now("a"), Touch::now("b")])
         .await
@@ -152,7 +152,7 @@ async fn p2_counting_and_listing_write_nothing() {
     let mut raw = server.raw().await;
     let keys = Keys::new(&config.key_prefix, config.partitions)
         .unwrap()
-        .community(&community);
+        .scope(&community);
     let _: () = raw.zadd(&keys.seen, "a", 1).await.unwrap();
     let page = presence.list(&community, None, 10).await.unwrap().value;
     presence.list(&community, page.last(), 10).await.unwrap();
@@ -176,11 +176,11 @@ async fn p18_whoever_was_seen_in_the_future_is_taken_for_seen_now() {
     let server = servers::shared();
     let config = server.config();
     let presence = servers::presence(&config, WINDOW);
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     presence.touch(&community, &[Touch::now("a")]).await.unwrap();
     let keys = Keys::new(&config.key_prefix, config.partitions)
         .unwrap()
-        .community(&community);
+        .scope(&community);
     let mut raw = server.raw().await;
     let future = 4_000_000_000_000_i64;
     let _: () = raw.zadd(&keys.seen, "a", future).await.unwrap();
@@ -194,7 +194,7 @@ async fn p18_whoever_was_seen_in_the_future_is_taken_for_seen_now() {
 
     let _: () = raw.del(&keys.seen).await.unwrap();
     let _: () = raw.zadd(&keys.seen, "a", future).await.unwrap();
-    let _: () = raw.zadd(&keys.due, community.as_str(), future).await.unwrap();
+    let _: () = raw.zadd(&keys.due, community.to_string(), future).await.unwrap();
     presence.sweep().await.unwrap();
     let page = presence.list(&community, None, 10).await.unwrap().value;
     assert!(page[0].last_seen.timestamp_millis() < future, "{page:?}");
@@ -264,7 +264,7 @@ async fn p14_a_touch_that_a_hung_redis_finds_when_nobody_waits_for_it_is_not_tak
     let before = scripts_called(&mut raw).await;
 
     server.hang();
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     let given_up = presence.touch(&community, &[Touch::now("a")]).await;
     assert!(given_up.is_err(), "{given_up:?}");
     // The time that is given is twice that of an answer.
@@ -274,7 +274,7 @@ async fn p14_a_touch_that_a_hung_redis_finds_when_nobody_waits_for_it_is_not_tak
 
     eventually(async || scripts_called(&mut raw.clone()).await > before).await;
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
-    let found: u64 = raw.zcard(keys.community(&community).seen).await.unwrap();
+    let found: u64 = raw.zcard(keys.scope(&community).seen).await.unwrap();
     assert_eq!(
         found, 0,
         "the touch was made long ago, but carries the age of then"

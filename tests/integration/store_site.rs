@@ -609,6 +609,7 @@ async fn sqlite(variant: Variant) -> (App, String, Option<TempDir>) {
 pub fn page_view(when: &str) -> PageView {
     PageView {
         at: at(when),
+        finer: Arc::default(),
         url: "/communities/42/?page=2".into(),
         route: Some("community".into()),
         page_type: Some("community".into()),

@@ -269,6 +269,12 @@ function showRecording(report) {
   else fact("routes", "Faulty files", `still those ${loaded}`, "bad");
 }
 
+function showSite({ on_site: now, peak_today: peak, stale }) {
+  say(byId("on-site"), now === null ? "–" : decimals.format(now));
+  level(byId("on-site"), stale ? "warn" : "");
+  say(byId("site-peak"), peak === null ? "not known" : `peak of the day ${decimals.format(peak)} (UTC)`);
+}
+
 function showVisitors({ visitors, window_seconds: seconds }) {
   const { state, communities, occupied, stale, all } = visitors;
   const about = byId("visitors-about");
@@ -334,6 +340,7 @@ function show(report) {
   say(byId("uptime"), `up ${uptime}`);
   say(byId("as-of"), time(report.now));
   showHealth(report);
+  showSite(report.visitors);
   showViews(report.page_views);
   showNotCounted(report.page_views);
   showRecording(report);

@@ -44,6 +44,10 @@ struct Visitors {
     as_of: Option<DateTime<Utc>>,
     /// Only visitors that this sidecar has seen itself are counted.
     stale: bool,
+    /// On the whole site, each once; null where unknown.
+    on_site: Option<u64>,
+    /// The most of them at a time since midnight, UTC.
+    peak_today: Option<u64>,
     /// Number of communities with visitors.
     occupied: usize,
     /// False if there are more communities than are read.
@@ -190,6 +194,8 @@ impl Visitors {
             state,
             as_of: None,
             stale: false,
+            on_site: None,
+            peak_today: None,
             occupied: 0,
             all: true,
             step_seconds: STEP.as_secs(),
@@ -199,6 +205,8 @@ impl Visitors {
         let PresenceSample {
             as_of,
             stale,
+            on_site,
+            peak,
             all,
             counts,
         } = match &memory.reading {
@@ -216,6 +224,8 @@ impl Visitors {
         Self {
             as_of: Some(*as_of),
             stale: *stale,
+            on_site: Some(*on_site),
+            peak_today: Some(*peak),
             occupied: counts.len(),
             all: *all,
             communities: counts.iter().take(SHOWN).map(community).collect(),

@@ -16,7 +16,7 @@ use super::rates::Rates;
 use crate::admin::Metrics;
 use crate::communities::Communities;
 use crate::ids::CommunityId;
-use crate::presence::{Presence, PresenceError};
+use crate::presence::{Presence, PresenceError, Scope};
 use crate::recent_pages::RecentPages;
 
 /// Most communities that are read. If there are more, the dashboard says so.
@@ -63,6 +63,10 @@ pub(super) struct Unknown;
 pub(super) struct PresenceSample {
     pub(super) as_of: DateTime<Utc>,
     pub(super) stale: bool,
+    /// Visitors of the whole site.
+    pub(super) on_site: u64,
+    /// The most of them at a time today, UTC.
+    pub(super) peak: u64,
     /// Whether no community was left out.
     pub(super) all: bool,
     /// Communities with visitors, most visitors first.
@@ -134,6 +138,12 @@ impl Sampler {
             let began = Instant::now();
             let reading = read(&*presence).await;
             let took = began.elapsed();
+            if let Ok(reading) = &reading
+                && !reading.stale
+            {
+                #[expect(clippy::cast_precision_loss, reason = "users are far fewer")]
+                self.metrics.presence.site_visitors.set(reading.on_site as f64);
+            }
             {
                 let mut memory = self.memory();
                 // Points for which the answer came too late.
@@ -206,10 +216,16 @@ impl Samples {
 
 async fn read(presence: &dyn Presence) -> Result<PresenceSample, PresenceError> {
     let communities = presence.communities(LOOKED_AT).await?;
-    let answer = presence.all_counts(&communities.value).await?;
-    let as_of = answer.value.first().map_or_else(Utc::now, |count| count.as_of);
+    let scopes: Vec<_> = std::iter::once(Scope::Site)
+        .chain(communities.value.iter().map(Scope::from))
+        .collect();
+    let answer = presence.all_counts(&scopes).await?;
+    let peak = presence.peak_of_the_day().await?;
+    let site = answer.value.first();
+    let as_of = site.map_or_else(Utc::now, |count| count.as_of);
+    let on_site = site.map_or(0, |count| count.current);
     let all = communities.value.len() < LOOKED_AT;
-    let counts = answer.value.iter().map(|count| count.current);
+    let counts = answer.value.iter().skip(1).map(|count| count.current);
     let mut counts: Vec<_> = communities
         .value
         .into_iter()
@@ -219,7 +235,9 @@ async fn read(presence: &dyn Presence) -> Result<PresenceSample, PresenceError> 
     counts.sort_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
     Ok(PresenceSample {
         as_of,
-        stale: communities.stale || answer.stale,
+        stale: communities.stale || answer.stale || peak.stale,
+        on_site,
+        peak: peak.value.max(on_site),
         all,
         counts,
     })

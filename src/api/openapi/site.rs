@@ -6,10 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::servers;
 
-use crate::api::paths::{Operation, Paths};
+use crate::api::paths::{Operation, Paths, SCOPE, SCOPES};
 use crate::api::{SiteSettings, cursor, query};
 use crate::communities;
 use crate::config::{self, Access, Jwt, SessionFacts};
+use crate::ids::Finer;
+use crate::routes::FinerKind;
 
 /// Names of the security schemes.
 const SESSION: &str = "session";
@@ -17,7 +19,13 @@ const AUTHORIZATION: &str = "authorization";
 const BEARER: &str = "bearerAuth";
 
 /// Adapts the document that the handlers declare to a site with these settings.
-pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, site: &SiteSettings) {
+pub(super) fn fit(
+    document: &mut Value,
+    paths: &Paths,
+    settings: &config::Api,
+    site: &SiteSettings,
+    kinds: &[FinerKind],
+) {
     let mut declared = match document["paths"].take() {
         Value::Object(declared) => declared,
         _ => Map::new(),
@@ -31,7 +39,15 @@ pub(super) fn fit(document: &mut Value, paths: &Paths, settings: &config::Api, s
         for described in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
             complete(described, operation, settings, &site.jwt);
         }
-        fitted.insert(paths.documented(operation.template()), item);
+        let template = operation.template();
+        if template.contains(SCOPES) {
+            for kind in kinds {
+                let path = of_kind(template, kind);
+                fitted.insert(paths.documented(&path), of_this_kind(&item, kind));
+            }
+        } else {
+            fitted.insert(paths.documented(template), item);
+        }
     }
     document["paths"] = fitted.into();
     document["components"]["securitySchemes"] = schemes(settings, site);
@@ -65,6 +81,30 @@ pub(super) fn leave_out(document: &mut Value, facts: SessionFacts) {
             required.retain(|name| name.as_str().is_none_or(|name| !fields.contains(&name)));
         }
     }
+}
+
+/// The path of an operation about things finer than communities, of one kind.
+pub(in crate::api) fn of_kind(template: &str, kind: &FinerKind) -> String {
+    let key = format!("{{{}}}", kind.kind);
+    template.replace(SCOPES, &kind.segment).replace(SCOPE, &key)
+}
+
+/// The same operation, with its name and the name of its parameter.
+fn of_this_kind(item: &Value, kind: &FinerKind) -> Value {
+    let mut item = item.clone();
+    for described in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(id) = described["operationId"].as_str() {
+            described["operationId"] = format!("{id}_of_{}", kind.kind).into();
+        }
+        for parameter in described["parameters"].as_array_mut().into_iter().flatten() {
+            if parameter["in"] == "path" && parameter["name"] == "scope" {
+                parameter["name"] = (&*kind.kind).into();
+                parameter["schema"]["maxLength"] = Finer::MAX_CHARS.into();
+                parameter["schema"]["pattern"] = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$".into();
+            }
+        }
+    }
+    item
 }
 
 fn complete(described: &mut Value, operation: Operation, settings: &config::Api, jwt: &Jwt) {
@@ -125,6 +165,7 @@ fn bound(parameter: &mut Value, operation: Operation, settings: &config::Api) {
         Some("cursor") if operation == Operation::History => json!({"pattern": cursor::past::PATTERN}),
         Some("cursor") => json!({"pattern": cursor::PATTERN}),
         Some("sort") => json!({"enum": query::SORTS.map(|(name, _)| name), "default": query::SORTS[0].0}),
+        Some("ids") => json!({"minItems": 1, "maxItems": query::MAX_USERS}),
         Some("communities") => json!({"minItems": 1, "maxItems": query::MAX_COMMUNITIES}),
         _ => return,
     };
@@ -191,6 +232,9 @@ fn security(operation: Operation, settings: &config::Api, jwt: &Jwt) -> Value {
         Operation::Widget | Operation::Contract => any_of.clear(),
         // Whatever the access is: a view needs a visitor.
         Operation::Visits => {}
+        // The app decides about communities only.
+        Operation::SiteCount | Operation::Online | Operation::UsersOnline
+            if settings.access != Access::Public => {}
         _ => match settings.access {
             Access::Public => any_of = vec![json!({})],
             Access::Visited | Access::Session => {}

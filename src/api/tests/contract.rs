@@ -27,9 +27,12 @@ async fn the_contract_describes_every_operation_below_the_configured_prefix() {
             "/v1/communities/{community}/visitors/history/{user}",
             "/v1/communities/{community}/visitors/live",
             "/v1/communities/{community}/visitors/stats",
+            "/v1/visitors/count",
             "/v1/visitors/counts",
             "/v1/visitors/live",
+            "/v1/visitors/online",
             "/v1/visitors/openapi.json",
+            "/v1/visitors/users",
             "/v1/visitors/widget.js",
             "/v1/visits",
         ]
@@ -136,6 +139,12 @@ async fn a5_the_document_says_how_callers_say_who_they_are() {
             let expected = match &**path {
                 "/api/visitors/openapi.json" | "/api/visitors/widget.js" => &[],
                 "/api/visits" => &own[..],
+                // The app decides about communities only.
+                "/api/visitors/count" | "/api/visitors/online" | "/api/visitors/users"
+                    if access == config::Access::Backend =>
+                {
+                    &own[..]
+                }
                 _ => &expected,
             };
             assert_eq!(operation["security"], json!(expected), "{access:?} {path}");
@@ -279,6 +288,12 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
         "count",
         "stats",
         "live",
+        "finer_visitors",
+        "finer_count",
+        "finer_live",
+        "site_count",
+        "online",
+        "users_online",
         "counts",
         "live_of_many",
         "visits",
@@ -303,7 +318,7 @@ async fn requests_are_counted_by_operation_and_status_class_from_zero_on() {
     ] {
         assert!(rendered.contains(line), "{line}");
     }
-    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 55);
+    assert_eq!(rendered.matches("headcount_api_requests_total{").count(), 85);
 }
 
 /// What the app keeps of no session is in no answer, and the contract has no field for it.

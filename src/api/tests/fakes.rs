@@ -15,7 +15,7 @@ use crate::api::{BackendCheck, CheckError};
 use crate::ids::{CommunityId, UserId};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
 use crate::presence::changes::{CountChanges, Subscription};
-use crate::presence::{self, Answer, Count, CountStream, PresenceError, Seen};
+use crate::presence::{self, Answer, Count, CountStream, PresenceError, Scope, Seen};
 use crate::store::fake::Fake;
 use crate::store::{PastAsked, PastVisitor, PastWindow, Stats, StoreError, VisitorRow};
 
@@ -174,15 +174,15 @@ pub(super) struct FakePresence {
     /// Whether counts and lists are from memory.
     pub(super) stale_counts: AtomicBool,
     pub(super) stale_lists: AtomicBool,
-    seen: Mutex<HashMap<CommunityId, Vec<Seen>>>,
+    seen: Mutex<HashMap<Scope, Vec<Seen>>>,
     changes: CountChanges,
 }
 
 impl FakePresence {
     /// Keeps each community latest first, ties by user id descending.
-    pub(super) fn seen(&self, community: &str, user: &str, at: DateTime<Utc>) {
+    pub(super) fn seen(&self, scope: impl Into<Scope>, user: &str, at: DateTime<Utc>) {
         let mut seen = self.seen.lock().unwrap();
-        let seen = seen.entry(community.into()).or_default();
+        let seen = seen.entry(scope.into()).or_default();
         let entry = Seen {
             user: user.into(),
             last_seen: DateTime::from_timestamp_millis(at.timestamp_millis()).unwrap(),
@@ -208,32 +208,42 @@ fn key(seen: &Seen) -> (DateTime<Utc>, &str) {
 
 #[async_trait]
 impl presence::fake::Fake for FakePresence {
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
-        let count = move |community| {
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
+        let count = move |scope| {
             let seen = self.seen.lock().unwrap();
             let count = Count {
-                current: seen.get(&community).map_or(0, |seen| seen.len() as u64),
+                current: seen.get(&scope).map_or(0, |seen| seen.len() as u64),
                 seq: 1,
                 as_of: now(),
             };
             let stale = self.stale_counts.load(Ordering::Relaxed);
-            (community, self.mood().map(|()| Answer { value: count, stale }))
+            (scope, self.mood().map(|()| Answer { value: count, stale }))
         };
-        stream::iter(communities.into_iter().map(count)).boxed()
+        stream::iter(scopes.into_iter().map(count)).boxed()
     }
 
     async fn list(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
         self.mood()?;
         let seen = self.seen.lock().unwrap();
-        let seen = seen.get(community).map_or(&[][..], Vec::as_slice);
+        let seen = seen.get(scope).map_or(&[][..], Vec::as_slice);
         let start = after.map_or(0, |after| seen.partition_point(|other| key(other) >= key(after)));
         Ok(Answer {
             value: seen[start..].iter().take(limit).cloned().collect(),
+            stale: self.stale_lists.load(Ordering::Relaxed),
+        })
+    }
+
+    async fn present(&self, scope: &Scope, users: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        self.mood()?;
+        let seen = self.seen.lock().unwrap();
+        let seen = seen.get(scope).map_or(&[][..], Vec::as_slice).iter();
+        Ok(Answer {
+            value: seen.filter(|seen| users.contains(&seen.user)).cloned().collect(),
             stale: self.stale_lists.load(Ordering::Relaxed),
         })
     }

@@ -257,7 +257,7 @@ async fn a_page_of_an_origin_that_is_allowed_may_read_its_event_stream_and_why_t
         (member(), LIVE, 200),
         (anonymous(), LIVE, 401),
         (member(), "/api/communities/404/visitors/live", 404),
-        (member(), "/api/visitors/live", 400),
+        (member(), "/api/visitors/live?communities=", 400),
     ] {
         let answer = ask(&site, caller.clone(), path, &headers).await;
         assert_eq!(answer.status().as_u16(), status);

@@ -5,13 +5,16 @@ use http::{Method, StatusCode};
 use super::support::{Site, member};
 use crate::api::{ApiPath, Operation};
 
-const OWN: [&str; 11] = [
+const OWN: [&str; 14] = [
     "/api/communities/42/visitors",
     "/api/communities/42/visitors/count",
     "/api/communities/42/visitors/stats",
     "/api/communities/42/visitors/live",
     "/api/communities/0190aaaa-0000-7000-8000-000000000001/visitors",
     "/api/communities/a%2Fb/visitors",
+    "/api/visitors/count",
+    "/api/visitors/online",
+    "/api/visitors/users",
     "/api/visitors/counts",
     "/api/visitors/live",
     "/api/visits",
@@ -55,7 +58,7 @@ async fn every_other_path_is_the_apps() {
         "//api/communities/42/visitors",
         "/communities/42/visitors",
         "/api/visitors",
-        "/api/visitors/count",
+        "/api/visitors/user",
         "/api/communities/{community}",
     ] {
         assert!(api.parse(path).is_none(), "{path}");
@@ -134,15 +137,14 @@ async fn a_communitys_segment_is_decoded_once() {
         ] {
             let path = api.parse(&format!("/api/communities/{segment}/visitors{end}"));
             let community = community.clone();
-            assert_eq!(
-                path,
-                Some(ApiPath {
-                    operation,
-                    community,
-                    user: Some(String::new())
-                }),
-                "{segment}{end}"
-            );
+            let finer = None;
+            let expected = ApiPath {
+                operation,
+                community,
+                user: Some(String::new()),
+                finer,
+            };
+            assert_eq!(path, Some(expected), "{segment}{end}");
         }
     }
 }

@@ -19,7 +19,7 @@ const RESYNC: Duration = Duration::from_secs(15);
 
 #[derive(Default)]
 struct Told {
-    counts: Mutex<HashMap<CommunityId, Count>>,
+    counts: Mutex<HashMap<Scope, Count>>,
     changes: CountChanges,
     readings: AtomicUsize,
     stale: std::sync::atomic::AtomicBool,
@@ -40,7 +40,7 @@ impl Told {
     /// Says so to all who listen, whatever a reading would say.
     fn publish(&self, community: &str, count: Count) {
         self.changes.send(Event::Change(CountChange {
-            community: community.into(),
+            scope: community.into(),
             count,
         }));
     }
@@ -52,22 +52,22 @@ impl Told {
 
 #[async_trait]
 impl Fake for Told {
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
         self.readings.fetch_add(1, Ordering::Relaxed);
         let known = self.counts.lock().unwrap().clone();
         let held = stream::once(async move {
             drop(self.hold.lock().await);
-            stream::iter(communities)
+            stream::iter(scopes)
         });
-        let answer = move |community: CommunityId| {
-            let value = known.get(&community).copied().unwrap_or(count(0, 0, 1));
+        let answer = move |scope: Scope| {
+            let value = known.get(&scope).copied().unwrap_or(count(0, 0, 1));
             let stale = self.stale.load(Ordering::Relaxed);
-            let is_elsewhere = community.as_str().starts_with(ELSEWHERE);
+            let is_elsewhere = scope.to_string().starts_with(ELSEWHERE);
             let is_away = self.away.load(Ordering::Relaxed)
                 || self.elsewhere_away.load(Ordering::Relaxed) && is_elsewhere;
             let away = || PresenceError::Unexpected("away".into());
             (
-                community,
+                scope,
                 (!is_away).then_some(Answer { value, stale }).ok_or_else(away),
             )
         };
@@ -126,7 +126,7 @@ impl Bench {
     fn subscriber(&self, id: u64, communities: &[&str]) -> Arc<Subscriber> {
         let subscriber = Arc::new(Subscriber::new(id));
         for community in communities {
-            self.hub.subscribe(&subscriber, &CommunityId::from(*community));
+            self.hub.subscribe(&subscriber, &Scope::from(*community));
         }
         subscriber
     }

@@ -74,7 +74,7 @@ fn a_busy_community_does_not_keep_the_others_waiting() {
     let mut taken = Vec::new();
     for seq in 2..5 {
         let next = subscriber.take().unwrap();
-        taken.push(next.community().to_string());
+        taken.push(next.scope().to_string());
         subscriber.offer(&update("1", seq));
     }
     assert_eq!(taken, ["1", "2", "3"]);
@@ -88,7 +88,7 @@ fn what_was_unsubscribed_from_is_not_told() {
     assert!(subscriber.take().is_none());
     assert_eq!(subscriber.offer(&update("1", 2)), Offered::Ignored);
     assert!(!subscriber.add(&"2".into()));
-    assert_eq!(subscriber.communities(), ["2".into()]);
+    assert_eq!(subscriber.scopes(), ["2".into()]);
 }
 
 #[test]
@@ -163,7 +163,7 @@ proptest! {
         let mut taken: HashMap<String, Vec<u64>> = HashMap::new();
         let mut take = || {
             let update = subscriber.take()?;
-            taken.entry(update.community().to_string()).or_default().push(update.seq());
+            taken.entry(update.scope().to_string()).or_default().push(update.seq());
             Some(())
         };
         for (community, seq) in steps {

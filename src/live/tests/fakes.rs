@@ -324,9 +324,9 @@ impl Bench {
     ) -> Result<Box<Connection>, Refused> {
         let wanted = ConnectionRequest {
             kind,
-            communities: communities
+            scopes: communities
                 .iter()
-                .map(|id| CommunityId::from(*id).into())
+                .map(|id| AskedCommunity::from(CommunityId::from(*id)).into())
                 .collect(),
             unknown: Vec::new(),
             is_page,

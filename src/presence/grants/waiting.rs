@@ -52,7 +52,7 @@ impl Waiting {
         let domain = places
             .domains
             .as_ref()
-            .map_or(0, |domains| domains.index_of(community));
+            .map_or(0, |domains| domains.index_of(&community.into()));
         let of_domain = Arc::clone(places.by_domain.get(domain)?)
             .try_acquire_owned()
             .ok()?;

@@ -128,7 +128,7 @@ impl Worker {
             return;
         };
         let is_wanted = |(community, _): &Key, known: &Known| {
-            known.verdict == verdict && places.contains(&domains.index_of(community))
+            known.verdict == verdict && places.contains(&domains.index_of(&community.into()))
         };
         for (key, known) in self.memory.all(is_wanted) {
             if self.memory.mark_queued(&key, known) {

@@ -17,7 +17,7 @@ fn memory() -> (InMemory, Arc<AtomicI64>) {
 #[tokio::test]
 async fn p2_reading_forgets_nobody() {
     let (memory, time) = memory();
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     memory
         .touch(&community, &[Touch::now("a"), Touch::now("b")])
         .await
@@ -26,28 +26,28 @@ async fn p2_reading_forgets_nobody() {
     let counts = memory.all_counts(std::slice::from_ref(&community)).await;
     assert_eq!(counts.unwrap().value[0].current, 0);
     assert!(memory.list(&community, None, 10).await.unwrap().value.is_empty());
-    let kept = memory.shard(&community).communities[&community].by_time.len();
+    let kept = memory.shard(&community).scopes[&community].by_time.len();
     assert_eq!(kept, 2, "only sweeps and touches forget");
 }
 
 #[tokio::test]
 async fn a_deserted_community_is_forgotten_after_a_day() {
     let (memory, time) = memory();
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     memory.touch(&community, &[Touch::now("a")]).await.unwrap();
     time.fetch_add(millis(WINDOW), Ordering::Relaxed);
     assert_eq!(memory.sweep().await.unwrap().changes.len(), 1);
-    assert_eq!(memory.shard(&community).communities.len(), 1);
+    assert_eq!(memory.shard(&community).scopes.len(), 1);
     time.fetch_add(millis(REMEMBERED), Ordering::Relaxed);
     assert_eq!(memory.sweep().await.unwrap(), Sweep::default());
     let shard = memory.shard(&community);
-    assert!(shard.communities.is_empty() && shard.due.is_empty());
+    assert!(shard.scopes.is_empty() && shard.due.is_empty());
 }
 
 #[tokio::test]
 async fn last_seen_does_not_go_back_with_the_clock() {
     let (memory, time) = memory();
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     memory.touch(&community, &[Touch::now("a")]).await.unwrap();
     let before = memory.list(&community, None, 1).await.unwrap();
     time.fetch_sub(60_000, Ordering::Relaxed);
@@ -70,7 +70,7 @@ async fn a_sweep_tells_how_late_it_is() {
 #[tokio::test]
 async fn one_entry_per_community_is_due() {
     let (memory, time) = memory();
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     for _ in 0..10 {
         memory
             .touch(&community, &[Touch::now("a"), Touch::now("b")])
@@ -125,7 +125,7 @@ async fn promise_6_with_a_bound_the_oldest_are_forgotten_first_wherever_they_are
     memory.sweep().await.unwrap();
     assert_eq!(memory.members(), 0);
     let shard = memory.shard(&"1".into());
-    assert!(shard.communities.is_empty() && shard.due.is_empty());
+    assert!(shard.scopes.is_empty() && shard.due.is_empty());
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn members_are_counted_as_they_come_and_go() {
 #[tokio::test]
 async fn p14_what_is_remembered_can_be_touched_again_with_its_age() {
     let (memory, time) = memory();
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     let touch = |user, age| Touch {
         age: Duration::from_secs(age),
         ..Touch::now(user)
@@ -156,6 +156,29 @@ async fn p14_what_is_remembered_can_be_touched_again_with_its_age() {
     time.fetch_add(2_000, Ordering::Relaxed);
     let older = [touch("b", 12), touch("c", 2)];
     assert_eq!(memory.touches(&community), older, "a has left");
-    assert_eq!(memory.communities(10).await.unwrap().value, [community]);
+    assert_eq!(memory.communities(10).await.unwrap().value, ["42".into()]);
     assert_eq!(memory.touches(&"43".into()), []);
+}
+
+#[tokio::test]
+async fn p26_the_peak_of_the_day_is_the_most_at_a_time_and_begins_with_whoever_is_there() {
+    let (memory, time) = memory();
+    let peak = async || memory.peak_of_the_day().await.unwrap().value;
+    assert_eq!(peak().await, 0);
+    memory
+        .touch(&Scope::Site, &[Touch::now("a"), Touch::now("b")])
+        .await
+        .unwrap();
+    time.fetch_add(millis(WINDOW) / 2, Ordering::Relaxed);
+    memory.touch(&Scope::Site, &[Touch::now("c")]).await.unwrap();
+    time.fetch_add(millis(WINDOW) / 2, Ordering::Relaxed);
+    memory.sweep().await.unwrap();
+    assert_eq!((memory.count(&Scope::Site).current, peak().await), (1, 3));
+    // Midnight, with one there who leaves before anybody comes.
+    time.fetch_add(24 * 60 * 60 * 1_000, Ordering::Relaxed);
+    assert_eq!(peak().await, 1);
+    memory.sweep().await.unwrap();
+    assert_eq!((memory.count(&Scope::Site).current, peak().await), (0, 1));
+    memory.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
+    assert_eq!(peak().await, 1, "a community is not the site");
 }

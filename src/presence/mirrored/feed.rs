@@ -46,7 +46,7 @@ async fn pass_on(mirror: Arc<Mirror>, mut changes: Subscription) {
     loop {
         match changes.recv().await {
             Ok(Event::Change(change)) => {
-                let domain = mirror.domains.of(&change.community);
+                let domain = mirror.domains.of(&change.scope);
                 if mirror.is_whole(domain) {
                     mirror.changes.send(Event::Change(change));
                     continue;

@@ -6,14 +6,13 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Mirror;
-use crate::ids::CommunityId;
 use crate::presence::failure_domain::FailureDomain;
 use crate::presence::worker;
-use crate::presence::{Presence as _, PresenceError};
+use crate::presence::{PresenceError, Scope};
 use crate::retry::jittered;
 use crate::status::Component;
 
-/// Communities touched again at a time, shared by the failure domains: fresh touches queue behind at most this many
+/// Scopes touched again at a time, shared by the failure domains: fresh touches queue behind at most this many
 /// calls.
 const CONCURRENCY: usize = 8;
 /// Pause before a failed re-touch is tried again, unless the store comes back before; jittered by up to a quarter.
@@ -46,10 +45,10 @@ impl Mirror {
 
     /// Touches all remembered users of one failure domain, or stops at the first call that fails.
     async fn touch_all_again(&self, domain: &Arc<FailureDomain>) -> Result<(), PresenceError> {
-        let mut communities = self.memory.communities(usize::MAX).await?.value;
-        communities.retain(|community| Arc::ptr_eq(self.domains.of(community), domain));
-        let touches: usize = stream::iter(communities)
-            .map(|community| self.touch_again(community))
+        let mut scopes = self.memory.occupied();
+        scopes.retain(|scope| Arc::ptr_eq(self.domains.of(scope), domain));
+        let touches: usize = stream::iter(scopes)
+            .map(|scope| self.touch_again(scope))
             .buffer_unordered(CONCURRENCY.div_ceil(self.domains.all().len()))
             .try_fold(0, async |all, some| Ok(all + some))
             .await?;
@@ -62,10 +61,10 @@ impl Mirror {
         Ok(())
     }
 
-    async fn touch_again(&self, community: CommunityId) -> Result<usize, PresenceError> {
-        let touches = self.memory.touches(&community);
+    async fn touch_again(&self, scope: Scope) -> Result<usize, PresenceError> {
+        let touches = self.memory.touches(&scope);
         if !touches.is_empty() {
-            self.store.touch(&community, &touches).await?;
+            self.store.touch(&scope, &touches).await?;
             self.metrics.retouches.inc_by(touches.len() as u64);
         }
         Ok(touches.len())

@@ -110,7 +110,7 @@ async fn communities_of_a_store_that_lacks_touches_are_told_without_waiting_for_
 /// One answer for each, whatever the store answers later, twice, or not at all.
 #[tokio::test(start_paused = true)]
 async fn each_community_has_one_count() {
-    let community = |id: usize| CommunityId::from(id.to_string().as_str());
+    let community = |id: usize| Scope::from(id.to_string().as_str());
     let answered_after = |seconds: &[u64]| {
         let answers: Vec<_> = seconds.iter().copied().enumerate().collect();
         let answers = stream::iter(answers).then(move |(id, seconds)| async move {
@@ -165,7 +165,7 @@ async fn a_page_goes_on_in_memory_where_the_store_left_off() {
             .unwrap();
     }
     until(async || !sidecar.users("42").await.1).await;
-    let community = CommunityId::from("42");
+    let community = Scope::from("42");
     let first = sidecar.presence.list(&community, None, 3).await.unwrap();
     store.is(Mood::Away);
     let second = sidecar

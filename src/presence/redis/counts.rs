@@ -1,5 +1,5 @@
 //! Counts, and the communities with users present. Splits the questions by server, so that one that is away or slow
-//! costs only its own communities.
+//! costs only its own scopes.
 
 use std::collections::HashMap;
 
@@ -11,31 +11,31 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::node::Node;
 use super::{CONCURRENCY, Redis, still_in_use, time};
 use crate::ids::CommunityId;
-use crate::presence::keys::is_keyable;
+use crate::presence::keys::is_kept;
 use crate::presence::moment::Moment;
 use crate::presence::shared_settings::longest_window;
-use crate::presence::{Answer, Count, CountStream, PresenceError};
+use crate::presence::{Answer, Count, CountStream, PresenceError, Scope};
 
-/// Communities per round trip when counting.
-const COUNT_COMMUNITIES: usize = 500;
+/// Scopes per round trip when counting.
+const COUNTED_SCOPES: usize = 500;
 
 impl Redis {
-    /// Asks each server separately, all at once; each a few things at a time. Communities that presence does not keep
+    /// Asks each server separately, all at once; each a few things at a time. Scopes that presence does not keep
     /// are empty.
-    pub(super) fn count_all(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
-        let mut by_domain: HashMap<usize, (u16, Vec<CommunityId>)> = HashMap::new();
-        let (kept, not_kept): (Vec<_>, Vec<_>) = communities.into_iter().partition(is_keyable);
-        for community in kept {
-            let partition = self.keys.partition(&community);
+    pub(super) fn count_all(&self, scopes: Vec<Scope>) -> CountStream<'_> {
+        let mut by_domain: HashMap<usize, (u16, Vec<Scope>)> = HashMap::new();
+        let (kept, not_kept): (Vec<_>, Vec<_>) = scopes.into_iter().partition(is_kept);
+        for scope in kept {
+            let partition = self.keys.partition_of(&scope);
             let domain = by_domain.entry(self.domains.index(partition));
-            domain.or_insert((partition, Vec::new())).1.push(community);
+            domain.or_insert((partition, Vec::new())).1.push(scope);
         }
-        let empty = not_kept.into_iter().map(|community| {
-            let count = Answer::current(self.nobody(&community));
-            (community, Ok(count))
+        let empty = not_kept.into_iter().map(|scope| {
+            let count = Answer::current(self.nobody(&scope));
+            (scope, Ok(count))
         });
-        let answers = by_domain.into_values().map(|(partition, communities)| {
-            let questions: Vec<_> = communities.chunks(COUNT_COMMUNITIES).map(<[_]>::to_vec).collect();
+        let answers = by_domain.into_values().map(|(partition, scopes)| {
+            let questions: Vec<_> = scopes.chunks(COUNTED_SCOPES).map(<[_]>::to_vec).collect();
             let answers = stream::iter(questions).map(move |some| self.count(partition, some));
             answers
                 .buffer_unordered(CONCURRENCY)
@@ -45,9 +45,9 @@ impl Redis {
         stream::iter(empty).chain(stream::select_all(answers)).boxed()
     }
 
-    /// The count of a community that presence does not keep.
-    fn nobody(&self, community: &CommunityId) -> Count {
-        let clock = &self.domains.of(community).clock;
+    /// The count of a scope that presence does not keep.
+    fn nobody(&self, scope: &Scope) -> Count {
+        let clock = &self.domains.of(scope).clock;
         let as_of = clock.now(Moment::now()).and_then(|now| time(now).ok());
         Count {
             current: 0,
@@ -101,13 +101,13 @@ impl Redis {
         Ok(Answer::current(communities.collect()))
     }
 
-    /// Counts of communities of the server that keeps a partition, each with the same error if it does not answer.
+    /// Counts of scopes of the server that keeps a partition, each with the same error if it does not answer.
     async fn count(
         &self,
         partition: u16,
-        communities: Vec<CommunityId>,
-    ) -> Vec<(CommunityId, Result<Answer<Count>, PresenceError>)> {
-        let ask = |redis: Node| self.ask_for_counts(redis, partition, &communities);
+        scopes: Vec<Scope>,
+    ) -> Vec<(Scope, Result<Answer<Count>, PresenceError>)> {
+        let ask = |redis: Node| self.ask_for_counts(redis, partition, &scopes);
         let called = Moment::now();
         let outcome = self.servers.call(partition, ask).await;
         let heard = |(now, counts)| Ok((self.heard(partition, now, called)?, counts));
@@ -120,9 +120,9 @@ impl Redis {
                 });
                 counts.map(|count| Ok(Answer::current(count))).collect()
             }
-            Err(error) => vec![Err(error); communities.len()],
+            Err(error) => vec![Err(error); scopes.len()],
         };
-        communities.into_iter().zip(answers).collect()
+        scopes.into_iter().zip(answers).collect()
     }
 
     /// Two round trips: the server's time and the window, then all counts. Each sequence number is read before its
@@ -131,15 +131,15 @@ impl Redis {
         &self,
         mut redis: Node,
         partition: u16,
-        communities: &[CommunityId],
+        scopes: &[Scope],
     ) -> RedisResult<(i64, Vec<(Option<u64>, u64)>)> {
         let (now, in_use) = self.ask_what_is_in_use(&mut redis, partition).await?;
         let longest = longest_window(&still_in_use(now, in_use));
         self.read_window(longest);
         let window = self.window.by(longest);
         let mut pipeline = ::redis::pipe();
-        for community in communities {
-            let keys = self.keys.community(community);
+        for scope in scopes {
+            let keys = self.keys.scope(scope);
             pipeline.hget(keys.state, "seq");
             pipeline.zcount(keys.seen, format!("({}", now - window), "+inf");
         }

@@ -7,14 +7,14 @@ use futures_util::{StreamExt as _, stream};
 
 use super::node::Node;
 use super::{COMMON_PARTITION, CONCURRENCY, Redis, invoke};
-use crate::ids::CommunityId;
+use crate::presence::keys::decode;
 use crate::presence::moment::Moment;
 use crate::presence::shared_settings::longest_window;
 use crate::presence::window::KEPT;
 use crate::presence::{Count, CountChange, PresenceError, REMEMBERED, Sweep, millis};
 
-/// Communities per call of the sweep script.
-const SWEEP_COMMUNITIES: usize = 100;
+/// Communities, and as many other scopes, per call of the sweep script.
+const SWEPT_SCOPES: usize = 100;
 /// Calls per partition and sweep; what is left waits for the next sweep.
 const SWEEP_ROUNDS: usize = 50;
 /// How long a mark outlives the last sweep: long compared with the time between sweeps, and no longer than the
@@ -105,11 +105,12 @@ impl Redis {
             call.key(self.keys.due(partition));
             call.key(self.keys.mark(partition, self.marks.id()));
             call.key(self.keys.settings(partition));
+            call.key(self.keys.finer(partition));
             call.arg(self.window.at_least()).arg(millis(REMEMBERED));
             call.arg(self.keys.changes());
             call.arg(self.keys.seen_prefix(partition));
             call.arg(self.keys.state_prefix(partition));
-            call.arg(SWEEP_COMMUNITIES);
+            call.arg(SWEPT_SCOPES);
             call.arg(number).arg(millis(MARK_KEPT));
             call.arg(self.settings.to_string());
             let call = &call;
@@ -128,12 +129,13 @@ impl Redis {
             }
             let as_of = self.heard(partition, now, called)?;
             swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
-            swept
-                .changes
-                .extend(changes.into_iter().map(|(community, current, seq)| CountChange {
-                    community: CommunityId::new(community),
+            let changes = changes.into_iter().filter_map(|(scope, current, seq)| {
+                Some(CountChange {
+                    scope: decode(&scope)?,
                     count: Count { current, seq, as_of },
-                }));
+                })
+            });
+            swept.changes.extend(changes);
             if !more {
                 break;
             }

@@ -35,19 +35,22 @@ local function add(key, options, entries)
   end
 end
 
--- Member of the settings' sorted set whose score is no time: by how much the clock was set back in total.
-local SHIFT = 'shift'
+-- Members of the settings' sorted set whose score is no time: by how much the clock was set back in total, and how much of
+-- that the sweeps of finer scopes have taken notice of.
+local SHIFT, NOTICED = 'shift', 'noticed'
 
 -- The settings of sidecars that share this partition. Returns the longest `window` in force; the same including
 -- settings that no longer count (`before`); the time of the `latest` call; the time of the latest with the settings
 -- `mine`, if any (`written`); `all` settings with their times; and by how much the clock was set back in total (`shift`).
 local function in_use(settings, mine, now, window)
   local stored = redis.call('ZRANGE', settings, 0, -1, 'WITHSCORES')
-  local use = { window = window, before = window, latest = 0, all = {}, shift = 0 }
+  local use = { window = window, before = window, latest = 0, all = {}, shift = 0, noticed = 0 }
   for i = 1, #stored, 2 do
     local other, at = stored[i], tonumber(stored[i + 1])
     if other == SHIFT then
       use.shift = at
+    elseif other == NOTICED then
+      use.noticed = at
     else
       local its = tonumber(string.match(other, ' window=(%d+)')) or 0
       if other == mine then
@@ -63,19 +66,21 @@ local function in_use(settings, mine, now, window)
   return use
 end
 
--- Makes every community due for the sweeps.
-local function look_again(due, now)
-  local again = {}
-  for _, community in ipairs(redis.call('ZRANGEBYSCORE', due, '(' .. text(now), '+inf')) do
-    again[#again + 1] = text(now)
-    again[#again + 1] = community
+-- Makes everything due for the sweeps: `dues` are the sorted sets of communities, and of finer scopes and the site.
+local function look_again(dues, now)
+  for _, due in ipairs(dues) do
+    local again = {}
+    for _, scope in ipairs(redis.call('ZRANGEBYSCORE', due, '(' .. text(now), '+inf')) do
+      again[#again + 1] = text(now)
+      again[#again + 1] = scope
+    end
+    add(due, {}, again)
   end
-  add(due, {}, again)
 end
 
 -- Stores by how much the clock was set back since the latest call, as far as that can be determined: once, in the first
--- script that notices. Each community is moved later (catch_up).
-local function note_shift(settings, due, use, now)
+-- script that notices. Each scope is moved later (catch_up).
+local function note_shift(settings, dues, use, now)
   if use.latest - now < SET_BACK then
     return
   end
@@ -87,10 +92,10 @@ local function note_shift(settings, due, use, now)
       redis.call('ZADD', settings, text(now), other[1])
     end
   end
-  look_again(due, now)
+  look_again(dues, now)
 end
 
--- Users seen before the clock was set back would stay longer by that amount: moves all users of a community by it, once.
+-- Users seen before the clock was set back would stay longer by that amount: moves all users of a scope by it, once.
 -- Returns how many were moved.
 local function catch_up(part, seen, state)
   local known = redis.call('HMGET', state, 'seq', 'shift')
@@ -98,7 +103,7 @@ local function catch_up(part, seen, state)
   if by == 0 then
     return 0
   end
-  -- A community without state is new, or Redis has evicted it: by how much it was moved already is not known then.
+  -- A scope without state is new, or Redis has evicted it: by how much it was moved already is not known then.
   if not known[1] then
     by = 0
   end
@@ -124,12 +129,26 @@ local function clamp(seen, now)
   add(seen, {}, moved)
 end
 
--- Removes users of a community whose window has passed; returns whether there were any.
+-- Removes users of a scope whose window has passed; returns whether there were any.
 local function prune(seen, now, window)
   return redis.call('ZREMRANGEBYSCORE', seen, '-inf', text(now - window)) > 0
 end
 
--- Counts a community without users whose window has passed, publishes the count if it differs from the one
+-- The whole site, as it stands in names (presence/keys.rs).
+local SITE = '\31site'
+-- A day, in milliseconds.
+local DAY = 86400000
+
+-- Notes the whole site's count, which was `before` until now, for the peak of the day.
+local function note_peak(state, now, count, before)
+  local day = text(math.floor(now / DAY))
+  local noted = redis.call('HMGET', state, 'day', 'peak')
+  -- Whoever was there when the day began.
+  local peak = noted[1] == day and tonumber(noted[2]) or before
+  redis.call('HSET', state, 'day', day, 'peak', text(math.max(peak, count)))
+end
+
+-- Counts a scope without users whose window has passed, publishes the count if it differs from the one
 -- published last, and schedules the next sweep. Every key expires in the end: see presence/redis.rs.
 --
 -- It also publishes if a user was removed just before (`left`), though others may have taken their place: a count
@@ -138,9 +157,9 @@ end
 -- Published before it is stored: if publishing is refused (an ACL without the channel), every call fails, instead
 -- of one that fails and all others staying silent.
 --
--- `part` has what all communities of a partition share: the key `due`, `channel`, `now`, `window`, `keep`, and `shift`
--- as above. Returns the count, its sequence number, whether it changed, and how many users were moved.
-local function settle(part, seen, state, community, left)
+-- `part` has what all scopes of a kind share in a partition: the key `due`, `channel`, `now`, `window`, `keep`, and
+-- `shift` as above. Returns the count, its sequence number, whether it changed, and how many users were moved.
+local function settle(part, seen, state, scope, left)
   local now, window = part.now, part.window
   local moved = catch_up(part, seen, state)
   prune(seen, now, window)
@@ -152,14 +171,17 @@ local function settle(part, seen, state, community, left)
   if changed then
     seq = math.max(seq + 1, now)
     redis.call('PUBLISH', part.channel,
-      text(count) .. ' ' .. text(seq) .. ' ' .. text(now) .. ' ' .. community)
+      text(count) .. ' ' .. text(seq) .. ' ' .. text(now) .. ' ' .. scope)
     redis.call('HSET', state, 'count', text(count), 'seq', text(seq))
+    if scope == SITE then
+      note_peak(state, now, count, tonumber(published[1]) or 0)
+    end
   end
   local oldest = redis.call('ZRANGE', seen, 0, 0, 'WITHSCORES')[2]
   if oldest then
-    redis.call('ZADD', part.due, text(oldest + window), community)
+    redis.call('ZADD', part.due, text(oldest + window), scope)
   else
-    redis.call('ZREM', part.due, community)
+    redis.call('ZREM', part.due, scope)
   end
   for _, key in ipairs({ seen, state, part.due }) do
     redis.call('PEXPIRE', key, part.keep)

@@ -1,13 +1,13 @@
--- Sweeps one partition: removes users whose window has passed, in the communities that are due longest. Also
+-- Sweeps one partition: removes users whose window has passed, in the scopes that are due longest. Also
 -- writes the sidecar's mark over the previous one, to detect data loss in Redis (redis/marks.rs), and its
 -- settings, to compare them with other sidecars' (presence/settings.rs).
 --
--- KEYS  due, mark, settings
+-- KEYS  due, mark, settings, due of finer scopes and the site
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, first part of seen keys, first part of state
 --       keys, limit, the mark's number, how long it is kept (ms), the sidecar's settings
 -- The keys made from ARGV carry the hash tag of KEYS[1]: they are in its slot.
--- Returns now (ms), lag (ms), whether more communities are due (1 or 0), the mark's number before, settings in use,
--- changes: { community, count, sequence number }…
+-- Returns now (ms), lag (ms), whether more scopes are due (1 or 0), the mark's number before, settings in use,
+-- changes: { scope, count, sequence number }…
 
 -- Users moved in one call after the clock was set back, before the rest is left to the next call: keeps a call at some
 -- tens of milliseconds of Redis' one thread.
@@ -19,14 +19,16 @@ redis.call('SET', KEYS[2], ARGV[7], 'PX', ARGV[8])
 
 local use = in_use(KEYS[3], ARGV[9], now, tonumber(ARGV[1]))
 local window, keep = use.window, text(use.window + tonumber(ARGV[2]))
-note_shift(KEYS[3], KEYS[1], use, now)
+note_shift(KEYS[3], { KEYS[1], KEYS[4] }, use, now)
 if window < use.before then
   -- The sidecars with the longest window have gone: all users leave earlier.
-  look_again(KEYS[1], now)
+  look_again({ KEYS[1], KEYS[4] }, now)
 end
-local part = {
-  due = KEYS[1], channel = ARGV[3], now = now, window = window, keep = keep, shift = use.shift,
-}
+-- A touch that noticed first that the clock was set back may not have had their key.
+if use.shift ~= use.noticed then
+  look_again({ KEYS[4] }, now)
+  redis.call('ZADD', KEYS[3], text(use.shift), NOTICED)
+end
 local settings = { ARGV[9] }
 redis.call('ZADD', KEYS[3], text(now), ARGV[9])
 for _, other in ipairs(use.all) do
@@ -40,26 +42,35 @@ for _, other in ipairs(use.all) do
 end
 redis.call('PEXPIRE', KEYS[3], keep)
 
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, ARGV[6])
+local limit = tonumber(ARGV[6])
 -- No window that has begun by now ends that late: the clock was ahead, and no call noticed when it was set back.
 local late = text(now + window + SET_BACK)
-for _, community in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. late, '+inf', 'LIMIT', 0, ARGV[6])) do
-  due[#due + 1] = community
-  due[#due + 1] = text(now)
-end
-local changes, moved, looked_at = {}, 0, 0
-for i = 1, #due, 2 do
-  if moved >= MOVED then
-    break
+local changes, lag, more = {}, 0, false
+
+-- Sweeps the scopes of one kind.
+local function sweep(key)
+  local due = redis.call('ZRANGEBYSCORE', key, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, limit)
+  for _, scope in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. late, '+inf', 'LIMIT', 0, limit)) do
+    due[#due + 1] = scope
+    due[#due + 1] = text(now)
   end
-  local community = due[i]
-  local count, seq, changed, by_clock = settle(part, ARGV[4] .. community, ARGV[5] .. community, community, false)
-  if changed then
-    changes[#changes + 1] = { community, count, seq }
+  local part = { due = key, channel = ARGV[3], now = now, window = window, keep = keep, shift = use.shift }
+  local moved, looked_at = 0, 0
+  for i = 1, #due, 2 do
+    if moved >= MOVED then
+      break
+    end
+    local scope = due[i]
+    local count, seq, changed, by_clock = settle(part, ARGV[4] .. scope, ARGV[5] .. scope, scope, false)
+    if changed then
+      changes[#changes + 1] = { scope, count, seq }
+    end
+    moved, looked_at = moved + by_clock, looked_at + 1
   end
-  moved, looked_at = moved + by_clock, looked_at + 1
+  lag = math.max(lag, due[2] and now - due[2] or 0)
+  more = more or looked_at < #due / 2 or looked_at >= limit
 end
 
-local lag = due[2] and now - due[2] or 0
-local more = looked_at < #due / 2 or looked_at >= tonumber(ARGV[6])
+sweep(KEYS[1])
+sweep(KEYS[4])
 return { now, lag, more and 1 or 0, mark, settings, changes }

@@ -3,7 +3,8 @@
 use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ids::{CommunityId, UserId};
+use crate::ids::UserId;
+use crate::presence::Whereabouts;
 use crate::presence::moment::Moment;
 
 /// Queues touches. Cheap to clone; never waits.
@@ -21,16 +22,16 @@ pub struct QueueFull;
 #[derive(Debug)]
 pub(super) enum Message {
     /// The moment is when the user was seen.
-    Touch(CommunityId, UserId, Moment),
+    Touch(Whereabouts, UserId, Moment),
     Flush(oneshot::Sender<()>),
 }
 
 impl PresenceHandle {
-    /// A user was seen in a community, now or at a moment before; touches may come in any order. The caller counts the
-    /// drop if this is [`QueueFull`].
-    pub fn touch(&self, community: CommunityId, user: UserId, seen: Moment) -> Result<(), QueueFull> {
+    /// A user was seen on the site, and in a community where the page is one's, now or at a moment before; touches may
+    /// come in any order. The caller counts the drop if this is [`QueueFull`].
+    pub fn touch(&self, whereabouts: Whereabouts, user: UserId, seen: Moment) -> Result<(), QueueFull> {
         self.waiting.inc();
-        let touch = Message::Touch(community, user, seen);
+        let touch = Message::Touch(whereabouts, user, seen);
         self.queue.try_send(touch).map_err(|_| {
             self.waiting.dec();
             QueueFull

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use tokio::sync::Notify;
 
+use super::pending::SITE_INTERVAL;
 use super::*;
+use crate::ids::Finer;
 use crate::presence::fake::Fake;
 use crate::presence::{Count, Sweep};
 
@@ -24,6 +26,8 @@ async fn run(worker: Worker, shutdown: watch::Receiver<bool>) {
 struct Notebook {
     /// Community and users of each touch, sorted.
     touches: Mutex<Vec<(String, Vec<String>)>>,
+    /// Users of each touch of the whole site.
+    of_site: Mutex<Vec<Vec<String>>>,
     /// The greatest age in each.
     oldest: Mutex<Vec<Duration>>,
     refusing: AtomicBool,
@@ -40,20 +44,25 @@ impl Notebook {
 
 #[async_trait]
 impl Fake for Notebook {
-    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
+    async fn touch(&self, group: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
         if self.refusing.load(Ordering::Relaxed) {
             return Err(PresenceError::Unexpected("refusing".into()));
         }
+        if *group == Scope::Site {
+            let users = touches.iter().map(|touch| touch.user.to_string());
+            self.of_site.lock().unwrap().push(users.collect());
+            return Ok(nobody());
+        }
         let oldest = touches.iter().map(|touch| touch.age).max();
         self.oldest.lock().unwrap().extend(oldest);
-        let mut users: Vec<_> = touches.iter().map(|touch| touch.user.to_string()).collect();
+        let user = |touch: &Touch| match &touch.finer {
+            Some(finer) => format!("{} in {} {}", touch.user, finer.kind(), finer.key()),
+            None => touch.user.to_string(),
+        };
+        let mut users: Vec<_> = touches.iter().map(user).collect();
         users.sort();
-        self.touches.lock().unwrap().push((community.to_string(), users));
-        Ok(Count {
-            current: 0,
-            seq: 0,
-            as_of: DateTime::UNIX_EPOCH,
-        })
+        self.touches.lock().unwrap().push((group.to_string(), users));
+        Ok(nobody())
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
@@ -62,6 +71,14 @@ impl Fake for Notebook {
             lag: Duration::from_millis(1_500),
             ..Sweep::default()
         })
+    }
+}
+
+fn nobody() -> Count {
+    Count {
+        current: 0,
+        seq: 0,
+        as_of: DateTime::UNIX_EPOCH,
     }
 }
 
@@ -181,7 +198,11 @@ async fn a_failed_touch_is_forgotten_so_that_the_next_view_touches_again() {
     tokio::spawn(run(bench.worker, bench.stop.subscribe()));
     bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
     bench.handle.flush().await;
-    assert_eq!(bench.metrics.touch_failures.get(), 1);
+    assert_eq!(
+        bench.metrics.touch_failures.get(),
+        2,
+        "the community's and the site's"
+    );
 
     bench.notebook.refusing.store(false, Ordering::Relaxed);
     for coalesced in 0..2 {
@@ -293,4 +314,57 @@ async fn p19_what_was_coalesced_is_touched_before_the_end() {
         bench.notebook.touches(),
         [touched("1", &["a"]), touched("1", &["a"])]
     );
+}
+
+fn in_post(community: &str, post: &str) -> Whereabouts {
+    Whereabouts::new(Some(community.into()), [Finer::new("post", post).unwrap()].into())
+}
+
+#[tokio::test]
+async fn p25_a_community_and_what_is_finer_there_are_one_call_and_the_site_one_for_all() {
+    let bench = bench(100);
+    for (whereabouts, user) in [
+        ("1".into(), "a"),
+        (in_post("1", "7"), "a"),
+        (in_post("1", "8"), "b"),
+        (in_post("2", "7"), "a"),
+        (Whereabouts::default(), "c"),
+    ] {
+        bench.handle.touch(whereabouts, user.into(), by_tokio()).unwrap();
+    }
+    let waiting = bench.worker.waiting.clone();
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
+    bench.handle.flush().await;
+    assert_eq!(
+        bench.notebook.touches(),
+        [
+            touched("1", &["a", "a in post 7", "b", "b in post 8"]),
+            touched("2", &["a", "a in post 7"]),
+        ]
+    );
+    let mut of_site = std::mem::take(&mut *bench.notebook.of_site.lock().unwrap());
+    assert_eq!(of_site.len(), 1);
+    of_site[0].sort();
+    of_site[0].dedup();
+    assert_eq!(of_site[0], ["a", "b", "c"]);
+    assert_eq!(bench.metrics.touches.get(), 6);
+    assert!(is(waiting.get(), 0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p25_the_site_is_touched_a_few_times_a_second_however_many_come() {
+    let bench = bench(100);
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
+    let views = 100;
+    let between = Duration::from_millis(20);
+    for user in 0..views {
+        let user = UserId::new(user.to_string());
+        bench.handle.touch("1".into(), user, by_tokio()).unwrap();
+        tokio::time::sleep(between).await;
+    }
+    bench.handle.flush().await;
+    let of_site = bench.notebook.of_site.lock().unwrap().clone();
+    assert_eq!(of_site.iter().map(Vec::len).sum::<usize>(), views as usize);
+    let most = (between * views).as_millis() / SITE_INTERVAL.as_millis() + 2;
+    assert!(of_site.len() as u128 <= most, "{} calls", of_site.len());
 }

@@ -32,7 +32,7 @@ impl Work {
             let (_permit, _running) = (permit, running);
             let found = resolver.look_up(who, &view, from).await;
             if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
-                destinations.touch(&session, community.as_ref(), seen);
+                destinations.touch(&session, community.as_ref(), &view.finer, seen);
             }
         });
         waiting

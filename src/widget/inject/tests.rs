@@ -37,6 +37,7 @@ fn route(widget: bool, community: Option<&str>) -> RouteMatch {
             event: EventForm::default(),
         }),
         community: community.map(|id| CommunityRef::Id(id.into())),
+        finer: Arc::default(),
         is_communitys_own: true,
         captures: Vec::new(),
     }

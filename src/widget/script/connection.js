@@ -1,4 +1,4 @@
-// The widget's live connection, one for all elements of a page.
+// The widget's live connection: one for all communities of a page, and one for each finer thing and for the site.
 // It keeps what is wanted, what is known, and when to reconnect.
 //
 // For a page's own community (`here`) the socket uses that community's address, where an open connection counts as
@@ -12,6 +12,8 @@ const API = "/api";
 const MAX_LIMIT = 200;
 /** Whether the app's keys are text: then each spelling is a key of its own. */
 const KEYS_ARE_TEXT = false;
+/** By the name of an element's attribute: what stands before its value in the API's paths, as `posts` for `post`. */
+const SCOPES = {};
 /** Communities on one connection: one fewer than the server allows, to leave room for `NO_COMMUNITY`. */
 const MOST = 99;
 /** No community can have this id: asking for it makes any working server answer. */
@@ -59,8 +61,16 @@ function keyOf(id) {
   return /^[\da-f]{32}$/.test(hex) ? hex : id;
 }
 
+/** Stands for the site, which has no id. */
+const SITE = "*";
+/** The id of what an element shows: a community's, also of what is finer in it, or the site's. */
+const idOf = ({ own, community }) => (own?.isSite ? SITE : community);
+
 /** Communities are identified by their keys here; only messages to the server have ids. */
 class Connection {
+  /** Paths of the one thing that it is for, `{live, count}`; null for communities. */
+  #own;
+  #ends = new AbortController();
   #elements = new Set();
   /** By community: `{count, stale}`. */
   #known = new Map();
@@ -89,18 +99,20 @@ class Connection {
   #pauses = new Set();
   #over = false;
 
-  constructor() {
+  constructor(own) {
+    this.#own = own;
+    const { signal } = this.#ends;
     const pause = (why) => () => this.#pause(why);
     const resume = (why) => () => this.#resume(why);
-    addEventListener("pagehide", pause("left"));
-    addEventListener("pageshow", resume("left"));
-    document.addEventListener("freeze", pause("frozen"));
-    document.addEventListener("resume", resume("frozen"));
-    document.addEventListener("visibilitychange", () => this.#visibility());
-    addEventListener("online", () => (this.#socket ? this.#doubt() : this.#retry && this.#open()));
+    addEventListener("pagehide", pause("left"), { signal });
+    addEventListener("pageshow", resume("left"), { signal });
+    document.addEventListener("freeze", pause("frozen"), { signal });
+    document.addEventListener("resume", resume("frozen"), { signal });
+    document.addEventListener("visibilitychange", () => this.#visibility(), { signal });
+    addEventListener("online", () => (this.#socket ? this.#doubt() : this.#retry && this.#open()), { signal });
     if (document.prerendering) {
       this.#pauses.add("prerendering");
-      document.addEventListener("prerenderingchange", resume("prerendering"), { once: true });
+      document.addEventListener("prerenderingchange", resume("prerendering"), { once: true, signal });
     }
     this.#visibility();
   }
@@ -112,7 +124,7 @@ class Connection {
 
   add(element) {
     this.#elements.add(element);
-    element.show(this.#known.get(keyOf(element.community)));
+    element.show(this.#known.get(keyOf(idOf(element))));
     this.#soon();
   }
 
@@ -132,25 +144,27 @@ class Connection {
 
   /** Ids of the communities to subscribe to, by key. */
   #wanted() {
-    const ids = [...this.#elements].map(({ community }) => [keyOf(community), community]);
+    const ids = [...this.#elements].map(idOf).map((id) => [keyOf(id), id]);
     const wanted = new Map(ids.filter(([key]) => key && !this.#unknown.has(key)));
     return new Map([...wanted].slice(0, MOST));
   }
 
-  /** The page's own community among these. */
-  #own(wanted) {
+  /** The page's own community among these; the one that there is where the connection is for something else. */
+  #homeOf(wanted) {
+    if (this.#own) return [...wanted.keys()][0] ?? null;
     const own = [...this.#elements].find((element) => element.here && wanted.has(keyOf(element.community)));
     return own ? keyOf(own.community) : null;
   }
 
   #settle() {
+    if (this.#own && this.#elements.size === 0) return this.#end();
     if (this.#over || this.#pauses.size > 0) return;
     this.#tidy();
     const wanted = this.#wanted();
     if (wanted.size === 0) return this.#close();
     if (!this.#socket) {
       if (!this.#retry && !this.#question) this.#open();
-    } else if (this.#own(wanted) !== this.#home) {
+    } else if (this.#homeOf(wanted) !== this.#home) {
       this.#reopen();
     } else if (this.#socket.readyState === WebSocket.OPEN) {
       this.#ask(wanted);
@@ -159,7 +173,7 @@ class Connection {
 
   /** Forgets communities without an element: their counts would be out of date later. */
   #tidy() {
-    const keys = new Set([...this.#elements].map(({ community }) => keyOf(community)));
+    const keys = new Set([...this.#elements].map(idOf).map(keyOf));
     for (const found of [this.#known, this.#unknown]) {
       for (const key of [...found.keys()]) if (!keys.has(key)) found.delete(key);
     }
@@ -191,10 +205,10 @@ class Connection {
       return;
     }
     this.#question = null;
-    this.#home = this.#own(wanted);
+    this.#home = this.#homeOf(wanted);
     this.#asked = this.#home ? new Map([[this.#home, wanted.get(this.#home)]]) : wanted;
     const ids = [...this.#asked.values()].map(encodeURIComponent);
-    const url = address(this.#home ? `/communities/${ids}/visitors/live` : `/visitors/live?communities=${ids}`);
+    const url = address(this.#livePath(ids));
     url.protocol = url.protocol.replace("http", "ws");
     this.#after = null;
     let socket;
@@ -228,6 +242,20 @@ class Connection {
     };
   }
 
+  #livePath(ids) {
+    if (!this.#own) return this.#home ? `/communities/${ids}/visitors/live` : `/visitors/live?communities=${ids}`;
+    const isHere = [...this.#elements].some((element) => element.here);
+    return this.#own.live + (isHere ? "" : "?heartbeat=false");
+  }
+
+  /** Nothing shows what it is for any more. */
+  #end() {
+    this.#close();
+    clearTimeout(this.#hiding);
+    this.#ends.abort();
+    connections.delete(this.#own.live);
+  }
+
   /** A message arrived on the connection. */
   #listen() {
     clearTimeout(this.#watch);
@@ -249,7 +277,7 @@ class Connection {
 
   // On one connection the latest message is the newest.
   #hear({ type, community_id, current_visitors, stale, after_ms }) {
-    const id = String(community_id);
+    const id = community_id === undefined ? SITE : String(community_id);
     const key = keyOf(id);
     if (type === "retry") this.#after = after_ms;
     // Others were unsubscribed from meanwhile.
@@ -285,11 +313,12 @@ class Connection {
     let answer = null;
     let told = null;
     try {
-      answer = await fetch(address(`/visitors/counts?communities=${ids}`), {
+      answer = await fetch(address(this.#own?.count ?? `/visitors/counts?communities=${ids}`), {
         cache: "no-store",
         signal: AbortSignal.timeout(PATIENCE),
       });
       if (answer.ok) told = await answer.json();
+      if (told && this.#own) told = { counts: [told], stale: told.stale };
     } catch {
       // No answer came.
     }
@@ -303,7 +332,7 @@ class Connection {
     }
     if ([400, 401, 403, 404, 405].includes(answer?.status)) return this.#finish(true);
     if (told) {
-      const found = new Map(told.counts.map((one) => [keyOf(String(one.community_id)), one.current_visitors]));
+      const found = new Map(told.counts.map((one) => [keyOf(String(one.community_id ?? SITE)), one.current_visitors]));
       this.#forget([...wanted.keys()].filter((key) => !found.has(key)));
       for (const [key, count] of found) this.#learn(key, count, told.stale);
       this.#fade();
@@ -393,7 +422,16 @@ class Connection {
 
   #show(key) {
     for (const element of this.#elements) {
-      if (keyOf(element.community) === key) element.show(this.#known.get(key));
+      if (keyOf(idOf(element)) === key) element.show(this.#known.get(key));
     }
   }
+}
+
+/** Connections by the path of what they are for; that for communities by none. */
+const connections = new Map();
+
+function connectionOf({ own }) {
+  const path = own?.live ?? "";
+  if (!connections.has(path)) connections.set(path, new Connection(own));
+  return connections.get(path);
 }

@@ -1,6 +1,8 @@
 // The element `<live-visitors>`: shows a count in words, and optionally pictures.
 //
 //   <live-visitors community="42" here avatars="5"></live-visitors>
+//   <live-visitors community="42" post="7" here></live-visitors>
+//   <live-visitors site></live-visitors>
 //
 // It is hidden until a count is known, and again when none may be shown. `state` is "live" or "stale". A `change`
 // event gives count and staleness to pages that show them in their own way.
@@ -13,8 +15,6 @@ const QUIET = 30_000;
 const [GLANCE, GLANCE_EACH] = [3_000, 100];
 /** At most as many as the server lists at once. */
 const MOST_FACES = Math.min(20, MAX_LIMIT);
-
-const connection = new Connection();
 
 function make(name, part, ...children) {
   const node = document.createElement(name);
@@ -36,12 +36,13 @@ function pictureUrl(text) {
 
 class LiveVisitors extends HTMLElement {
   static observedAttributes = [
-    "community", "here", "avatars", "lang",
+    "community", "site", "here", "avatars", "lang", ...Object.keys(SCOPES),
     ...["zero", "one", "two", "few", "many", "other"].map((category) => `label-${category}`),
   ];
 
   #known = null;
   #joined = false;
+  #connection = null;
   #dot = make("span", "dot");
   #before = make("span", "label");
   #count = make("span", "count");
@@ -73,20 +74,32 @@ class LiveVisitors extends HTMLElement {
   /** Whether the page is the community's own: a user who has it open is present. */
   get here() { return this.hasAttribute("here"); }
   set here(value) { this.toggleAttribute("here", Boolean(value)); }
+  /** Whether it shows the whole site's count. */
+  get site() { return this.hasAttribute("site"); }
+  set site(value) { this.toggleAttribute("site", Boolean(value)); }
+  /** Paths of the site, or of what is finer in the community, `{live, count, list}`; null for the community itself. */
+  get own() {
+    if (this.site) return { isSite: true, live: "/visitors/live", count: "/visitors/count", list: "/visitors/online" };
+    const kind = Object.keys(SCOPES).find((name) => this.getAttribute(name)?.trim());
+    if (!kind || !this.community) return null;
+    const [community, key] = [this.community, this.getAttribute(kind).trim()].map(encodeURIComponent);
+    const list = `/communities/${community}/${SCOPES[kind]}/${key}/visitors`;
+    return { live: `${list}/live`, count: `${list}/count`, list };
+  }
   /** How many, or null. */
   get count() { return this.#known?.count ?? null; }
   get stale() { return this.#known?.stale ?? false; }
 
   connectedCallback() {
     // The script may load after a page has set these as own properties, which then hide the accessors.
-    for (const name of ["community", "here"]) {
+    for (const name of ["community", "here", "site"]) {
       if (!Object.hasOwn(this, name)) continue;
       const value = this[name];
       delete this[name];
       this[name] = value;
     }
     this.#joined = true;
-    connection.add(this);
+    this.#join();
     // If the element was moved, its request was abandoned.
     this.#glance(false);
   }
@@ -94,19 +107,28 @@ class LiveVisitors extends HTMLElement {
   disconnectedCallback() {
     this.#joined = false;
     this.#rest();
-    connection.remove(this);
+    this.#connection.remove(this);
+    this.#connection = null;
+  }
+
+  #join() {
+    const next = connectionOf(this);
+    if (next !== this.#connection) this.#connection?.remove(this);
+    this.#connection = next;
+    next.add(this);
   }
 
   attributeChangedCallback(name, before, now) {
     if (!this.#joined || before === now) return;
-    if (name === "community") {
+    const isOther = name === "community" || name === "site" || Object.hasOwn(SCOPES, name);
+    if (isOther) {
       // Nothing of the former community may be shown for this one.
       this.#rest();
       this.#faceless = false;
       this.show(null);
     }
-    if (name === "community" || name === "here") {
-      connection.add(this);
+    if (isOther || name === "here") {
+      this.#join();
     } else {
       this.#render();
       if (name === "avatars") this.#glance(true);
@@ -163,7 +185,7 @@ class LiveVisitors extends HTMLElement {
 
   /** Announces the latest count from time to time, and only for the page's own or only element. */
   #announce() {
-    if (this.#announcing || !(this.here || connection.isOfOne)) return;
+    if (this.#announcing || !(this.here || this.#connection.isOfOne)) return;
     const wait = Math.max(0, this.#announced + QUIET - performance.now());
     this.#announcing = setTimeout(() => {
       this.#announcing = null;
@@ -189,8 +211,8 @@ class LiveVisitors extends HTMLElement {
     this.#glanced = performance.now();
     const glance = this.#glancing;
     try {
-      const path = `/communities/${encodeURIComponent(this.community)}/visitors?limit=${this.#most}`;
-      const answer = await fetch(address(path), { signal: AbortSignal.timeout(PATIENCE) });
+      const list = this.own?.list ?? `/communities/${encodeURIComponent(this.community)}/visitors`;
+      const answer = await fetch(address(`${list}?limit=${this.#most}`), { signal: AbortSignal.timeout(PATIENCE) });
       const { visitors } = answer.ok ? await answer.json() : { visitors: [] };
       // Meanwhile the element changed its community, or was removed.
       if (glance !== this.#glancing) return;

@@ -1,5 +1,6 @@
 """What the site's own code says about its rows, as plain JSON values. Read through the ORM."""
 from accounts.models import UserEvent, UserProfile, UserSession
+from accounts.online_tracker import OnlineTracker
 from communities.models import Community
 from communities.utils.visitor_utils import get_community_visitors, get_visitor_stats, get_visits
 
@@ -30,6 +31,13 @@ def visitors(community_id, active_only=True, now=None):
 
 def visits(community_id, days, event_types):
     return sorted(get_visits(community_id, days, event_types=event_types), key=lambda row: str(row['user_id']))
+
+
+def online(seconds=300, ids=(), url=None):
+    tracker = OnlineTracker(seconds)
+    users = sorted(tracker.last_seen(), key=str)
+    at = {} if url is None else {'at': sorted(tracker.at(metadata__url=url), key=str)}
+    return {'count': tracker.count(), 'user_ids': users, 'which': tracker.which(ids), **at}
 
 
 def visitor(s):

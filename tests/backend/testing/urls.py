@@ -6,6 +6,7 @@ urlpatterns = [
     path('oracle/stats/<str:community_id>', views.stats),
     path('oracle/visits/<str:community_id>', views.visits),
     path('oracle/visitors/<str:community_id>', views.visitors),
+    path('oracle/online', views.online),
     path('oracle/events', views.events),
     path('oracle/sessions', views.sessions),
     path('oracle/profiles', views.profiles),

@@ -39,6 +39,12 @@ def visitors(request, community_id):
     return answer(oracle.visitors(community_id, active_only, moment(request.GET.get('now'))))
 
 
+def online(request):
+    ids = [id for id in request.GET.get('ids', '').split(',') if id]
+    seconds = float(request.GET.get('seconds', '300'))
+    return answer(oracle.online(seconds, ids, request.GET.get('url')))
+
+
 def events(request):
     return answer(oracle.events(request.GET.get('community')))
 

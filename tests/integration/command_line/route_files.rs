@@ -38,7 +38,7 @@ const WRONG: &[(&str, usize, &str)] = &[
         "[[route]]\nname = \"a\"\npattern = '^/a'\npatern = 1\n",
         4,
         "route `a`: unknown field `patern`, expected one of `name`, `pattern`, `page_type`, `track`, \
-         `search_param`, `community`, `widget`, `grants`, `event_type`, `metadata`, `description`; correct or remove it",
+         `search_param`, `community`, `widget`, `grants`, `event_type`, `metadata`, `description`, `presence`; correct or remove it",
     ),
     (
         "[[route]]\nname = \"a\"\npattern = '^/a'\ntrack = \"all\"\n",
@@ -125,7 +125,7 @@ fn why_a_page_is_not_counted_is_explained() {
     assert_eq!(
         explained(&["/healthz"]),
         "path       /healthz\n\
-         route      health  (FILE:26)\n\
+         route      health  (FILE:27)\n\
          page type  health\n\
          community  none\n\
          counted    no: route_excluded\n"

@@ -40,7 +40,7 @@ async fn whoever_may_not_listen_is_told_so_before_the_upgrade() {
         (&*path, 200),
         ("/api/communities/999999/visitors/live", 404),
         ("/api/visitors/live?communities=999999,999998", 404),
-        ("/api/visitors/live", 400),
+        ("/api/visitors/live?communities=", 400),
         ("/api/visitors/live?communities=", 400),
         (&too_many, 400),
         (&format!("{path}?heartbeat=perhaps"), 400),

@@ -4,7 +4,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::ids::{CommunityId, UserId};
+use headcount::ids::UserId;
+use headcount::presence::Scope;
 use headcount::presence::{Presence as _, Touch};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -113,7 +114,7 @@ async fn l3_a_peer_that_does_not_answer_pings_is_dropped() {
 struct Busy {
     world: World,
     presence: headcount::presence::redis::Redis,
-    community: CommunityId,
+    community: Scope,
     path: String,
     alice: Member,
     fast: Socket,
@@ -142,7 +143,7 @@ impl Busy {
         };
         Self {
             presence: redis::presence(&config, Duration::from_secs(300)),
-            community: CommunityId::new(world.seeded.community("rust")),
+            community: Scope::from(&*world.seeded.community("rust")),
             world,
             path,
             alice,

@@ -204,7 +204,7 @@ async fn p8_a_subscription_that_delivers_stays() {
             .unwrap();
         let event = changes.recv().await.unwrap();
         assert!(
-            matches!(&event, Event::Change(change) if change.community.as_str() == "42"),
+            matches!(&event, Event::Change(change) if change.scope.to_string() == "42"),
             "{event:?}"
         );
     }

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use headcount::config;
-use headcount::ids::{CommunityId, UserId};
+use headcount::ids::UserId;
 use headcount::presence::Presence as _;
+use headcount::presence::Scope;
 use headcount::presence::Touch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -77,8 +78,8 @@ impl Load {
         }
     }
 
-    fn community(&self, slug: &str) -> CommunityId {
-        CommunityId::new(self.world.seeded.community(slug))
+    fn community(&self, slug: &str) -> Scope {
+        Scope::from(&*self.world.seeded.community(slug))
     }
 
     /// A WebSocket on these communities, after its snapshots.

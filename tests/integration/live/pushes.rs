@@ -259,10 +259,10 @@ async fn p6_a_count_that_changed_in_silence_is_found() {
     let mut raw = redis::shared().raw().await;
     let partitions = std::num::NonZeroU16::new(16).unwrap();
     let keys = headcount::presence::keys::Keys::new(&prefix, partitions).unwrap();
-    let community = headcount::ids::CommunityId::new(world.seeded.community("rust"));
+    let community = headcount::presence::Scope::from(&*world.seeded.community("rust"));
     let (seconds, _): (i64, i64) = ::redis::cmd("TIME").query_async(&mut raw).await.unwrap();
     let _: () = raw
-        .zadd(keys.community(&community).seen, "somebody", seconds * 1_000)
+        .zadd(keys.scope(&community).seen, "somebody", seconds * 1_000)
         .await
         .unwrap();
     socket.until(1).await;

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use headcount::ids::CommunityId;
+use headcount::presence::Scope;
 use headcount::presence::keys::Keys;
 use headcount::presence::{Presence, Touch};
 
@@ -24,7 +24,7 @@ async fn p14_while_a_slot_moves_and_afterwards_everybody_is_there() {
     config.password = Some(headcount::config::Secret::new("s3cret"));
     let [community, elsewhere, _] = one_on_each(&cluster, &config).await;
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
-    let names = keys.community(&community);
+    let names = keys.scope(&community);
     let presence = servers::presence(&config, WINDOW);
     presence.touch(&community, &[Touch::now("a")]).await.unwrap();
     presence.touch(&elsewhere, &[Touch::now("a")]).await.unwrap();
@@ -126,8 +126,8 @@ async fn p3_each_partition_goes_by_the_clock_of_its_node() {
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     // Of four partitions the third alone is in the lower half, or the fourth: 2956 and 7085.
     let in_partition = |partition| {
-        let mut all = (0..).map(|id: u32| CommunityId::new(id.to_string()));
-        all.find(|community| keys.partition(community) == partition)
+        let mut all = (0..).map(|id: u32| Scope::from(&*id.to_string()));
+        all.find(|community| keys.partition_of(community) == partition)
             .unwrap()
     };
     let communities = [0, 1, 2, 3].map(in_partition);

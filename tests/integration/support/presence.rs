@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headcount::ids::CommunityId;
+use headcount::presence::Scope;
 use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::{Presence, Touch};
 
@@ -11,7 +11,7 @@ use super::service::in_time;
 
 /// What a sidecar shows: who is in a community, latest first, and whether that is stale.
 pub(crate) async fn shown(presence: &dyn Presence, community: &str) -> (Vec<String>, bool) {
-    let community = CommunityId::from(community);
+    let community = Scope::from(community);
     let page = presence.list(&community, None, 100).await.expect("an answer");
     let counts = presence
         .all_counts(std::slice::from_ref(&community))
@@ -54,7 +54,7 @@ pub(crate) async fn is_remembered(sidecar: &dyn Presence, community: &str, users
 }
 
 /// All that presence does, of communities on every node.
-pub(crate) async fn everything(presence: &dyn Presence, communities: &[CommunityId]) {
+pub(crate) async fn everything(presence: &dyn Presence, communities: &[Scope]) {
     // Also waits for the nodes.
     presence.ping().await.expect("an answer");
     let mut changes = presence.subscribe();
@@ -88,7 +88,7 @@ pub(crate) async fn is_listening(changes: &mut Subscription) {
 }
 
 /// Touches anew until a change of the community is heard.
-pub(crate) async fn is_heard(presence: &dyn Presence, changes: &mut Subscription, community: &CommunityId) {
+pub(crate) async fn is_heard(presence: &dyn Presence, changes: &mut Subscription, community: &Scope) {
     let heard = async {
         for number in 0.. {
             let user = format!("u{number}");
@@ -96,7 +96,7 @@ pub(crate) async fn is_heard(presence: &dyn Presence, changes: &mut Subscription
             let _ = presence.touch(community, &[Touch::now(&*user)]).await;
             let waited = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
             if let Ok(Ok(Event::Change(change))) = waited
-                && change.community == *community
+                && change.scope == *community
             {
                 return;
             }

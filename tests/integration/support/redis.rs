@@ -43,6 +43,7 @@ pub(crate) const PERMISSIONS: &[&str] = &[
     "+zrevrange",
     "+zrem",
     "+zremrangebyscore",
+    "+zmscore",
     "+hset",
     "+hget",
     "+hmget",
@@ -383,6 +384,7 @@ pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Pres
 pub(crate) fn seen(user: &str, ago: Duration) -> Touch {
     Touch {
         age: ago,
+        finer: None,
         ..Touch::now(user)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headcount::config;
-use headcount::ids::CommunityId;
+use headcount::presence::Scope;
 use headcount::presence::keys::Keys;
 use redis::aio::MultiplexedConnection;
 
@@ -132,8 +132,8 @@ impl RedisCluster {
     }
 
     /// Which of the primaries of the start keeps a community.
-    pub(crate) async fn keeper(&self, keys: &Keys, community: &CommunityId) -> usize {
-        let key = keys.community(community).seen;
+    pub(crate) async fn keeper(&self, keys: &Keys, community: &Scope) -> usize {
+        let key = keys.scope(community).seen;
         let slot: usize = self.nodes[0].does(&["CLUSTER", "KEYSLOT", &key]).await;
         slot * PRIMARIES / 16_384
     }

@@ -20,6 +20,7 @@ pub const ROUTES: &str = r#"
 name = "community-post"
 pattern = '^/communities/(?P<community>[0-9a-f-]+)/posts/(?P<post>\d+)/?$'
 page_type = "post"
+presence = ["community", "post"]
 # The site looks for the post in this community.
 grants = true
 

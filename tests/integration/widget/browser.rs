@@ -44,6 +44,8 @@ fn by_hand(request: &Heard) -> Reply {
     let target = request.target().trim_start_matches("GET ");
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let community = path.split('/').nth(2).unwrap_or_default();
+    let post = path.split('/').nth(4).map(|post| format!("post=\"{post}\""));
+    let post = post.unwrap_or_default();
     let others: Vec<_> = query
         .split('&')
         .filter(|other| !other.is_empty())
@@ -53,7 +55,7 @@ fn by_hand(request: &Heard) -> Reply {
     let page = format!(
         "<!doctype html><html lang=de><meta name=color-scheme content=\"light dark\"><title>By hand</title>\
          <script async src=\"/api/visitors/widget.js\"></script>\
-         <h1>Community</h1><p><live-visitors community=\"{community}\" here label-one=\"{{count}} Person ist hier\" \
+         <h1>Community</h1><p><live-visitors community=\"{community}\" {post} here label-one=\"{{count}} Person ist hier\" \
          label-other=\"{{count}} Leute sind hier\"></live-visitors></p>{others}</html>"
     );
     let head = BY_HAND.replace("0000", &page.len().to_string());
@@ -124,6 +126,37 @@ async fn two_members_see_each_other_come_and_go_on_pages_of_an_unchanged_site() 
     // The site has neither its pictures nor an icon.
     complaints.retain(|complaint| !complaint.contains("404"));
     assert_eq!(complaints, Vec::<String>::new());
+}
+
+/// Of three who are in the community two are at the post, and the page that shows the site has everybody.
+#[tokio::test]
+async fn p23_an_element_shows_who_is_at_the_post_or_on_the_site() {
+    let (world, sidecar, _server) = with_pages_by_hand("window = \"5m\"", "").await;
+    let rust = world.seeded.community("rust");
+    let (page, post) = (
+        format!("/communities/{rust}/"),
+        format!("/communities/{rust}/posts/7/"),
+    );
+    let alices = Chromium::of(&world.member("alice").await).await;
+    alices.open(&sidecar.url(&post)).await;
+    says(&alices, "1 Person ist hier").await;
+    visit(&world, &sidecar, "bob", &post).await;
+    let carol = visit(&world, &sidecar, "carol", &page).await;
+    says(&alices, "2 Leute sind hier").await;
+    visit(&world, &sidecar, "dave", "/about/").await;
+    let element = |change: &str| format!("({ELEMENT}.{change}, true)");
+    // The community, and the site, by the same element.
+    alices.evaluate(&element("removeAttribute('post')")).await;
+    says(&alices, "3 Leute sind hier").await;
+    alices.evaluate(&element("site = true")).await;
+    says(&alices, "4 Leute sind hier").await;
+    alices.evaluate(&element("site = false")).await;
+    alices.evaluate(&element("setAttribute('post', '7')")).await;
+    says(&alices, "2 Leute sind hier").await;
+    // One connection at a time: the others have ended.
+    sockets(&sidecar, 1.0).await;
+    assert_eq!(alices.complaints().await, Vec::<String>::new());
+    drop(carol);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(super) struct Store {
     mood: Mutex<Mood>,
     pub(super) memory: Mutex<Arc<InMemory>>,
     /// Touches in this community wait.
-    pub(super) held: watch::Sender<Option<CommunityId>>,
+    pub(super) held: watch::Sender<Option<Scope>>,
     /// A failure domain that is away, while the others are as the mood is.
     pub(super) away: Mutex<Option<u16>>,
     domains: FailureDomains,
@@ -85,9 +85,9 @@ impl Store {
         *self.memory.lock().unwrap() = empty();
     }
 
-    pub(super) fn is_away(&self, community: &CommunityId) -> bool {
+    pub(super) fn is_away(&self, scope: &Scope) -> bool {
         let away = *self.away.lock().unwrap();
-        away.is_some_and(|away| Arc::ptr_eq(self.domains.of(community), self.domains.of_partition(away)))
+        away.is_some_and(|away| Arc::ptr_eq(self.domains.of(scope), self.domains.of_partition(away)))
     }
 
     /// A community that a failure domain keeps.
@@ -100,13 +100,13 @@ impl Store {
             .unwrap()
     }
 
-    pub(super) async fn reached_for(&self, community: &CommunityId) -> Result<Arc<InMemory>, PresenceError> {
-        if self.is_away(community) {
+    pub(super) async fn reached_for(&self, scope: &Scope) -> Result<Arc<InMemory>, PresenceError> {
+        if self.is_away(scope) {
             return Err(unavailable("its server is away"));
         }
         let memory = self.reached().await?;
         for known in &*self.known.lock().unwrap() {
-            let clock = &known.of(community).clock;
+            let clock = &known.of(scope).clock;
             let now = Moment::now();
             clock.note_answer(in_2001().timestamp_millis(), now, now, Duration::MAX);
         }
@@ -126,18 +126,18 @@ impl Store {
 
 #[async_trait]
 impl Presence for Store {
-    async fn touch(&self, community: &CommunityId, touches: &[Touch]) -> Result<Count, PresenceError> {
-        let memory = self.reached_for(community).await?;
+    async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
+        let memory = self.reached_for(scope).await?;
         let mut held = self.held.subscribe();
-        let _ = held.wait_for(|held| held.as_ref() != Some(community)).await;
-        memory.touch(community, touches).await
+        let _ = held.wait_for(|held| held.as_ref() != Some(scope)).await;
+        memory.touch(scope, touches).await
     }
 
-    fn counts(&self, communities: Vec<CommunityId>) -> CountStream<'_> {
-        let answers = stream::iter(communities).then(move |community| async move {
-            let reached = self.reached_for(&community).await;
-            let answer = reached.map(|memory| Answer::current(memory.count(&community)));
-            (community, answer)
+    fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {
+        let answers = stream::iter(scopes).then(move |scope| async move {
+            let reached = self.reached_for(&scope).await;
+            let answer = reached.map(|memory| Answer::current(memory.count(&scope)));
+            (scope, answer)
         });
         answers.boxed()
     }
@@ -156,18 +156,26 @@ impl Presence for Store {
         }
         let mut all = self.reached().await?.communities(limit).await?;
         all.value
-            .retain(|community| self.domains.index_of(community) == domain);
+            .retain(|community| self.domains.index_of(&community.into()) == domain);
         Ok(all)
     }
 
     async fn list(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         after: Option<&Seen>,
         limit: usize,
     ) -> Result<Answer<Vec<Seen>>, PresenceError> {
-        let memory = self.reached_for(community).await?;
-        memory.list(community, after, limit).await
+        let memory = self.reached_for(scope).await?;
+        memory.list(scope, after, limit).await
+    }
+
+    async fn present(&self, scope: &Scope, users: &[UserId]) -> Result<Answer<Vec<Seen>>, PresenceError> {
+        self.reached_for(scope).await?.present(scope, users).await
+    }
+
+    async fn peak_of_the_day(&self) -> Result<Answer<u64>, PresenceError> {
+        self.reached_for(&Scope::Site).await?.peak_of_the_day().await
     }
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
@@ -221,7 +229,11 @@ impl Sidecar {
         ago: Duration,
     ) -> Result<Count, PresenceError> {
         let user = UserId::from(user);
-        let touch = Touch { user, age: ago };
+        let touch = Touch {
+            user,
+            age: ago,
+            finer: None,
+        };
         self.presence.touch(&community.into(), &[touch]).await
     }
 

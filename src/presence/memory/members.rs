@@ -1,4 +1,4 @@
-//! The users of one community, by time (pages, pruning) and by id (touches). Pure; the time is a parameter.
+//! The users of one scope, by time (pages, pruning) and by id (touches). Pure; the time is a parameter.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,16 +9,18 @@ use crate::presence::{Count, next_seq};
 
 /// Times are milliseconds since 1970, by the steady time of the clock.
 #[derive(Default)]
-pub(super) struct Community {
+pub(super) struct Members {
     pub(super) by_time: BTreeSet<(i64, UserId)>,
     pub(super) last_seen: HashMap<UserId, i64>,
     /// The count that was last sent, with its sequence number.
     pub(super) told: u64,
     pub(super) seq: u64,
     pub(super) due: i64,
+    /// A day, counted since 1970, UTC, and the most users at a time on it.
+    peak: (i64, u64),
 }
 
-impl Community {
+impl Members {
     pub(super) fn touch(&mut self, user: &UserId, seen: i64) {
         match self.last_seen.get_mut(user) {
             Some(last_seen) if *last_seen >= seen => {}
@@ -52,6 +54,22 @@ impl Community {
         changed
     }
 
+    /// Notes the count, which was `before` until now, for the peak of the day.
+    pub(super) fn note_peak(&mut self, before: u64, as_of: DateTime<Utc>) {
+        let day = day(as_of);
+        if self.peak.0 != day {
+            // Whoever was there when it began.
+            self.peak = (day, before);
+        }
+        self.peak.1 = self.peak.1.max(self.told);
+    }
+
+    /// The most users at a time on the day of `as_of` until then.
+    pub(super) fn peak_of_the_day(&self, as_of: DateTime<Utc>) -> u64 {
+        let (noted, peak) = self.peak;
+        if noted == day(as_of) { peak } else { self.told }
+    }
+
     /// When the next window passes; without users, when the sequence number may be forgotten.
     pub(super) fn next_due(&self, now: i64, window: i64, remembered: i64) -> i64 {
         self.by_time
@@ -76,4 +94,8 @@ impl Community {
             as_of,
         }
     }
+}
+
+fn day(time: DateTime<Utc>) -> i64 {
+    time.timestamp().div_euclid(24 * 60 * 60)
 }

@@ -1,0 +1,117 @@
+//! Something finer than a community: a route says what (`presence`). Its visitors may be seen by those who may see the
+//! community's.
+
+use http::Response;
+
+use crate::presence::Scope;
+
+use super::answers::{FinerCount, FinerList};
+use super::caller::Caller;
+use super::paths::AskedFiner;
+use super::problem::Problem;
+use super::problem_responses::Problems;
+use super::query::{self, ListQuery};
+use super::{ApiPath, Body, Shared, json};
+use crate::communities::AskedCommunity;
+use crate::ids::Finer;
+use crate::json::Timestamp;
+
+/// Who is at something in a community now, latest seen first
+#[utoipa::path(
+    get,
+    path = "/communities/{community}/{scopes}/{scope}/visitors",
+    tag = "visitors",
+    operation_id = "list_visitors",
+    params(
+        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        ("scope" = String, Path, description = "Which one, as the site's own paths spell it", min_length = 1,
+            example = "7"),
+        ("limit" = Option<u32>, Query, minimum = 1, nullable = false, description = "Entries per page"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next` of the page before"),
+    ),
+    responses((status = 200, description = "One page", body = FinerList), Problems)
+)]
+pub(super) async fn list(
+    shared: &Shared,
+    caller: &Caller,
+    path: &ApiPath,
+    query: Option<&str>,
+) -> Result<Response<Body>, Problem> {
+    let query = ListQuery::parse(query, &shared.settings)?;
+    let finer = asked(path)?;
+    let community = shared
+        .visible_community(caller, path.community.as_deref())
+        .await?;
+    let mut count = shared.finer_count(&community, finer).await?;
+    let (visitors, next) = if shared.settings.identities {
+        let scope = Scope::Finer(community.id, finer.clone());
+        let page = shared.page(&scope, &query).await?;
+        count.stale |= page.stale;
+        page.value
+    } else {
+        (Vec::new(), None)
+    };
+    json(&FinerList {
+        count,
+        visitors,
+        next,
+    })
+}
+
+/// How many are at something in a community now
+#[utoipa::path(
+    get,
+    path = "/communities/{community}/{scopes}/{scope}/visitors/count",
+    tag = "visitors",
+    operation_id = "count_visitors",
+    params(
+        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        ("scope" = String, Path, description = "Which one, as the site's own paths spell it", min_length = 1,
+            example = "7"),
+    ),
+    responses((status = 200, description = "The count", body = FinerCount), Problems)
+)]
+pub(super) async fn count(
+    shared: &Shared,
+    caller: &Caller,
+    path: &ApiPath,
+    query: Option<&str>,
+) -> Result<Response<Body>, Problem> {
+    query::none(query)?;
+    let finer = asked(path)?;
+    let community = shared
+        .visible_community(caller, path.community.as_deref())
+        .await?;
+    json(&shared.finer_count(&community, finer).await?)
+}
+
+/// The finer thing that a path names.
+pub(super) fn asked(path: &ApiPath) -> Result<&Finer, Problem> {
+    match &path.finer {
+        Some(AskedFiner::Known(finer)) => Ok(finer),
+        Some(AskedFiner::NoKey(kind)) => Err(Problem::BadRequest(
+            format!(
+                "The key of a {kind} has 1 to {} characters and no control characters.",
+                Finer::MAX_CHARS
+            )
+            .into(),
+        )),
+        None => Err(Problem::NotFound),
+    }
+}
+
+impl Shared {
+    async fn finer_count(&self, community: &AskedCommunity, finer: &Finer) -> Result<FinerCount, Problem> {
+        let scope = Scope::Finer(community.id.clone(), finer.clone());
+        let (count, stale) = self.count_of(scope).await?;
+        Ok(FinerCount {
+            community_id: community.key(&self.store.keys()),
+            scope: finer.kind().into(),
+            scope_id: finer.key().into(),
+            current_visitors: count.current,
+            window_seconds: self.window(),
+            as_of: Timestamp(count.as_of),
+            stale,
+        })
+    }
+}

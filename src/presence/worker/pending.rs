@@ -1,0 +1,97 @@
+//! Touches that are not yet sent, by the call that they will be in. Pure; the time is a parameter.
+//!
+//! Those of the whole site go at most every [`SITE_INTERVAL`], all together: every view is one of them, and a call for
+//! each view would double the load of the store.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use super::handle::Taken;
+use crate::ids::{Finer, UserId};
+use crate::presence::Scope;
+use crate::presence::moment::Moment;
+
+/// Between two calls for the whole site.
+pub(super) const SITE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Touches of one call: of the site, or of a community and what is finer in it.
+pub(super) struct Batch {
+    /// When each was last seen, and in what.
+    pub(super) seen: BTreeMap<(UserId, Option<Finer>), Moment>,
+    pub(super) taken: Taken,
+}
+
+/// What waits.
+pub(super) struct Pending {
+    communities: BTreeMap<Scope, Batch>,
+    site: Option<Batch>,
+    /// When the site's may go.
+    sites_turn: Moment,
+    touches: usize,
+}
+
+impl Pending {
+    /// Nothing waits; the site's touches may go at once.
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            communities: BTreeMap::new(),
+            site: None,
+            sites_turn: now,
+            touches: 0,
+        }
+    }
+
+    /// The number of touches of communities, or of the site if that has more: each view makes one of those at least.
+    pub(super) fn len(&self) -> usize {
+        let of_site = self.site.as_ref().map_or(0, |site| site.seen.len());
+        self.touches.max(of_site)
+    }
+
+    /// When the site's may go, if there are any.
+    pub(super) fn sites_turn(&self) -> Option<Moment> {
+        self.site.as_ref().map(|_| self.sites_turn)
+    }
+
+    /// The next call; the site's first, at its turn or where there is no later (`is_last`).
+    pub(super) fn next(&mut self, now: Moment, is_last: bool) -> Option<(Scope, Batch)> {
+        if (is_last || now >= self.sites_turn)
+            && let Some(site) = self.site.take()
+        {
+            self.sites_turn = now + SITE_INTERVAL;
+            return Some((Scope::Site, site));
+        }
+        let (group, batch) = self.communities.pop_first()?;
+        self.touches -= batch.seen.len();
+        Some((group, batch))
+    }
+
+    /// Notes that a user was seen; of several moments the latest is sent.
+    pub(super) fn put_down(&mut self, scope: Scope, user: UserId, at: Moment, taken: Taken) {
+        let empty = || Batch {
+            seen: BTreeMap::new(),
+            taken: Taken {
+                waiting: taken.waiting.clone(),
+                touches: 0,
+            },
+        };
+        let is_site = scope == Scope::Site;
+        let finer = scope.finer().cloned();
+        let batch = if is_site {
+            self.site.get_or_insert_with(empty)
+        } else {
+            self.communities.entry(scope.group()).or_insert_with(empty)
+        };
+        match batch.seen.entry((user, finer)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(at);
+                self.touches += usize::from(!is_site);
+                batch.taken.and(taken);
+            }
+            Entry::Occupied(mut before) => {
+                let last = at.max(*before.get());
+                before.insert(last);
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The key `presence` of a route: in what finer things than a community its visitors are counted.
+//!
+//! ```toml
+//! presence = ["community", "post"]
+//! presence = ["community", { capture = "story", path = "stories" }]
+//! ```
+//!
+//! Each name is a capture of the pattern, the first the community's. In the API's paths a thing stands behind `path`,
+//! its name in the plural if nothing is said: `…/communities/42/posts/7/visitors`.
+
+use std::sync::Arc;
+
+use regex::{Captures, Regex};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::ids::Finer;
+
+/// Most finer things that one route names.
+pub const MOST_FINER: usize = 3;
+/// Most kinds of finer things in all files together.
+pub(super) const MOST_KINDS: usize = 32;
+/// Longest path segment of a kind, in characters.
+const MAX_SEGMENT: usize = 64;
+
+/// One entry of `presence`, as written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawScope {
+    /// The name of a capture.
+    Capture(String),
+    /// The same, and the API's path segment.
+    Named(RawNamed),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawNamed {
+    capture: String,
+    path: String,
+}
+
+/// A kind of things finer than a community.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinerKind {
+    /// The name of the capture.
+    pub kind: Arc<str>,
+    /// What stands before its keys in paths of the API.
+    pub segment: Arc<str>,
+}
+
+/// A capture that holds a finer thing's key.
+#[derive(Debug, Clone)]
+pub(super) struct FinerGroup {
+    pub(super) kind: FinerKind,
+    index: usize,
+}
+
+/// What is wrong with the key, and the remedy.
+pub(super) type Fault = (String, String);
+
+/// Checks the key against the route's pattern; `community` is the name of its community's group.
+pub(super) fn check(
+    scopes: &[Spanned<RawScope>],
+    regex: &Regex,
+    community: Option<&str>,
+) -> Result<Vec<FinerGroup>, (usize, Fault)> {
+    let Some(community) = community else {
+        let at = scopes.first().map_or(0, |scope| scope.span().start);
+        return Err((
+            at,
+            fault(
+                "`presence` needs a community, and the pattern has no group of one",
+                "add (?P<community>…), or remove `presence`",
+            ),
+        ));
+    };
+    let mut finer: Vec<FinerGroup> = Vec::new();
+    for (place, scope) in scopes.iter().enumerate() {
+        let at = scope.span().start;
+        let refuse = |problem: String, remedy: String| Err((at, (problem, remedy)));
+        let (capture, segment) = match scope.get_ref() {
+            RawScope::Capture(capture) => (capture, format!("{capture}s")),
+            RawScope::Named(named) => (&named.capture, named.path.clone()),
+        };
+        if place == 0 {
+            if capture != community {
+                return refuse(
+                    format!("the first of `presence` is \"{capture}\", not the community"),
+                    format!("begin with \"{community}\""),
+                );
+            }
+            continue;
+        }
+        let Some(index) = regex.capture_names().position(|name| name == Some(capture)) else {
+            let names: Vec<_> = regex.capture_names().flatten().collect();
+            return refuse(
+                format!("`presence` names \"{capture}\", which is no capture of the pattern"),
+                format!(
+                    "use one of its captures ({}), or add (?P<{capture}>…) to the pattern",
+                    names.join(", ")
+                ),
+            );
+        };
+        if capture == community || finer.iter().any(|other| *other.kind.kind == **capture) {
+            return refuse(
+                format!("`presence` names \"{capture}\" twice"),
+                "name each capture once".into(),
+            );
+        }
+        if finer.len() == MOST_FINER {
+            return refuse(
+                format!("`presence` has more than {MOST_FINER} captures besides the community"),
+                "keep those whose visitors are asked for".into(),
+            );
+        }
+        let is_segment = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if segment.is_empty()
+            || segment.len() > MAX_SEGMENT
+            || segment == "visitors"
+            || !segment.bytes().all(is_segment)
+        {
+            return refuse(
+                format!("\"{segment}\" cannot stand in the API's paths for \"{capture}\""),
+                format!(
+                    "write {{ capture = \"{capture}\", path = \"…\" }} with 1 to {MAX_SEGMENT} of a-z, 0-9, `-` and \
+                     `_`, other than \"visitors\""
+                ),
+            );
+        }
+        finer.push(FinerGroup {
+            kind: FinerKind {
+                kind: capture.as_str().into(),
+                segment: segment.into(),
+            },
+            index,
+        });
+    }
+    Ok(finer)
+}
+
+/// Adds a route's kinds to those of the routes before it. Across all files a kind has one segment, and a segment one kind.
+pub(super) fn join(kinds: &mut Vec<FinerKind>, of_route: &[FinerGroup]) -> Result<(), Fault> {
+    for FinerGroup { kind, .. } in of_route {
+        let other = kinds
+            .iter()
+            .find(|other| other.kind == kind.kind || other.segment == kind.segment);
+        match other {
+            Some(other) if other == kind => {}
+            Some(other) => {
+                return Err((
+                    format!(
+                        "`presence` has \"{}\" at \"{}\" in the API's paths, another route \"{}\" at \"{}\"",
+                        kind.kind, kind.segment, other.kind, other.segment
+                    ),
+                    "give each capture one `path` of its own in all routes".into(),
+                ));
+            }
+            None if kinds.len() == MOST_KINDS => {
+                return Err(fault(
+                    &format!("the routes name more than {MOST_KINDS} captures in `presence`"),
+                    "keep those whose visitors are asked for",
+                ));
+            }
+            None => kinds.push(kind.clone()),
+        }
+    }
+    Ok(())
+}
+
+/// The finer things that a path names. One whose capture is empty, too long or did not take part is left out.
+pub(super) fn finer(groups: &[FinerGroup], captures: &Captures<'_>) -> Arc<[Finer]> {
+    let named = groups.iter().filter_map(|group| {
+        let key = captures.get(group.index)?;
+        Finer::new(&group.kind.kind, key.as_str())
+    });
+    named.collect()
+}
+
+fn fault(problem: &str, remedy: &str) -> Fault {
+    (problem.to_owned(), remedy.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
