@@ -16,7 +16,7 @@ use sqlx::{Database, Transaction};
 
 use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
-use super::rows::{EventRow, event_rows};
+use super::rows::{EventRow, EventRows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
     Requirements, TableName,
@@ -264,6 +264,8 @@ pub(super) struct Rules {
     pub hidden: Option<Visibility>,
     pub community_id_as: CommunityIdAs,
     pub page_views: PageViews,
+    /// By how much a view must be later than `last_active` to raise it.
+    pub last_active_interval: Duration,
     pub database: config::Database,
 }
 
@@ -282,6 +284,7 @@ impl Rules {
                 }),
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
+            last_active_interval: config.record.last_active_interval,
             database: config.database.clone(),
         }
     }
@@ -386,9 +389,13 @@ impl Apply<'_> {
         if let Some(event) = &app.event
             && let Some(columns) = &event.insert
         {
-            let rows =
-                event_rows(&batch, columns, app.keys().community, rules.community_id_as).map_err(other)?;
-            let rows = rows.into_iter().map(form).collect();
+            let rows = EventRows {
+                batch: &batch,
+                columns,
+                key: app.keys().community,
+                community_id_as: rules.community_id_as,
+                form,
+            };
             let insert = InsertEvents { event, columns, rows };
             B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
@@ -410,6 +417,7 @@ impl Apply<'_> {
                 profile,
                 column,
                 moments,
+                interval: rules.last_active_interval,
             };
             B::run(&raise, app, &mut transaction)
                 .await
@@ -429,7 +437,7 @@ const LAST_ACTIVE: &str = "last_active";
 pub(super) struct InsertEvents<'a> {
     pub event: &'a EventTable,
     pub columns: &'a EventInsert,
-    pub rows: Vec<EventRow>,
+    pub rows: EventRows<'a>,
 }
 
 impl Operation for InsertEvents<'_> {
@@ -448,11 +456,13 @@ impl Operation for AddPages<'_> {
     const WRITES: bool = true;
 }
 
-/// S7: raises when the users were last active, never back in time; a step of [`Apply`].
+/// S7: raises when the users were last active, never back in time, where that is by more than the interval; a step of
+/// [`Apply`].
 pub(super) struct RaiseLastActive<'a> {
     pub profile: &'a ProfileTable,
     pub column: &'a Column,
     pub moments: BTreeMap<UserId, DateTime<Utc>>,
+    pub interval: Duration,
 }
 
 impl Operation for RaiseLastActive<'_> {

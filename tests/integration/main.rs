@@ -50,6 +50,7 @@ mod rules;
 mod sites;
 mod slugs;
 mod store_contract;
+mod store_copy;
 mod store_failures;
 mod store_migrate;
 mod store_partitions;

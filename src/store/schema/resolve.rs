@@ -217,6 +217,7 @@ impl Check<'_> {
         let mut event = EventTable {
             table: table.name.clone(),
             is_view: table.fixed.is_view,
+            takes_copy: table.takes_copy,
             user_id: user_id?,
             event_type: event_type?,
             metadata: metadata?,
@@ -245,6 +246,8 @@ impl Check<'_> {
             written.extend(insert.constants.iter().map(|(column, _)| column));
             self.may(table, Privilege::Insert, &written);
             self.everything_filled(table, &columns.id, &written);
+            // The server converts to its own zones, with its own data.
+            event.takes_copy &= event.timestamp.kind != Kind::Timestamp || event.timestamp.zone == Tz::UTC;
             event.insert = Some(insert);
         }
         Some(event)
