@@ -32,6 +32,7 @@ use crate::page_view::Policy;
 use crate::presence;
 use crate::proxy::{Edge, Sidecar, Upstreams};
 use crate::reload::{Certificate, KeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
+use crate::routes::{CountedTypes, RouteNames};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
 use crate::store;
@@ -102,7 +103,7 @@ impl App {
         config: Config,
         ports: impl FnOnce(&Listen) -> Result<Ports, StartError>,
     ) -> Result<Self, StartError> {
-        let routes = LoadedRoutes::from(&config.routes.dir, &config.schema.lookups())
+        let routes = LoadedRoutes::from(&config.routes.dir, &RouteNames::of(&config))
             .map_err(|error| StartError::Configuration(error.to_string()))?;
         let certificates = config.listen.https.iter().map(Certificate::read);
         let certificates = certificates
@@ -185,7 +186,9 @@ impl App {
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
-        let store = store::open(&config).context("the database")?;
+        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
+        let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
+        let store = store::open_counting(&config, counted).context("the database")?;
         let presence = presence::open(
             &config.redis,
             &config.record,
@@ -196,7 +199,6 @@ impl App {
             &tasks,
         )
         .context("presence")?;
-        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
 
         let prepared = recording::first_look(spools, geoip, key_files.jwt_keys.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));

@@ -18,6 +18,7 @@ use crate::app::{self, App, StartError, TakeOver};
 use crate::config::{Access, Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
 use crate::handover::{self, UpgradeError};
 use crate::page_view::Policy;
+use crate::routes::RouteNames;
 use crate::store::{GrantsError, MigrateError, StoreError};
 use crate::writer::spool::Directory;
 use crate::{demo, explain, presence, reload, store, telemetry};
@@ -337,7 +338,7 @@ fn upgrade(pid: u32, config: &Path) -> Result<(), Failure> {
 
 fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     print_line(format_args!("{}: the configuration is valid", path.display()));
-    let table = reload::load_routes(&config.routes.dir, &config.schema.lookups())?;
+    let table = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
     let folder = config.routes.dir.display();
     print_line(format_args!("{folder}: {} routes are valid", table.len()));
     for file in reload::blank_files(&reload::read_route_files(&config.routes.dir)?, &[]) {
@@ -412,7 +413,7 @@ fn certificate(listener: &TlsListener) -> String {
 }
 
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
-    let table = reload::load_routes(&config.routes.dir, &config.schema.lookups())?;
+    let table = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
     let policy = Policy::new(&config.record, &config.privacy);
     let text = explain::explain(&table, &policy, &config.api, url, method)
         .map_err(|problem| Failure::Usage(problem.to_string()))?;

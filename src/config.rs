@@ -48,7 +48,8 @@ pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use log::{Format, Log};
 pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
-pub use record::{BotPatterns, CommunityIdAs, Events, HiddenMembers, OwnPartitions, Patterns, Record};
+pub use record::{BotPatterns, CommunityIdAs, EventTypes, Events, HiddenMembers, OwnPartitions, Patterns, Record};
+pub use record::event_type_fault;
 pub use redis::Redis;
 pub use routes::Routes;
 pub use schema::{

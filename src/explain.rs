@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use crate::api::is_own_path;
 use crate::config;
 use crate::metrics::LabelValue as _;
-use crate::page_view::{Exchange, PageView, Policy};
-use crate::routes::{CommunityRef, RouteTable, decode_path};
+use crate::page_view::{Exchange, NotCounted, PageView, Policy};
+use crate::routes::{CommunityRef, PAGE_VIEW, RouteTable, decode_path};
 
 /// What was asked about is no request.
 #[derive(Debug, thiserror::Error)]
@@ -77,18 +77,40 @@ pub fn explain(
         None => "none".into(),
     };
     let _ = writeln!(text, "community  {community}");
-    let _ = writeln!(text, "counted    {}", counted(table, policy, url, &method));
+    let counted = counted(table, policy, url, &method);
+    let _ = match &counted {
+        Ok(_) => writeln!(
+            text,
+            "counted    yes, when a signed-in member's browser gets it as a page (status 200, HTML)"
+        ),
+        Err(reason) => writeln!(text, "counted    no: {}", reason.label()),
+    };
+    if let Ok(view) = counted {
+        write_event(&mut text, &view);
+    }
     Ok(text)
 }
 
-fn counted(table: &RouteTable, policy: &Policy, url: &str, method: &Method) -> String {
+/// What the event of a page view has that not every event has the same.
+fn write_event(text: &mut String, view: &PageView) {
+    let event = &view.event;
+    let _ = writeln!(text, "event type {}", event.event_type.as_deref().unwrap_or(PAGE_VIEW));
+    for (key, value) in &event.metadata {
+        let _ = writeln!(text, "metadata   {key} = {value:?}");
+    }
+    if let Some(description) = &event.description {
+        let _ = writeln!(text, "describes  {description}");
+    }
+}
+
+fn counted(table: &RouteTable, policy: &Policy, url: &str, method: &Method) -> Result<PageView, NotCounted> {
     let path = decode_path(url.as_bytes());
     let found = table.find(&path);
     let (request, response) = navigation();
     let exchange = Exchange {
         method,
         path: &path,
-        query: None,
+        query: query_of(url),
         request: &request,
         status: StatusCode::OK,
         response: &response,
@@ -100,10 +122,7 @@ fn counted(table: &RouteTable, policy: &Policy, url: &str, method: &Method) -> S
         started_at: Utc::now(),
         duration: Duration::ZERO,
     };
-    match PageView::from_exchange(&exchange, policy) {
-        Ok(_) => "yes, when a signed-in member's browser gets it as a page (status 200, HTML)".into(),
-        Err(reason) => format!("no: {}", reason.label()),
-    }
+    PageView::from_exchange(&exchange, policy)
 }
 
 /// Headers of a browser's navigation, and of the app's page.
@@ -119,6 +138,12 @@ fn navigation() -> (HeaderMap, HeaderMap) {
     let mut response = HeaderMap::new();
     response.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
     (request, response)
+}
+
+/// The raw query of a URL or of a path, if it has one.
+fn query_of(url: &str) -> Option<&str> {
+    let (before_fragment, _) = url.split_once('#').unwrap_or((url, ""));
+    before_fragment.split_once('?').map(|(_, query)| query)
 }
 
 /// The raw path of a URL or of a path, without the query.

@@ -17,6 +17,7 @@ mod sent_files;
 mod text;
 mod verdict;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{IpPrecision, Privacy, Record, ReferrerPrecision};
 use crate::metrics::label_values;
-use crate::routes::{CommunityRef, RouteMatch, Track};
+use crate::routes::{CommunityRef, RouteMatch, Track, ValueSource};
 
 use device::Agent;
 
@@ -158,6 +159,36 @@ pub struct PageView {
     pub user_agent: String,
     /// Browser, operating system and kind of device.
     pub device: device::DeviceInfo,
+    /// What its route has written beside. Rows of a spool that an earlier version wrote have none.
+    #[serde(default, skip_serializing_if = "RouteEvent::is_empty")]
+    pub event: RouteEvent,
+}
+
+/// What a route has written into the event of a page view.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteEvent {
+    /// `event_type`, where it is not [`PAGE_VIEW`](crate::routes::PAGE_VIEW).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<Arc<str>>,
+    /// Further keys of `metadata`; none of them is one of our own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<Arc<str>, String>,
+    /// `description`, where the route has a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl RouteEvent {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Size of its texts, in bytes.
+    fn weight(&self) -> usize {
+        let metadata = self.metadata.iter();
+        metadata.map(|(key, value)| key.len() + value.len()).sum::<usize>()
+            + self.description.as_ref().map_or(0, String::len)
+    }
 }
 
 label_values! {
@@ -282,9 +313,14 @@ impl PageView {
         let agent = Agent::of(&user_agent, page.request);
         let device = policy.agents.device(agent).ok_or(NotCounted::Bot)?;
         let route = page.route.map(|matched| &*matched.route);
+        let url = text::url(page.path, page.query, &policy.query_allow);
         Ok(Self {
             at: page.at,
-            url: text::url(page.path, page.query, &policy.query_allow),
+            event: page
+                .route
+                .map(|matched| event(matched, &url, page.query, policy))
+                .unwrap_or_default(),
+            url,
             route: route.map(|route| Arc::clone(&route.name)),
             page_type: route.map(|route| Arc::clone(&route.page_type)),
             community: page.route.and_then(|matched| matched.community.clone()),
@@ -316,6 +352,24 @@ impl PageView {
             + self.device.browser.len()
             + self.device.os.len()
             + self.device.device.len()
+            + self.event.weight()
+    }
+}
+
+/// What the route writes into the event. Parameters that may not be recorded have no value.
+fn event(matched: &RouteMatch, url: &str, query: Option<&str>, policy: &Policy) -> RouteEvent {
+    let form = &matched.route.event;
+    let (metadata, description) = form.fill(url, |source| match source {
+        ValueSource::Capture(name) => matched.capture(name).map(text::value),
+        ValueSource::Parameter(name) if policy.query_allow.iter().any(|allowed| *allowed == **name) => {
+            text::parameter(query?, name)
+        }
+        ValueSource::Parameter(_) => None,
+    });
+    RouteEvent {
+        event_type: form.event_type.clone(),
+        metadata,
+        description: description.map(|text| text::description(&text)),
     }
 }
 

@@ -147,6 +147,7 @@ fn looks_secret(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page_view::RouteEvent;
     use crate::page_view::device::DeviceInfo;
 
     fn view(url: &str, route: Option<&str>) -> PageView {
@@ -163,6 +164,7 @@ mod tests {
             client_ip: None,
             user_agent: "secret".into(),
             device: DeviceInfo::default(),
+            event: RouteEvent::default(),
         }
     }
 

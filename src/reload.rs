@@ -20,7 +20,7 @@ use futures_util::future::select_all;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::routes::{RouteError, RouteFile, RouteTable};
+use crate::routes::{RouteError, RouteFile, RouteNames, RouteTable};
 use crate::status::Status;
 
 pub use certificates::{Certificate, CertificateError};
@@ -43,13 +43,13 @@ pub struct LoadedRoutes {
 }
 
 impl LoadedRoutes {
-    /// Reads and compiles the route files of a folder. `lookups` are the names in `[schema.lookup]`.
+    /// Reads and compiles the route files of a folder. `names` are those of the configuration.
     ///
     /// # Errors
     /// As [`load_routes`].
-    pub fn from(dir: &std::path::Path, lookups: &Arc<[Arc<str>]>) -> Result<Self, ReloadError> {
+    pub fn from(dir: &std::path::Path, names: &RouteNames) -> Result<Self, ReloadError> {
         let files = read_route_files(dir)?;
-        let table = RouteTable::compile_with(&files, lookups)?;
+        let table = RouteTable::compile_with(&files, names)?;
         warn_of_blank_files(&files, &[]);
         Ok(Self { files, table })
     }
@@ -193,9 +193,9 @@ impl Reloader {
         is_one_gone || self.compile(files).is_err()
     }
 
-    /// With the lookups of the table in use: the configuration does not change.
+    /// With the names of the table in use: the configuration does not change.
     fn compile(&self, files: &[RouteFile]) -> Result<RouteTable, RouteError> {
-        RouteTable::compile_with(files, self.routes.load().lookups())
+        RouteTable::compile_with(files, self.routes.load().names())
     }
 
     fn read_all(&mut self) {

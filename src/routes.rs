@@ -5,6 +5,8 @@
 //! [`Explanation`] shows the same for one URL. Pure: `reload` reads the files, and a slug is turned into an id where
 //! there is a database.
 
+mod counted;
+mod event;
 mod explain;
 mod file;
 mod path;
@@ -14,10 +16,36 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
+
+pub use counted::CountedTypes;
+pub use event::{EventForm, MAX_METADATA, MAX_VALUE, OWN_KEYS, Template, ValueSource};
 pub use explain::{Explanation, Tried};
 pub use file::{RouteError, RouteFile};
 pub use path::decode_path;
-pub use pattern::RouteTable;
+pub use pattern::{RouteTable, WrittenType};
+
+/// `event_type` of page views whose route has none of its own.
+pub const PAGE_VIEW: &str = "page_view";
+
+/// Names of the configuration that routes refer to.
+#[derive(Debug, Clone, Default)]
+pub struct RouteNames {
+    /// Of `[schema.lookup]`: groups of these names lead to a community.
+    pub lookups: Arc<[Arc<str>]>,
+    /// Of `privacy.query_allow`: the query parameters that may be recorded.
+    pub parameters: Arc<[String]>,
+}
+
+impl RouteNames {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            lookups: config.schema.lookups(),
+            parameters: config.privacy.query_allow.as_slice().into(),
+        }
+    }
+}
 
 /// The route of a request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +56,17 @@ pub struct RouteMatch {
     pub community: Option<CommunityRef>,
     /// Whether the path names nothing below the community but, at most, its slug: it is the community's own page.
     pub is_communitys_own: bool,
+    /// The texts of the groups that the route's events need.
+    pub captures: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl RouteMatch {
+    /// The text of a group that the route's events need.
+    pub fn capture(&self, name: &str) -> Option<&str> {
+        let named = self.captures.iter().find(|(group, _)| **group == *name);
+        named.map(|(_, text)| &**text)
+    }
+
     /// Whether an answer says that its visitor may see the community. Unless the route says so itself, that of a page
     /// below the community does not: it may name a community that the app has not checked, as where it goes by the key
     /// of a topic alone. What a lookup finds belongs to what the app has shown.
@@ -58,6 +94,8 @@ pub struct Route {
     /// Whether an answer on this route says that its visitor may see the community; as
     /// [`RouteMatch::grants`] has it where the file says nothing.
     pub grants: Option<bool>,
+    /// What its events have of their own.
+    pub event: EventForm,
 }
 
 /// What is recorded of requests that match a route.

@@ -15,6 +15,7 @@ mod grants;
 mod ledger;
 mod migrate;
 mod open;
+mod past_visitors;
 mod operations;
 mod postgres;
 mod rows;
@@ -27,6 +28,7 @@ mod url;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -35,12 +37,14 @@ use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{BrowserSession, Unusable, Visibility};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
+use crate::routes::PAGE_VIEW;
 
 pub use error::{Class, StoreError};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
+pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use open::{
-    GrantsError, check, check_ledger, grants, ignored_parameters, open, place, read_catalogue, remarks,
+    GrantsError, check, check_ledger, grants, ignored_parameters, open, open_counting, place, read_catalogue, remarks,
     session_listener,
 };
 pub use postgres::{Notification, SessionListener};
@@ -157,6 +161,20 @@ pub trait Store: Send + Sync + 'static {
         to: DateTime<Utc>,
     ) -> Result<Stats, StoreError>;
 
+    /// Who was in a community, and what they did there; those whom the app hides, and those without a profile, too.
+    async fn past_visitors(
+        &self,
+        _window: &PastWindow,
+        _asked: &PastAsked,
+    ) -> Result<Vec<PastVisitor>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// The event types that count as page views, in alphabetical order: at least one.
+    fn counted_event_types(&self) -> Vec<Arc<str>> {
+        vec![PAGE_VIEW.into()]
+    }
+
     /// A trivial round trip.
     async fn ping(&self) -> Result<(), StoreError>;
 
@@ -205,7 +223,7 @@ pub struct VisitorRow {
 pub struct Stats {
     /// Distinct users with one of the `page_views` (never a sum of daily uniques, and never above their number).
     pub total_visitors: i64,
-    /// `page_view` rows of the community in the window: the sidecar's (`metadata.source`), and the app's from
+    /// Rows of the counted event types of the community in the window: the sidecar's (`metadata.source`), and the app's from
     /// before the sidecar's first of that community, so that a view which both record counts once and older views
     /// still count. With `api.page_views = "all"`, or `record.events` off, all of them.
     pub page_views: i64,

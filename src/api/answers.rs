@@ -1,5 +1,7 @@
 //! The API's JSON answers: names and types. Pure.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -144,6 +146,9 @@ pub(super) struct CommunityStats {
     #[schema(required = true, value_type = i64)]
     #[serde(skip_serializing_if = "AppValue::is_missing")]
     pub(super) ended_community_sessions: AppValue<i64>,
+    /// The event types that count as page views.
+    #[schema(value_type = Vec<String>)]
+    pub(super) event_types: Vec<Arc<str>>,
 }
 
 impl CommunityStats {
@@ -155,6 +160,7 @@ impl CommunityStats {
         to: DateTime<Utc>,
         stats: &Stats,
         facts: SessionFacts,
+        event_types: Vec<Arc<str>>,
     ) -> Self {
         let kept = |mean| AppValue::new(facts.durations, mean);
         let count = |count| AppValue::new(facts.durations, Some(count));
@@ -169,6 +175,7 @@ impl CommunityStats {
             ended_sessions: count(stats.ended_sessions),
             avg_community_session_duration: kept(stats.avg_community_session_duration),
             ended_community_sessions: count(stats.ended_community_sessions),
+            event_types,
         }
     }
 }

@@ -105,7 +105,9 @@ impl Statistics {
         let stats = self.store.stats(&community, from, now).await;
         let stats = stats.map_err(|error| Problem::from_store(&error))?;
         let community = Key::of_community(&community, &self.store.keys());
-        let facts = self.facts;
-        Ok(CommunityStats::new(community, days, from, now, &stats, facts))
+        let (facts, types) = (self.facts, self.store.counted_event_types());
+        Ok(CommunityStats::new(
+            community, days, from, now, &stats, facts, types,
+        ))
     }
 }

@@ -1,5 +1,6 @@
 //! `[record]`: what is recorded, and how it is queued and batched.
 
+mod event_types;
 mod events;
 
 use std::num::NonZeroUsize;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use super::files::ConfigFolder;
 use super::rules::{Checked, Section, at_least_a_second, at_most, ensure, positive};
 
+pub use event_types::{EventTypes, event_type_fault};
 pub use events::Events;
 
 /// Upper bound of `keep_applied`.
@@ -31,6 +33,9 @@ pub struct Record {
     pub events: Events,
     /// Whether `headcount migrate` makes a partition of our own table for each month. Postgres only.
     pub own_partitions: OwnPartitions,
+    /// The event types that statistics, past visitors and counters count; by default `page_view` and those that routes
+    /// write.
+    pub counted_event_types: Option<EventTypes>,
     /// Add to the session's `pages_visited`. Switch off while the app does it itself.
     pub pages_visited: bool,
     /// Raise the profile's `last_active`.
@@ -158,6 +163,7 @@ impl Default for Record {
             presence: true,
             events: Events::App,
             own_partitions: OwnPartitions::None,
+            counted_event_types: None,
             pages_visited: true,
             last_active: true,
             last_active_interval: Duration::from_secs(60),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::metrics::LabelValue as _;
 use crate::presence::grants::Verdict;
-use crate::routes::{Route, Track};
+use crate::routes::{EventForm, Route, Track};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 const TOKEN: &str = "a8f5f167f44f4964e6c998dee827110c";
@@ -56,9 +56,11 @@ fn page() -> Page {
                 search_param: None,
                 widget: true,
                 grants: None,
+                event: EventForm::default(),
             }),
             community: Some(CommunityRef::Id(Arc::from("42"))),
             is_communitys_own: true,
+            captures: Vec::new(),
         }),
         is_of_a_file: false,
         has_token: true,
@@ -500,6 +502,45 @@ fn privacy_settings_leave_out_what_they_say() {
         ("", None, None)
     );
     assert_eq!(&*view.device.os, "Linux");
+}
+
+#[test]
+fn v30_a_route_writes_type_metadata_and_description() {
+    use crate::routes::{RouteFile, RouteNames, RouteTable};
+    let text = r#"
+[[route]]
+name = "post"
+pattern = '^/communities/(?P<community>\d+)/posts/(?P<post>[^/]+)/(?P<part>\w+)?'
+event_type = "post_view"
+metadata = { post_id = "post", part = "part", tab = "?tab" }
+description = "Post {post}: {path} {?tab}"
+"#;
+    let names = RouteNames {
+        parameters: ["tab".to_owned()].into(),
+        ..RouteNames::default()
+    };
+    let path = "a.toml".into();
+    let table = RouteTable::compile_with(&[RouteFile { path, text: text.into() }], &names).unwrap();
+    let mut page = page();
+    page.path = "/communities/42/posts/a\0b/".into();
+    page.route = table.find(&page.path);
+    page.query = Some("tab=first&token=secret&tab=second%00".into());
+    page.policy.query_allow = vec!["tab".into()];
+    let event = page.decide().unwrap().event;
+    let metadata: Vec<_> = event.metadata.iter().map(|(key, value)| (&**key, &**value)).collect();
+    // W2: no NUL; what the path does not have is left out.
+    assert_eq!(metadata, [("post_id", "ab"), ("tab", "second")]);
+    assert_eq!(event.event_type.as_deref(), Some("post_view"));
+    assert_eq!(
+        event.description.as_deref(),
+        Some("Post ab: /communities/42/posts/ab/?tab=first&tab=second%00 second")
+    );
+
+    // A parameter that privacy strips stays stripped, whatever the table was compiled with.
+    page.policy.query_allow.clear();
+    let event = page.decide().unwrap().event;
+    assert_eq!(event.metadata.get("tab"), None);
+    assert_eq!(event.description.as_deref(), Some("Post ab: /communities/42/posts/ab/ "));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use super::PageView;
 use crate::config::{IpPrecision, ReferrerPrecision};
+use crate::routes::MAX_VALUE;
 
 /// Text without NUL and no longer than `max` bytes.
 fn clean(text: &str, max: usize) -> String {
@@ -90,6 +91,23 @@ pub(super) fn search_query(query: &str, param: &str) -> Option<String> {
         .last()?;
     let value = clean(value.trim(), PageView::MAX_TEXT);
     (!value.is_empty()).then_some(value)
+}
+
+/// A value of a route's metadata: at most [`MAX_VALUE`] characters.
+pub(super) fn value(text: &str) -> String {
+    let end = text.char_indices().nth(MAX_VALUE).map_or(text.len(), |(end, _)| end);
+    clean(&text[..end], PageView::MAX_TEXT)
+}
+
+/// The same of a query parameter: its last value, as Django's `QueryDict` gives it.
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
+    let named = form_urlencoded::parse(query.as_bytes()).filter(|(parameter, _)| parameter == name);
+    named.last().map(|(_, text)| value(&text))
+}
+
+/// A description that a template made.
+pub(super) fn description(text: &str) -> String {
+    clean(text, PageView::MAX_TEXT)
 }
 
 /// The address as precisely as configured, IPv4-mapped IPv6 as IPv4 (W4).

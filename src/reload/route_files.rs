@@ -3,9 +3,8 @@
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use crate::routes::{RouteError, RouteFile, RouteTable};
+use crate::routes::{RouteError, RouteFile, RouteNames, RouteTable};
 
 /// How often the folder is listed again when a file disappears between listing and reading, as while it is replaced.
 const TRIES: usize = 3;
@@ -122,6 +121,6 @@ pub fn blank_files<'a>(files: &'a [RouteFile], before: &[RouteFile]) -> Vec<&'a 
 ///
 /// # Errors
 /// As [`read_route_files`], or a file is wrong.
-pub fn load_routes(dir: &Path, lookups: &Arc<[Arc<str>]>) -> Result<RouteTable, ReloadError> {
-    Ok(RouteTable::compile_with(&read_route_files(dir)?, lookups)?)
+pub fn load_routes(dir: &Path, names: &RouteNames) -> Result<RouteTable, ReloadError> {
+    Ok(RouteTable::compile_with(&read_route_files(dir)?, names)?)
 }

@@ -32,7 +32,7 @@ impl Scene {
             dir: folder.path().into(),
             ..crate::config::Routes::default()
         };
-        let loaded = LoadedRoutes::from(&config.dir, &Arc::default()).unwrap();
+        let loaded = LoadedRoutes::from(&config.dir, &RouteNames::default()).unwrap();
         let routes = Arc::new(ArcSwap::from_pointee(loaded.table));
         let metrics = Arc::<Metrics>::default();
         let (requests, asked) = mpsc::channel(1);

@@ -3,7 +3,7 @@
 //! [`RawRoute`] has every key; unknown ones are refused. Every message names file, line and route, the fault, and the
 //! remedy.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,9 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Route, Track};
+use super::event::{EventForm, MAX_KEY, MAX_METADATA, MAX_TEMPLATE, OWN_KEYS, Template, ValueSource};
+use super::{Route, RouteNames, Track};
+use crate::config::event_type_fault;
 
 /// Upper bound of routes in all files together: each is a metric label, and all are matched at once.
 const MAX_ROUTES: usize = 500;
@@ -81,6 +83,13 @@ struct RawRoute {
     /// Whether an answer 200 says that its visitor may see the community. Without the key: where it is the community's own
     /// page, or a lookup found the community.
     grants: Option<bool>,
+    /// Type of its events.
+    event_type: Option<Spanned<String>>,
+    /// Further metadata of its events: a group of the pattern, or a query parameter with `?` before it.
+    #[serde(default)]
+    metadata: BTreeMap<String, Spanned<String>>,
+    /// Template of their description.
+    description: Option<Spanned<String>>,
 }
 
 /// The named group of a pattern that holds the community.
@@ -103,10 +112,12 @@ pub(super) struct CheckedRoute {
     pub(super) group: Option<CommunityGroup>,
     /// `file:line`, for messages.
     pub(super) source: String,
+    /// The same of its event type, or else of the route.
+    pub(super) event_source: String,
 }
 
-/// Reads and checks all files; the order is kept. `lookups` are the names in `[schema.lookup]`.
-pub(super) fn check(files: &[RouteFile], lookups: &[Arc<str>]) -> Result<Vec<CheckedRoute>, RouteError> {
+/// Reads and checks all files; the order is kept.
+pub(super) fn check(files: &[RouteFile], names: &RouteNames) -> Result<Vec<CheckedRoute>, RouteError> {
     let mut checked = Vec::new();
     let mut sources: HashMap<String, String> = HashMap::new();
     for file in files {
@@ -114,7 +125,7 @@ pub(super) fn check(files: &[RouteFile], lookups: &[Arc<str>]) -> Result<Vec<Che
         for route in raw.route {
             let check = Check {
                 file,
-                lookups,
+                names,
                 name: route.name.get_ref().clone(),
                 at: route.name.span().start,
             };
@@ -142,10 +153,18 @@ pub(super) fn anchored(pattern: &str) -> String {
     format!(r"\A(?:{pattern})")
 }
 
+/// The keys of a route about its events.
+struct EventKeys {
+    track: Track,
+    event_type: Option<Spanned<String>>,
+    metadata: BTreeMap<String, Spanned<String>>,
+    description: Option<Spanned<String>>,
+}
+
 /// The route that is being checked, for messages.
 struct Check<'a> {
     file: &'a RouteFile,
-    lookups: &'a [Arc<str>],
+    names: &'a RouteNames,
     name: String,
     /// Offset of the name in the file.
     at: usize,
@@ -161,7 +180,7 @@ impl Check<'_> {
             return Err(self.refuse_at(
                 raw.pattern.span().start,
                 "the pattern has no community group".into(),
-                if self.lookups.is_empty() {
+                if self.names.lookups.is_empty() {
                     "add (?P<community>…) or (?P<community_slug>…), or say `community = false` if these pages \
                      belong to none"
                 } else {
@@ -185,7 +204,15 @@ impl Check<'_> {
             Some(param) => Some(self.short_text("search_param", &param)?),
             None => None,
         };
+        let event = EventKeys {
+            track: raw.track,
+            event_type: raw.event_type,
+            metadata: raw.metadata,
+            description: raw.description,
+        };
+        let (event, event_at) = self.event(event, &regex)?;
         Ok(CheckedRoute {
+            event_source: source(&self.file.path, line_of(&self.file.text, event_at)),
             route: Arc::new(Route {
                 name: Arc::from(self.name.as_str()),
                 page_type,
@@ -193,6 +220,7 @@ impl Check<'_> {
                 search_param,
                 widget: raw.widget.unwrap_or(true),
                 grants: raw.grants,
+                event,
             }),
             pattern: raw.pattern.into_inner(),
             regex,
@@ -246,7 +274,7 @@ impl Check<'_> {
             (None, Some(slug)) => Some(CommunityGroup::Slug(slug)),
             (None, None) => {
                 let looked_up = |(index, name): (usize, Option<&str>)| {
-                    let lookup = self.lookups.iter().find(|lookup| Some(&***lookup) == name)?;
+                    let lookup = self.names.lookups.iter().find(|lookup| Some(&***lookup) == name)?;
                     Some(CommunityGroup::Lookup(index, Arc::clone(lookup)))
                 };
                 let mut looked_up = regex.capture_names().enumerate().filter_map(looked_up);
@@ -262,6 +290,117 @@ impl Check<'_> {
             }
         };
         Ok((regex, group))
+    }
+
+    /// The form of the route's events, and the offset of their type.
+    fn event(&self, keys: EventKeys, regex: &Regex) -> Result<(EventForm, usize), RouteError> {
+        let at = keys.event_type.as_ref().map_or(self.at, |text| text.span().start);
+        let is_given = keys.event_type.is_some() || !keys.metadata.is_empty() || keys.description.is_some();
+        if keys.track == Track::None && is_given {
+            return Err(self.refuse_at(
+                at,
+                "`track = \"none\"` records nothing, but the route has `event_type`, `metadata` or `description`".into(),
+                "remove one of the two",
+            ));
+        }
+        if let Some(fault) = keys.event_type.as_ref().and_then(|text| event_type_fault(text.get_ref())) {
+            return Err(self.refuse_at(at, format!("`event_type` {fault}"), "correct it, or leave it out"));
+        }
+        if keys.metadata.len() > MAX_METADATA {
+            return Err(self.refuse(
+                format!("`metadata` has more than {MAX_METADATA} keys"),
+                "leave out those that nobody reads",
+            ));
+        }
+        let mut form = EventForm {
+            event_type: keys.event_type.map(|text| Arc::from(text.into_inner())),
+            ..EventForm::default()
+        };
+        for (key, text) in keys.metadata {
+            let at = text.span().start;
+            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(is_word) {
+                return Err(self.refuse_at(
+                    at,
+                    format!("`metadata` has a key that is not usable: {key:?}"),
+                    "use 1 to 64 of a-z, A-Z, 0-9 and `_`",
+                ));
+            }
+            if OWN_KEYS.contains(&&*key) {
+                return Err(self.refuse_at(
+                    at,
+                    format!("`metadata.{key}` is written by the sidecar itself"),
+                    "give the key another name",
+                ));
+            }
+            let from = self.value_source(&format!("metadata.{key}"), text.get_ref(), at, regex)?;
+            form.metadata.push((Arc::from(key), from));
+        }
+        if let Some(text) = keys.description {
+            let at = text.span().start;
+            let template = text.get_ref();
+            if template.chars().count() > MAX_TEMPLATE || template.chars().any(char::is_control) {
+                return Err(self.refuse_at(
+                    at,
+                    "`description` is too long or has control characters".into(),
+                    "use at most 255 printable characters",
+                ));
+            }
+            let template = Template::parse(template).map_err(|fault| {
+                self.refuse_at(
+                    at,
+                    format!("`description`: {fault}"),
+                    "write {path}, {group} or {?parameter}, and `{{` or `}}` for a brace itself",
+                )
+            })?;
+            for place in template.sources() {
+                let name = match place {
+                    ValueSource::Capture(name) => name.to_string(),
+                    ValueSource::Parameter(name) => format!("?{name}"),
+                };
+                self.value_source("description", &name, at, regex)?;
+            }
+            form.description = Some(template);
+        }
+        Ok((form, at))
+    }
+
+    /// Where a value comes from: a group that the pattern has, or a parameter that may be recorded.
+    fn value_source(
+        &self,
+        key: &str,
+        text: &str,
+        at: usize,
+        regex: &Regex,
+    ) -> Result<ValueSource, RouteError> {
+        let from = ValueSource::parse(text);
+        match &from {
+            ValueSource::Capture(name) => {
+                let groups: Vec<&str> = regex.capture_names().flatten().collect();
+                if !groups.contains(&&**name) {
+                    let there = if groups.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        groups.join(", ")
+                    };
+                    return Err(self.refuse_at(
+                        at,
+                        format!("`{key}` names the group {name:?}, which the pattern does not have (it has: {there})"),
+                        &format!("add (?P<{name}>…) to the pattern, or write \"?{name}\" if it is a query parameter"),
+                    ));
+                }
+            }
+            ValueSource::Parameter(name) => {
+                if !self.names.parameters.contains(&name.to_string()) {
+                    return Err(self.refuse_at(
+                        at,
+                        format!("`{key}` names the query parameter {name:?}, which privacy.query_allow strips"),
+                        "add it to privacy.query_allow if it may be stored, or remove the key",
+                    ));
+                }
+            }
+        }
+        Ok(from)
     }
 
     fn short_text(&self, key: &str, value: &Spanned<String>) -> Result<Arc<str>, RouteError> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use regex::{Captures, RegexSet, RegexSetBuilder};
 
 use super::file::{self, CheckedRoute, CommunityGroup};
-use super::{CommunityRef, Route, RouteError, RouteFile, RouteMatch};
+use super::event::MAX_VALUE;
+use super::{CommunityRef, Route, RouteError, RouteFile, RouteMatch, RouteNames, ValueSource};
 
 /// Longest community key in a path, in characters; a longer one names no community.
 const MAX_COMMUNITY_ID: usize = 64;
@@ -19,7 +20,18 @@ const MAX_COMPILED_SET: usize = 32 << 20;
 pub struct RouteTable {
     set: RegexSet,
     routes: Vec<CheckedRoute>,
-    lookups: Arc<[Arc<str>]>,
+    names: RouteNames,
+}
+
+/// An event type that a route writes.
+#[derive(Debug, Clone, Copy)]
+pub struct WrittenType<'a> {
+    /// The type.
+    pub event_type: &'a Arc<str>,
+    /// The route.
+    pub route: &'a str,
+    /// `file:line` of the type.
+    pub source: &'a str,
 }
 
 impl Default for RouteTable {
@@ -27,7 +39,7 @@ impl Default for RouteTable {
         Self {
             set: RegexSet::empty(),
             routes: Vec::new(),
-            lookups: Arc::default(),
+            names: RouteNames::default(),
         }
     }
 }
@@ -36,12 +48,12 @@ impl RouteTable {
     /// Compiles route files, given in the order of their names, in which they apply. Returns the first fault; then no
     /// file is used.
     pub fn compile(files: &[RouteFile]) -> Result<Self, RouteError> {
-        Self::compile_with(files, &Arc::default())
+        Self::compile_with(files, &RouteNames::default())
     }
 
-    /// The same, where groups of these names lead to a community: those of `[schema.lookup]`.
-    pub fn compile_with(files: &[RouteFile], lookups: &Arc<[Arc<str>]>) -> Result<Self, RouteError> {
-        let routes = file::check(files, lookups)?;
+    /// The same, where the configuration has these names.
+    pub fn compile_with(files: &[RouteFile], names: &RouteNames) -> Result<Self, RouteError> {
+        let routes = file::check(files, names)?;
         let set = RegexSetBuilder::new(routes.iter().map(|route| file::anchored(&route.pattern)))
             .size_limit(MAX_COMPILED_SET)
             .build()
@@ -58,7 +70,7 @@ impl RouteTable {
         Ok(Self {
             set,
             routes,
-            lookups: Arc::clone(lookups),
+            names: names.clone(),
         })
     }
 
@@ -72,12 +84,24 @@ impl RouteTable {
             route: Arc::clone(&route.route),
             community,
             is_communitys_own: is_communitys_own.unwrap_or_default(),
+            captures: captures(route, decoded_path),
         })
     }
 
-    /// The names of groups that lead to a community.
-    pub fn lookups(&self) -> &Arc<[Arc<str>]> {
-        &self.lookups
+    /// The names that it was compiled with.
+    pub fn names(&self) -> &RouteNames {
+        &self.names
+    }
+
+    /// The event types that routes write besides [`PAGE_VIEW`](super::PAGE_VIEW), in the order of the routes.
+    pub fn event_types(&self) -> impl Iterator<Item = WrittenType<'_>> {
+        self.routes.iter().filter_map(|checked| {
+            Some(WrittenType {
+                event_type: checked.route.event.event_type.as_ref()?,
+                route: &checked.route.name,
+                source: &checked.event_source,
+            })
+        })
     }
 
     /// The number of routes.
@@ -132,6 +156,26 @@ fn community(route: &CheckedRoute, path: &str) -> Option<(CommunityRef, bool)> {
     };
     let is_own = !rest.contains('/') || is_its_slug().unwrap_or_default();
     Some((community, is_own))
+}
+
+/// The texts of the groups that the route's events need, without those that take no part in the match.
+fn captures(route: &CheckedRoute, path: &str) -> Vec<(Arc<str>, Arc<str>)> {
+    let mut wanted = route.route.event.sources().filter_map(|source| match source {
+        ValueSource::Capture(name) => Some(name),
+        ValueSource::Parameter(_) => None,
+    });
+    let Some(first) = wanted.next() else {
+        return Vec::new();
+    };
+    let Some(captures) = route.regex.captures(path) else {
+        return Vec::new();
+    };
+    let text = |name: &Arc<str>| {
+        let text = captures.name(name)?.as_str();
+        let end = text.char_indices().nth(MAX_VALUE).map_or(text.len(), |(end, _)| end);
+        Some((Arc::clone(name), Arc::from(&text[..end])))
+    };
+    std::iter::once(first).chain(wanted).filter_map(text).collect()
 }
 
 /// The text of a group, and where it ends.

@@ -200,6 +200,7 @@ impl Addition {
         let event = app.event.iter().flat_map(|event| {
             [
                 ("{event.table}", event.table.to_string()),
+                ("{event.user_id}", event.user_id.to_string()),
                 ("{event.metadata}", event.metadata.to_string()),
                 ("{event.timestamp}", event.timestamp.to_string()),
                 ("{event.event_type}", event.event_type.to_string()),
@@ -226,19 +227,21 @@ impl Addition {
     }
 }
 
+/// The indexes on the event table.
+pub(super) const EVENT_INDEXES: [&str; 2] = ["headcount_event_community", "headcount_event_visitor"];
+
 /// The additions that both databases have: those of which the app has the columns.
-fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<Addition> {
+fn additions(
+    app: &AppSchema,
+    event_community: &str,
+    event_visitor: &str,
+    session_user: &str,
+) -> Vec<Addition> {
     // A view has no indexes: those of the table under it are the app's.
     let event = app.event.as_ref().filter(|event| !event.is_view);
-    let event_community = event.map(|event| {
-        Addition::new(
-            "headcount_event_community",
-            &event.table,
-            event_community,
-            app,
-            &[],
-        )
-    });
+    let of_events = |name, template| event.map(|event| Addition::new(name, &event.table, template, app, &[]));
+    let event_community = of_events(EVENT_INDEXES[0], event_community);
+    let event_visitor = of_events(EVENT_INDEXES[1], event_visitor);
     let session_user = app.session.latest(app.referred()).map(|latest| {
         let names = [
             ("{session.user_id}", latest.user.to_string()),
@@ -247,7 +250,7 @@ fn additions(app: &AppSchema, event_community: &str, session_user: &str) -> Vec<
         let table = &app.session.table;
         Addition::new("headcount_session_user", table, session_user, app, &names)
     });
-    [event_community, session_user].into_iter().flatten().collect()
+    [event_community, event_visitor, session_user].into_iter().flatten().collect()
 }
 
 /// One file of `migrations/`: version, what it makes, its statements. Listed by hand: sqlx's macro that reads the

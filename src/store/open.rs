@@ -18,21 +18,29 @@ use super::{
     session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
+use crate::routes::CountedTypes;
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
+///
+/// What counts as a page view is what the configuration says without its routes: [`open_counting`] follows them.
 pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    open_counting(config, CountedTypes::without_routes(&config.record))
+}
+
+/// The same, where `counted` says which event types count as page views.
+pub fn open_counting(config: &Config, counted: CountedTypes) -> Result<Arc<dyn Store>, OpenError> {
     for parameter in ignored_parameters(config) {
         tracing::warn!("{parameter}");
     }
-    store(config)
+    store(config, counted)
 }
 
-fn store(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+fn store(config: &Config, counted: CountedTypes) -> Result<Arc<dyn Store>, OpenError> {
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(&url, config)?),
-        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), config)?),
+        Scheme::Postgres => Arc::new(postgres::store(&url, config)?.counting(counted)),
+        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), config)?.counting(counted)),
     })
 }
 
@@ -155,7 +163,8 @@ async fn unindexed(config: &Config) -> Result<Vec<(String, String, String)>, Sto
 
 /// What is wrong with the ledger, if anything.
 pub async fn check_ledger(config: &Config) -> Result<Option<LedgerProblem>, StoreError> {
-    let store = store(config).map_err(misconfigured)?;
+    let counted = CountedTypes::without_routes(&config.record);
+    let store = store(config, counted).map_err(misconfigured)?;
     let problem = store.ledger().await;
     store.close().await;
     problem

@@ -6,6 +6,7 @@ mod sessions;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use sqlx::{Database, Transaction};
 
 use super::error::{in_words, is_impossible, is_untranslatable};
 use super::ledger::LedgerProblem;
+use super::past_visitors::PastVisitors;
 use super::rows::{EventRow, EventRows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, PageCounter, ProfileTable,
@@ -28,6 +30,7 @@ use crate::config::{self, CommunityIdAs, Config, Events, HiddenMembers, OwnParti
 use crate::from_row::from_row;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::key_type::KeyTypes;
+use crate::routes::CountedTypes;
 
 pub(super) use sessions::{
     FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
@@ -70,6 +73,7 @@ pub(super) trait Backend:
     + for<'a> Runs<HiddenOf<'a>>
     + for<'a> Runs<Visitors<'a>>
     + for<'a> Runs<StatsOf<'a>>
+    + for<'a> Runs<PastVisitors<'a>>
 {
     /// The event table that `headcount migrate` makes.
     const OWN_EVENTS: &'static str;
@@ -266,6 +270,8 @@ pub(super) struct Rules {
     pub page_views: PageViews,
     /// By how much a view must be later than `last_active` to raise it.
     pub last_active_interval: Duration,
+    /// The event types that count as page views.
+    pub counted: CountedTypes,
     pub database: config::Database,
 }
 
@@ -285,6 +291,7 @@ impl Rules {
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
             last_active_interval: config.record.last_active_interval,
+            counted: CountedTypes::without_routes(&config.record),
             database: config.database.clone(),
         }
     }
@@ -520,6 +527,8 @@ pub(super) struct StatsOf<'a> {
     /// The app's own page views count only from before the sidecar's first in the community; otherwise all count.
     /// Rows of the sidecar from before [`FIRST_POSSIBLE`] are not taken as the first.
     pub until_ours: bool,
+    /// The event types that count.
+    pub types: Vec<Arc<str>>,
 }
 
 /// No sidecar is older, so that a row of it from before has the time of a clock that was wrong, that of a machine

@@ -1,5 +1,8 @@
 //! Converts page views to rows of the event table, for both databases alike. Pure.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -10,9 +13,17 @@ use crate::config::CommunityIdAs;
 use crate::ids::CommunityId;
 use crate::key_type::KeyType;
 use crate::page_view::device::DeviceInfo;
+use crate::routes::PAGE_VIEW;
 
-/// `event_type` of every row that is written and counted.
-pub(super) const PAGE_VIEW: &str = "page_view";
+/// A condition: the column holds one of these event types. They have neither quotes nor backslashes. Of one type it is a
+/// comparison, as an index of that type alone has it.
+pub(super) fn is_of_type(column: &Column, types: &[Arc<str>]) -> String {
+    let quoted: Vec<_> = types.iter().map(|name| format!("'{name}'")).collect();
+    match &*quoted {
+        [only] => format!("{column} = {only}"),
+        all => format!("{column} IN ({})", all.join(", ")),
+    }
+}
 
 /// `metadata.source` of rows that the sidecar writes.
 pub(super) const SOURCE: &str = "headcount";
@@ -24,6 +35,7 @@ const NO_ADDRESS: &str = "0.0.0.0";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EventRow {
     pub user_id: String,
+    pub event_type: Arc<str>,
     pub description: String,
     pub metadata: String,
     pub ip_address: Option<String>,
@@ -60,7 +72,7 @@ impl EventRow {
     }
 }
 
-/// The beginning of the statement that inserts events: the table and its columns. Their values: user, [`PAGE_VIEW`],
+/// The beginning of the statement that inserts events: the table and its columns. Their values: user, type,
 /// metadata, time, those of the optional columns that there are, the key where we make it, and the constants.
 pub(super) fn insert_into(event: &EventTable, insert: &EventInsert) -> String {
     format!("INSERT INTO {}", table_and_columns(event, insert))
@@ -122,6 +134,7 @@ fn event_row(
         duration_ms: view.duration_ms,
         source: SOURCE,
         url: &url,
+        more: &view.event.metadata,
     };
     let device_info = DeviceInfo {
         browser: without_nul(&view.device.browser).into(),
@@ -135,7 +148,14 @@ fn event_row(
     };
     Ok(EventRow {
         user_id: recorded.user_id.to_string(),
-        description: cut(format!("Page view: {url}"), columns.description.as_ref()),
+        event_type: view.event.event_type.clone().unwrap_or_else(|| PAGE_VIEW.into()),
+        description: cut(
+            match &view.event.description {
+                Some(description) => without_nul(description),
+                None => format!("Page view: {url}"),
+            },
+            columns.description.as_ref(),
+        ),
         metadata: json(&metadata)?,
         ip_address: ip_address.map(|ip| cut(ip, columns.ip_address.as_ref())),
         user_agent: cut(without_nul(&view.user_agent), columns.user_agent.as_ref()),
@@ -159,6 +179,8 @@ struct Metadata<'a> {
     status: u16,
     duration_ms: u32,
     source: &'static str,
+    #[serde(flatten)]
+    more: &'a BTreeMap<Arc<str>, String>,
 }
 
 /// A key in its canonical form. `None` for text that is no key, which a spool of an earlier version may hold.
@@ -212,6 +234,28 @@ mod tests {
         assert_eq!(cut("äöü".into(), Some(&column(Some(3)))), "äöü");
         assert_eq!(cut("👩‍🚀".into(), Some(&column(Some(1)))), "👩");
         assert_eq!(cut("äöü".into(), Some(&column(None))), "äöü");
+    }
+
+    #[test]
+    fn v31_the_keys_of_our_own_are_those_that_routes_may_not_have() {
+        let metadata = Metadata {
+            community_id: None,
+            page_type: None,
+            referrer: None,
+            search_query: Some(String::new()),
+            route: None,
+            status: 200,
+            duration_ms: 1,
+            source: SOURCE,
+            url: "/",
+            more: &BTreeMap::new(),
+        };
+        let value = serde_json::to_value(&metadata).unwrap();
+        let mut written: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        let mut reserved = crate::routes::OWN_KEYS.map(str::to_owned).to_vec();
+        written.sort();
+        reserved.sort();
+        assert_eq!(written, reserved);
     }
 
     #[test]

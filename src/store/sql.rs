@@ -1,6 +1,7 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -13,13 +14,15 @@ use super::operations::{
     Apply, Backend, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, HiddenOf, LookAtSessions,
     MakePartitions, MissingParts, Operation, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
+use super::past_visitors::PastVisitors;
 use super::schema::ResolvedSchema;
-use super::{Applied, LedgerProblem, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
+use super::{Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow};
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{BrowserSession, Visibility};
 use crate::config::{self, Config, PageViews};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
+use crate::routes::CountedTypes;
 
 /// The app's tables in a SQL database.
 pub(super) struct SqlStore<B: Backend> {
@@ -35,6 +38,17 @@ impl<B: Backend> SqlStore<B> {
             connections: Connections::new(options, config),
             rules: Rules::new(config),
         }
+    }
+
+    /// Counts the event types that `counted` names.
+    pub(super) fn counting(mut self, counted: CountedTypes) -> Self {
+        self.rules.counted = counted;
+        self
+    }
+
+    /// Whether the app's views count only until the sidecar's first in a community.
+    fn until_ours(&self) -> bool {
+        self.rules.events && self.rules.page_views == PageViews::Ours
     }
 
     /// The error of whoever reads page views where there is no event table.
@@ -224,7 +238,7 @@ impl<B: Backend> Store for SqlStore<B> {
         if has_nul(community.as_str()) {
             return Ok(Stats::default());
         }
-        let until_ours = self.rules.events && self.rules.page_views == PageViews::Ours;
+        let until_ours = self.until_ours();
         let stats = self
             .connections
             .run(&StatsOf {
@@ -232,9 +246,36 @@ impl<B: Backend> Store for SqlStore<B> {
                 from,
                 to,
                 until_ours,
+                types: self.rules.counted.get(),
             })
             .await?;
         stats.ok_or_else(|| self.lacks_events())
+    }
+
+    async fn past_visitors(
+        &self,
+        window: &PastWindow,
+        asked: &PastAsked,
+    ) -> Result<Vec<PastVisitor>, StoreError> {
+        let user = match asked {
+            PastAsked::One(user) | PastAsked::Page { after: Some(PastPlace { user, .. }), .. } => Some(user),
+            PastAsked::Page { after: None, .. } => None,
+        };
+        if has_nul(window.community.as_str()) || user.is_some_and(|user| has_nul(user.as_str())) {
+            return Ok(Vec::new());
+        }
+        let operation = PastVisitors {
+            window,
+            asked,
+            until_ours: self.until_ours(),
+            types: self.rules.counted.get(),
+        };
+        let visitors = self.connections.run(&operation).await?;
+        visitors.ok_or_else(|| self.lacks_events())
+    }
+
+    fn counted_event_types(&self) -> Vec<Arc<str>> {
+        self.rules.counted.get()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -6,10 +6,12 @@
 mod apply;
 mod catalogue;
 mod hidden;
+mod event_index;
 mod identify;
 mod introspect;
 mod ledger;
 mod moments;
+mod past_visitors;
 mod stats;
 mod values;
 mod visitors;

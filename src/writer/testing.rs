@@ -4,8 +4,8 @@ use chrono::DateTime;
 
 use crate::batch::RecordedView;
 use crate::geoip::Location;
-use crate::page_view::PageView;
 use crate::page_view::device::DeviceInfo;
+use crate::page_view::{PageView, RouteEvent};
 
 /// A view of a page.
 pub(crate) fn view(url: &str) -> PageView {
@@ -26,6 +26,7 @@ pub(crate) fn view(url: &str) -> PageView {
             os: "Linux".into(),
             device: "desktop".into(),
         },
+        event: RouteEvent::default(),
     }
 }
 

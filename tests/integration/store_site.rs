@@ -11,7 +11,7 @@ use headcount::browser_session::BrowserSession;
 use headcount::config::{Config, ProfileColumn, Secret};
 use headcount::geoip::Location;
 use headcount::ids::{BrowserSessionId, CommunityId, SessionToken, UserId};
-use headcount::page_view::PageView;
+use headcount::page_view::{PageView, RouteEvent};
 use headcount::page_view::device::DeviceInfo;
 use headcount::store::{self, Store};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -626,6 +626,7 @@ pub fn page_view(when: &str) -> PageView {
             os: "Linux".into(),
             device: "desktop".into(),
         },
+        event: RouteEvent::default(),
     }
 }
 

@@ -1,9 +1,10 @@
--- The page views of one community in one window of time, the sidecar's and the app's apart: the statistics read these
--- and no others, and find the sidecar's first of a community at once.
+-- The events of one community in one window of time, the sidecar's and the app's apart, with their types: the statistics
+-- read these and no others, and find the sidecar's first of a community at once. Not of some types alone: routes may write
+-- further ones at any time, and of such an index the planner would not know how many rows a community has.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS headcount_event_community
     ON {event.table} (
         ({event.metadata} ->> 'community_id'),
-        (coalesce({event.metadata} ->> 'source' = 'headcount', false)),
-        {event.timestamp}
+        (CASE WHEN {event.metadata} ->> 'source' = 'headcount' THEN 1 ELSE 0 END),
+        {event.timestamp},
+        {event.event_type}
     )
-    WHERE {event.event_type} = 'page_view'

@@ -33,6 +33,7 @@ async fn the_statistics_have_exactly_the_documented_fields() {
             "ended_sessions": 2,
             "avg_community_session_duration": 30.25,
             "ended_community_sessions": 1,
+            "event_types": ["page_view"],
         })
     );
 }

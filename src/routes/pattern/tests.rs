@@ -401,8 +401,11 @@ name = 'in-community'
 pattern = '^/c/(?P<community>\d+)/topic/(?P<topic>\d+)/$'
 page_type = 'topic'
 ";
-    let lookups: Arc<[Arc<str>]> = Arc::new(["topic".into()]);
-    let table = RouteTable::compile_with(&[file("a.toml", text)], &lookups).unwrap();
+    let names = |lookups: &[&str]| RouteNames {
+        lookups: lookups.iter().map(|&name| name.into()).collect(),
+        ..RouteNames::default()
+    };
+    let table = RouteTable::compile_with(&[file("a.toml", text)], &names(&["topic"])).unwrap();
     let found = table.find("/topic/7/hello/").unwrap();
     let lookup = CommunityRef::Lookup("topic".into(), "7".into());
     assert_eq!(found.community, Some(lookup));
@@ -415,7 +418,6 @@ page_type = 'topic'
         .to_string();
     assert!(refused.contains("no community group"), "{refused}");
     let both = pattern(r"^/(?P<topic>\d+)/(?P<post>\d+)/");
-    let lookups: Arc<[Arc<str>]> = Arc::new(["topic".into(), "post".into()]);
-    let refused = RouteTable::compile_with(&[file("a.toml", &both)], &lookups).unwrap_err();
+    let refused = RouteTable::compile_with(&[file("a.toml", &both)], &names(&["topic", "post"])).unwrap_err();
     assert!(refused.problem.contains("several groups"), "{refused}");
 }

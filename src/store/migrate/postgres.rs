@@ -105,6 +105,7 @@ async fn run(
     for addition in additions(
         &app,
         include_str!("../../../migrations/app/postgres/event_community.sql"),
+        include_str!("../../../migrations/app/postgres/event_visitor.sql"),
         include_str!("../../../migrations/app/postgres/session_user.sql"),
     ) {
         failed.extend(index::add(connection, &addition, dry_run, &mut steps).await.err());

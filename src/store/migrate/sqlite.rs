@@ -52,6 +52,7 @@ async fn run(
     for addition in additions(
         &app,
         include_str!("../../../migrations/app/sqlite/event_community.sql"),
+        include_str!("../../../migrations/app/sqlite/event_visitor.sql"),
         include_str!("../../../migrations/app/sqlite/session_user.sql"),
     ) {
         match add(connection, &addition, dry_run).await {

@@ -13,7 +13,7 @@ use super::statement::query;
 use crate::store::StoreError;
 use crate::store::error::lacks_partition;
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
-use crate::store::rows::{EventRow, PAGE_VIEW, insert_into};
+use crate::store::rows::{EventRow, insert_into};
 use crate::store::schema::AppSchema;
 
 impl Runs<InsertEvents<'_>> for Postgres {
@@ -92,9 +92,9 @@ async fn insert(
         ..
     } = operation;
 
-    // The key where we make it, and constants as parameters $9, $10, …
+    // The key where we make it, and constants as parameters $10, $11, …
     let id = insert.id.iter().map(|_| ", gen_random_uuid()".to_owned());
-    let constants = insert.constants.iter().zip(9..);
+    let constants = insert.constants.iter().zip(10..);
     let constants = constants.map(|((column, _), place)| format!(", ${place}::text::{}", column.type_name));
     let optional = insert.optional().into_iter().zip(OPTIONAL);
     let optional = optional.filter_map(|(column, value)| {
@@ -104,11 +104,11 @@ async fn insert(
     let more: String = optional.chain(id).chain(constants).collect();
     let sql = format!(
         "{insert_into}
-         SELECT v.user_id::{key}, '{PAGE_VIEW}', v.metadata::{metadata_type}, {at}{more}
+         SELECT v.user_id::{key}, v.event_type, v.metadata::{metadata_type}, {at}{more}
          FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                     $7::text[], $8::timestamptz[])
+                     $7::text[], $8::timestamptz[], $9::text[])
               AS v(user_id, description, metadata, ip_address, user_agent, device_info,
-                   location_data, at)",
+                   location_data, at, event_type)",
         insert_into = insert_into(event, insert),
         key = event.user_id.type_name,
         metadata_type = event.metadata.type_name,
@@ -127,7 +127,8 @@ async fn insert(
         .bind(texts(|row| &row.user_agent))
         .bind(texts(|row| &row.device_info))
         .bind(texts(|row| &row.location_data))
-        .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>());
+        .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
+        .bind(texts(|row| &row.event_type));
     for (_, value) in &insert.constants {
         query = query.bind(value);
     }

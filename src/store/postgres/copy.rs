@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::statement::query_scalar;
 use crate::store::operations::InsertEvents;
-use crate::store::rows::{EventRow, PAGE_VIEW, cut, table_and_columns};
+use crate::store::rows::{EventRow, cut, table_and_columns};
 
 /// What our statements begin with: the app may use COPY, too, and under the same role.
 const MARK: &str = "/* headcount */";
@@ -83,7 +83,7 @@ fn add_line(lines: &mut Vec<u8>, operation: &InsertEvents<'_>, row: &EventRow, c
     let columns = operation.columns;
     add_text(lines, &row.user_id);
     lines.push(b'\t');
-    lines.extend_from_slice(PAGE_VIEW.as_bytes());
+    add_text(lines, &row.event_type);
     lines.push(b'\t');
     add_text(lines, &row.metadata);
     lines.push(b'\t');

@@ -5,11 +5,12 @@
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::moment;
+use super::event_index::{is_ours, key, of_community};
 use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
-use crate::store::rows::{PAGE_VIEW, SOURCE};
-use crate::store::schema::{AppSchema, Column, EventTable, Kind};
+use crate::store::rows::is_of_type;
+use crate::store::schema::{AppSchema, Column, EventTable};
 
 impl Runs<StatsOf<'_>> for Postgres {
     async fn run(
@@ -30,20 +31,9 @@ impl Runs<StatsOf<'_>> for Postgres {
 }
 
 fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
-    let type_of = match event.metadata.kind {
-        Kind::Json => "json_typeof",
-        _ => "jsonb_typeof",
-    };
-    // All three spelled as in the index, or it would not be used.
-    let page_view = format!("{} = '{PAGE_VIEW}'", event.event_type);
-    let key = format!("{} ->> 'community_id'", event.metadata);
-    let ours = format!("coalesce({} ->> 'source' = '{SOURCE}', false)", event.metadata);
-    // The text of JSON's `true` may be a key of a text column.
-    let of_community = format!(
-        "{page_view} AND {key} = ANY ($1::text[])
-               AND {type_of}({metadata} -> 'community_id') IN ('string', 'number')",
-        metadata = event.metadata
-    );
+    let counted = is_of_type(&event.event_type, &operation.types);
+    let of_community = format!("{counted} AND {}", of_community(app, event, "= ANY ($1::text[])"));
+    let (key, ours, theirs) = (key(event), is_ours(event, true), is_ours(event, false));
     let event_to = moment(&event.timestamp, "$3::timestamptz");
     let theirs_to = if operation.until_ours {
         // The index has the first row of each spelling, not of all together.
@@ -52,7 +42,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
                    SELECT min(first.at)
                    FROM unnest($1::text[]) AS headcount_spelling,
                         LATERAL (SELECT min({timestamp}) AS at FROM {events}
-                                 WHERE {page_view} AND {key} = headcount_spelling AND {ours}
+                                 WHERE {counted} AND {key} = headcount_spelling AND {ours}
                                    AND {timestamp} >= {first_possible}) AS first))",
             timestamp = event.timestamp,
             first_possible = moment(
@@ -75,7 +65,7 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
              UNION ALL
              SELECT {event_user}, {event_at}
              FROM {events}
-             WHERE {of_community} AND NOT {ours}
+             WHERE {of_community} AND {theirs}
                AND {timestamp} >= {event_from} AND {timestamp} < {theirs_to}
          ), headcount_sessions AS MATERIALIZED (
              {sessions}

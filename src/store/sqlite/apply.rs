@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::moments::{lately, micros};
 use super::values::{key, moment, read_moment};
 use crate::store::operations::{AddPages, InsertEvents, MakePartitions, RaiseLastActive, Runs};
-use crate::store::rows::{PAGE_VIEW, insert_into};
+use crate::store::rows::insert_into;
 use crate::store::schema::{AppSchema, Column, Kind};
 
 impl Runs<InsertEvents<'_>> for Sqlite {
@@ -25,7 +25,7 @@ impl Runs<InsertEvents<'_>> for Sqlite {
         let optional = insert.optional().into_iter().flatten().count();
         let more = optional + insert.constants.len() + usize::from(insert.id.is_some());
         let sql = format!(
-            "{insert_into} VALUES (?, '{PAGE_VIEW}', ?, ?{more})",
+            "{insert_into} VALUES (?, ?, ?, ?{more})",
             insert_into = insert_into(event, insert),
             more = ", ?".repeat(more),
         );
@@ -38,6 +38,7 @@ impl Runs<InsertEvents<'_>> for Sqlite {
             let row = row?;
             let mut query = sqlx::query(AssertSqlSafe(sql.as_str()))
                 .bind(key(&row.user_id, &event.user_id)?)
+                .bind(&*row.event_type)
                 .bind(&row.metadata)
                 .bind(moment(row.at, &event.timestamp));
             for (column, value) in insert.optional().into_iter().zip(row.optional()) {

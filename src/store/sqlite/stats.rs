@@ -4,14 +4,12 @@
 
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
+use super::event_index::{is_ours, key, of_community};
 use super::moments::{Days, micros};
 use crate::store::Stats;
 use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
-use crate::store::rows::{PAGE_VIEW, SOURCE};
+use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, Column, EventTable};
-
-/// Whole numbers of JSON from here on, and some before, are floating-point numbers to SQLite.
-const BEYOND_INTEGERS: &str = "9.2e18";
 
 impl Runs<StatsOf<'_>> for Sqlite {
     async fn run(
@@ -37,31 +35,15 @@ impl Runs<StatsOf<'_>> for Sqlite {
 fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
     let at = |column: &str, zone| micros(column, zone, operation.from, operation.to);
     let of = |column: &Column| at(&column.to_string(), column.zone);
-    // All three spelled as in the index, or SQLite would not use it.
-    let page_view = format!("{} = '{PAGE_VIEW}'", event.event_type);
-    let key = format!("CAST(json_extract({}, '$.community_id') AS TEXT)", event.metadata);
-    let ours = format!(
-        "coalesce(json_extract({}, '$.source') = '{SOURCE}', 0)",
-        event.metadata
-    );
-    // The key's text may be JSON's `true`, which is 1 here. The index has a whole number beyond 64 bits as a floating-point
-    // number, which is that of other keys, too: `->` has all its digits.
-    let of_community = format!(
-        "{page_view} AND {key} IN (SELECT value FROM json_each(?1) UNION ALL
-                                   SELECT CAST(CAST(value AS REAL) AS TEXT) FROM json_each(?1)
-                                   WHERE abs(CAST(value AS REAL)) >= {BEYOND_INTEGERS})
-               AND CASE json_type({metadata}, '$.community_id')
-                   WHEN 'text' THEN {key} IN (SELECT value FROM json_each(?1))
-                   WHEN 'integer' THEN {metadata} -> '$.community_id' IN (SELECT value FROM json_each(?1))
-                   END",
-        metadata = event.metadata
-    );
+    let counted = is_of_type(&event.event_type, &operation.types);
+    let of_community = format!("{counted} AND {}", of_community(event));
+    let (key, ours, theirs) = (key(event), is_ours(event, true), is_ours(event, false));
     let until_ours = if operation.until_ours {
         // The index has the first row of each spelling, not of all together. The sidecar writes moments in one
         // form, so its first text is its first moment.
         format!(
             "SELECT (SELECT min({timestamp}) FROM {events}
-                     WHERE {page_view} AND {key} = headcount_spelling.value AND {ours} = 1
+                     WHERE {counted} AND {key} = headcount_spelling.value AND {ours}
                        AND {timestamp} >= '{FIRST_POSSIBLE}') AS text
              FROM json_each(?1) AS headcount_spelling",
             timestamp = event.timestamp,
@@ -79,13 +61,13 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
          ), headcount_views AS MATERIALIZED (
              SELECT {event_user} AS user_id, {event_at} AS at
              FROM {events}
-             WHERE {of_community} AND {ours} = 1
+             WHERE {of_community} AND {ours}
                AND {timestamp} >= ?2 AND {timestamp} < ?3
                AND {event_at} >= ?4 AND {event_at} < ?5
              UNION ALL
              SELECT {event_user}, {event_at}
              FROM {events}
-             WHERE {of_community} AND {ours} = 0
+             WHERE {of_community} AND {theirs}
                AND {timestamp} >= ?2 AND {timestamp} < ?3
                AND {event_at} >= ?4 AND {event_at} < (SELECT at FROM headcount_until)
          ), headcount_begun AS MATERIALIZED (
@@ -198,6 +180,7 @@ mod tests {
             from: Utc::now(),
             to: Utc::now(),
             until_ours: true,
+            types: vec!["page_view".into()],
         };
         let mut connection = options.connect().await.unwrap();
         let plan = format!(
@@ -208,7 +191,7 @@ mod tests {
         let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
         let events = "SEARCH accounts_userevent USING INDEX headcount_event_community \
                       (<expr>=? AND <expr>=? AND timestamp>? AND timestamp<?)";
-        let first = "SEARCH accounts_userevent USING INDEX headcount_event_community \
+        let first = "SEARCH accounts_userevent USING COVERING INDEX headcount_event_community \
                      (<expr>=? AND <expr>=? AND timestamp>?)";
         let sessions =
             "SEARCH headcount_session USING INDEX headcount_session_user (user_id=? AND started_at>?";

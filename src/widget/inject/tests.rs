@@ -1,7 +1,7 @@
 //! Tests of the headers of requests and responses.
 
 use super::*;
-use crate::routes::{CommunityRef, Route, Track};
+use crate::routes::{CommunityRef, EventForm, Route, Track};
 
 type Pairs = &'static [(&'static str, &'static str)];
 
@@ -34,9 +34,11 @@ fn route(widget: bool, community: Option<&str>) -> RouteMatch {
             search_param: None,
             widget,
             grants: None,
+                event: EventForm::default(),
         }),
         community: community.map(|id| CommunityRef::Id(id.into())),
         is_communitys_own: true,
+            captures: Vec::new(),
     }
 }
 

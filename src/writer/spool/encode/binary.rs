@@ -6,7 +6,7 @@
 //! raised (`file`) where it would be wrong to pass the field over: an earlier version then leaves the file alone. A
 //! number is never used again, and a field never changes its type.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use super::{StoredView, StoredVisitor};
 use crate::batch::RecordedView;
 use crate::geoip::Location;
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
-use crate::page_view::PageView;
 use crate::page_view::device::DeviceInfo;
+use crate::page_view::{PageView, RouteEvent};
 use crate::routes::CommunityRef;
 use crate::writer::spool::tokens::TokenRange;
 use crate::writer::unresolved::{UnresolvedView, VisitorRef};
@@ -62,6 +62,19 @@ struct View<'a> {
     os: &'a str,
     #[b(14)]
     device: &'a str,
+    #[b(15)]
+    event: Option<Event<'a>>,
+}
+
+/// What a route has written.
+#[derive(Encode, Decode)]
+struct Event<'a> {
+    #[b(0)]
+    event_type: Option<&'a str>,
+    #[b(1)]
+    metadata: BTreeMap<&'a str, &'a str>,
+    #[b(2)]
+    description: Option<&'a str>,
 }
 
 #[derive(Encode, Decode)]
@@ -210,6 +223,7 @@ impl<'a> View<'a> {
             browser: &view.device.browser,
             os: &view.device.os,
             device: &view.device.device,
+            event: Event::of(&view.event),
         }
     }
 
@@ -235,7 +249,34 @@ impl<'a> View<'a> {
                 os: texts.shared(self.os),
                 device: texts.shared(self.device),
             },
+            event: self.event.map(|event| event.event(texts)).unwrap_or_default(),
         })
+    }
+}
+
+impl<'a> Event<'a> {
+    fn of(event: &'a RouteEvent) -> Option<Self> {
+        (*event != RouteEvent::default()).then(|| Self {
+            event_type: event.event_type.as_deref(),
+            metadata: event
+                .metadata
+                .iter()
+                .map(|(key, value)| (&**key, &**value))
+                .collect(),
+            description: event.description.as_deref(),
+        })
+    }
+
+    fn event(self, texts: &mut Texts<'a>) -> RouteEvent {
+        RouteEvent {
+            event_type: self.event_type.map(|name| texts.shared(name)),
+            metadata: self
+                .metadata
+                .into_iter()
+                .map(|(key, value)| (texts.shared(key), value.to_owned()))
+                .collect(),
+            description: self.description.map(ToOwned::to_owned),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::geoip::Location;
+use crate::page_view::RouteEvent;
 use crate::page_view::device::DeviceInfo;
 use crate::routes::CommunityRef;
 use crate::writer::testing::recorded;
@@ -39,11 +40,14 @@ prop_compose! {
         (status, duration_ms) in any::<(u16, u32)>(),
         client_ip in any::<Option<std::net::IpAddr>>(),
         (browser, os, device) in any::<(String, String, String)>(),
+        (event_type, description) in (optional(), optional()),
+        metadata in prop::collection::btree_map(any::<String>().prop_map(Into::into), any::<String>(), 0..3),
     ) -> PageView {
+        let event = RouteEvent { event_type, metadata, description };
         let device = DeviceInfo { browser: browser.into(), os: os.into(), device: device.into() };
         PageView {
             at, url, route, page_type, community, referrer, search_query, status, duration_ms, client_ip, user_agent,
-            device,
+            device, event,
         }
     }
 }
@@ -104,6 +108,33 @@ proptest! {
         let _ = Stored::decode(&[&[binary::FIRST], &bytes[..]].concat(), kind, 0);
         let row = [&[binary::FIRST], &bytes[..]].concat();
         let _ = Stored::decode(&row, kind, checksum(&row));
+    }
+}
+
+/// What routes write of their own is kept; rows of before have nothing of it, in either form.
+#[test]
+fn v32_rows_of_an_earlier_version_are_read() {
+    let of = |event: RouteEvent| {
+        let mut recorded = recorded("/a");
+        recorded.view.event = event;
+        recorded
+    };
+    let read = |bytes: &[u8]| Stored::decode(bytes, false, checksum(bytes));
+    let plain = of(RouteEvent::default());
+    let json = serde_json::to_vec(&[&plain]).unwrap();
+    assert!(!String::from_utf8_lossy(&json).contains("\"event\""));
+    assert_eq!(read(&json), Some(Stored::Recorded(vec![plain])));
+
+    let full = of(RouteEvent {
+        event_type: Some("post_view".into()),
+        metadata: [("post_id".into(), "7".to_owned())].into(),
+        description: Some("Post 7".into()),
+    });
+    for bytes in [
+        serde_json::to_vec(&[&full]).unwrap(),
+        StoredViews::Recorded(vec![full.clone()]).encode(&[]),
+    ] {
+        assert_eq!(read(&bytes), Some(Stored::Recorded(vec![full.clone()])));
     }
 }
 

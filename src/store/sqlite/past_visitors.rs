@@ -1,0 +1,154 @@
+//! Past visitors of a community on SQLite; [`PastVisitor`] defines each number. The index of a visitor's events has all
+//! that the numbers need.
+
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
+
+use super::event_index::{is_ours, key, of_community};
+use super::moments::{Days, micros};
+use super::values::{key as user_key, read_key};
+use crate::store::operations::{FIRST_POSSIBLE, Runs};
+use crate::store::past_visitors::{
+    GAP, Numbers, Page, PastAsked, PastSort, PastVisitor, PastVisitors, pages, starts, together,
+};
+use crate::store::rows::is_of_type;
+use crate::store::schema::{AppSchema, EventTable};
+
+impl Runs<PastVisitors<'_>> for Sqlite {
+    async fn run(
+        operation: &PastVisitors<'_>,
+        app: &AppSchema,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<Vec<PastVisitor>>, sqlx::Error> {
+        let Some(event) = &app.event else {
+            return Ok(None);
+        };
+        let (value, user) = match operation.asked {
+            PastAsked::Page { after, .. } => (
+                after.as_ref().map(|after| after.value),
+                after.as_ref().map(|after| &after.user),
+            ),
+            PastAsked::One(user) => (None, Some(user)),
+        };
+        let user = user.map(|user| user_key(user.as_str(), &event.user_id)).transpose()?;
+        let numbers: Vec<Numbers> = bound(operation, app, numbers(operation, event))
+            .bind(value)
+            .bind(user)
+            .fetch_all(&mut *connection)
+            .await?;
+        if numbers.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let users: Vec<&str> = numbers.iter().map(|numbers| numbers.user_id.as_str()).collect();
+        let pages: Vec<Page> = bound(operation, app, pages_of(operation, event))
+            .bind(Option::<i64>::None)
+            .bind(sqlx::types::Json(users))
+            .fetch_all(connection)
+            .await?;
+        together(numbers, pages, |user| read_key(user, &event.user_id)).map(Some)
+    }
+}
+
+/// The statement with the parameters that each has: `?1` spellings, `?2` and `?3` days, `?4` from, `?5` to.
+fn bound<'q, O>(
+    operation: &PastVisitors<'_>,
+    app: &AppSchema,
+    sql: String,
+) -> sqlx::query::QueryAs<'q, Sqlite, O, sqlx::sqlite::SqliteArguments>
+where
+    O: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
+{
+    let window = operation.window;
+    let days = Days::around(window.from, window.to);
+    sqlx::query_as(AssertSqlSafe(sql))
+        .bind(sqlx::types::Json(operation.spellings(app)))
+        .bind(days.first)
+        .bind(days.last)
+        .bind(window.from.timestamp_micros())
+        .bind(window.to.timestamp_micros())
+}
+
+/// SQL of `headcount_views (user_id, at, url)`, of the users that `of` takes.
+fn views(operation: &PastVisitors<'_>, event: &EventTable, of: &str, url: &str) -> String {
+    let EventTable {
+        timestamp,
+        table,
+        user_id,
+        ..
+    } = event;
+    let window = operation.window;
+    let at = |column: &str| micros(column, timestamp.zone, window.from, window.to);
+    let (counted, event_at) = (is_of_type(&event.event_type, &operation.types), at(&timestamp.to_string()));
+    let until_ours = if operation.until_ours {
+        // The index has the first row of each spelling, not of all together. The sidecar writes moments in one
+        // form, so its first text is its first moment.
+        format!(
+            "SELECT (SELECT min({timestamp}) FROM {table}
+                     WHERE {counted} AND {key} = headcount_spelling.value AND {ours}
+                       AND {timestamp} >= '{FIRST_POSSIBLE}') AS text
+             FROM json_each(?1) AS headcount_spelling",
+            key = key(event),
+            ours = is_ours(event, true),
+        )
+    } else {
+        "SELECT NULL AS text".to_owned()
+    };
+    format!(
+        "headcount_until AS MATERIALIZED (
+             SELECT min(?5, coalesce(min({first_at}), ?5)) AS at FROM ({until_ours}) AS first
+         ), headcount_views AS MATERIALIZED (
+             SELECT CAST({user_id} AS TEXT) AS user_id, {user_id} AS key, {event_at} AS at, {url} AS url
+             FROM {table}
+             WHERE {community} AND {counted} AND {user_id} IS NOT NULL {of}
+               AND {timestamp} >= ?2 AND {timestamp} < ?3
+               AND {event_at} >= ?4 AND {event_at} < ?5
+               AND ({ours} OR {event_at} < (SELECT at FROM headcount_until))
+         )",
+        first_at = at("first.text"),
+        community = of_community(event),
+        ours = is_ours(event, true),
+    )
+}
+
+/// `?6` is the value of the place in the order, `?7` its user, or the only one.
+fn numbers(operation: &PastVisitors<'_>, event: &EventTable) -> String {
+    let is_only = format!("AND {} = ?7", event.user_id);
+    let (of, value, limit) = match operation.asked {
+        PastAsked::One(_) => (is_only.as_str(), "last_visit", 1),
+        PastAsked::Page { sort, limit, .. } => {
+            let value = match sort {
+                PastSort::LastVisit => "last_visit",
+                PastSort::VisitCount => "visit_count",
+                PastSort::FirstVisit => "first_visit",
+            };
+            ("", value, *limit)
+        }
+    };
+    // A comparison with a column gives the parameter that column's affinity.
+    let keyed = format!("(SELECT CAST(?7 AS {affinity}))", affinity = affinity(event));
+    format!(
+        "WITH {views}, {starts}, headcount_numbers AS (
+             SELECT user_id, min(key) AS key, count(*) AS page_views, sum(is_start) AS visit_count,
+                    min(at) AS first_visit, max(at) AS last_visit
+             FROM headcount_starts GROUP BY user_id
+         )
+         SELECT user_id, page_views, visit_count, first_visit, last_visit FROM headcount_numbers
+         WHERE ?6 IS NULL OR {value} < ?6 OR ({value} = ?6 AND key > {keyed})
+         ORDER BY {value} DESC, key LIMIT {limit}",
+        views = views(operation, event, of, "NULL"),
+        starts = starts("user_id, key", &GAP.num_microseconds().unwrap_or_default().to_string()),
+    )
+}
+
+fn affinity(event: &EventTable) -> &'static str {
+    use crate::store::schema::Kind;
+    match event.user_id.kind {
+        Kind::SmallInt | Kind::Integer | Kind::BigInt => "INTEGER",
+        _ => "TEXT",
+    }
+}
+
+fn pages_of(operation: &PastVisitors<'_>, event: &EventTable) -> String {
+    let of = format!("AND {} IN (SELECT value FROM json_each(?7)) AND ?6 IS NULL", event.user_id);
+    let url = format!("json_extract({}, '$.url')", event.metadata);
+    format!("WITH {} {}", views(operation, event, &of, &url), pages("user_id", "url"))
+}
