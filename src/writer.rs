@@ -147,7 +147,7 @@ impl BatchLimits {
         let (most_views, most_bytes) = if database.is_sqlite() {
             (0, 0)
         } else {
-            (40_000, 8 << 20)
+            (20_000, 4 << 20)
         };
         Self {
             batch_views: record.batch_views,

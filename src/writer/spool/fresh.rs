@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::batch::RecordedView;
 
 /// Most bytes of views; few in tests, so that some groups find no room.
-pub(super) const MOST: usize = if cfg!(test) { 1_000 } else { 4 << 20 };
+pub(super) const MOST: usize = if cfg!(test) { 1_000 } else { 2 << 20 };
 
 /// Groups by the places of their rows.
 #[derive(Debug, Default)]

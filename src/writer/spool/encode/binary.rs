@@ -70,7 +70,7 @@ struct View<'a> {
 #[derive(Encode, Decode)]
 struct Event<'a> {
     #[b(0)]
-    event_type: Option<&'a str>,
+    kind: Option<&'a str>,
     #[b(1)]
     metadata: BTreeMap<&'a str, &'a str>,
     #[b(2)]
@@ -257,7 +257,7 @@ impl<'a> View<'a> {
 impl<'a> Event<'a> {
     fn of(event: &'a RouteEvent) -> Option<Self> {
         (*event != RouteEvent::default()).then(|| Self {
-            event_type: event.event_type.as_deref(),
+            kind: event.event_type.as_deref(),
             metadata: event
                 .metadata
                 .iter()
@@ -269,7 +269,7 @@ impl<'a> Event<'a> {
 
     fn event(self, texts: &mut Texts<'a>) -> RouteEvent {
         RouteEvent {
-            event_type: self.event_type.map(|name| texts.shared(name)),
+            event_type: self.kind.map(|name| texts.shared(name)),
             metadata: self
                 .metadata
                 .into_iter()
