@@ -23,6 +23,11 @@ impl HeaderEdits {
         }
     }
 
+    /// Adds a setting to a constant.
+    pub(crate) fn set_static(&mut self, name: HeaderName, value: &'static str) {
+        self.set.push((name, HeaderValue::from_static(value)));
+    }
+
     /// Adds a setting. A value that no header can hold removes the header instead.
     pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
         // Every value is made of addresses, checked tokens or another header's text; none is refused.

@@ -30,6 +30,7 @@ mod metrics;
 mod progress;
 mod refusals;
 mod request;
+mod request_id;
 mod response;
 mod timeouts;
 mod upstream;

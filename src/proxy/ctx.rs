@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::Utc;
-use uuid::Uuid;
 
 use super::client_ip::ClientIp;
 use super::metrics::NoRoute;
 use super::progress::Progress;
+use super::request_id::RequestId;
 use super::upstream::Address;
 use crate::api::ApiPath;
 use crate::metrics::LabelValue as _;
@@ -43,7 +43,7 @@ pub struct Ctx {
     /// Whether it came over TLS.
     pub(super) tls: bool,
     /// Identifies the exchange in the app's log and in ours, where no trusted proxy sends an id.
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
     /// The answer is a `WebSocket` or an event stream: silence is normal.
     pub(super) tunnel: bool,
     /// Whether the request to the app asks for an upgrade.
@@ -76,13 +76,14 @@ pub struct Ctx {
 
 impl Ctx {
     pub(super) fn new(in_flight: InFlightGuard) -> Self {
+        let at = Utc::now();
         Self {
             started: Instant::now(),
-            facts: RequestFacts::new(Utc::now()),
+            facts: RequestFacts::new(at),
             client: ClientIp::default(),
             hops: String::new(),
             tls: false,
-            request_id: Uuid::now_v7().to_string(),
+            request_id: RequestId::new(at),
             tunnel: false,
             upgrade: false,
             server: None,

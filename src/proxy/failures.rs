@@ -8,6 +8,7 @@ use pingora_core::{ErrorSource, ErrorType};
 
 use super::failure::Failure;
 use super::metrics::Metrics;
+use super::request_id::RequestId;
 use super::warnings::Warnings;
 use crate::metrics::LabelValue as _;
 
@@ -27,7 +28,7 @@ impl Failures {
     }
 
     /// Counts a failure. The error's own text may quote headers, so only its kind is logged.
-    pub(super) fn count(&self, status: u16, kind: &ErrorType, source: &ErrorSource, request_id: &str) {
+    pub(super) fn count(&self, status: u16, kind: &ErrorType, source: &ErrorSource, request_id: RequestId) {
         let failure = Failure::of(status, kind, source);
         self.metrics.upstream_failures[failure].inc();
         let (reason, kind, source) = (failure.label(), kind.as_str(), source.as_str());
@@ -39,7 +40,7 @@ impl Failures {
                 source,
                 reason,
                 more,
-                request_id,
+                %request_id,
                 "a request could not be proxied"
             );
         } else {
@@ -48,7 +49,7 @@ impl Failures {
                 kind,
                 source,
                 reason,
-                request_id,
+                %request_id,
                 "a request could not be proxied"
             );
         }

@@ -8,7 +8,7 @@
 //! then needs a fraction of what an exchange needs. A connection that ends after an answer is closed so that the answer
 //! arrives ([`lingering_close`]).
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,8 +90,7 @@ where
             biased;
             result = &mut work => Some(result),
             () = poll_fn(|_| progress.poll_left()) => return None,
-            // The framework may disagree on whether a head is complete.
-            () = tokio::time::sleep(deadline) => None,
+            () = not_begun_by(deadline, progress) => None,
         };
         let is_taken = progress.has_begun();
         if !is_taken {
@@ -103,6 +102,15 @@ where
             None => None,
         }
     }
+}
+
+/// Ends when the framework has not accepted a request's head within `deadline`: it may disagree on whether the head is
+/// complete. The head is there when this is first asked, so that a request usually needs no timer.
+async fn not_begun_by(deadline: Duration, progress: &Progress) {
+    if progress.has_begun() {
+        pending::<()>().await;
+    }
+    tokio::time::sleep(deadline).await;
 }
 
 #[async_trait]

@@ -103,15 +103,20 @@ pub fn upstream_edits(headers: &HeaderMap, received: &Received<'_>) -> HeaderEdi
         set: Vec::with_capacity(6),
     };
     if let Some(client) = received.client.ip {
-        edits.set(X_FORWARDED_FOR, &joined(received.client));
-        edits.set(X_REAL_IP, &client.to_string());
+        let chain = joined(received.client);
+        // Written once where there are no proxies.
+        match received.client.chain.len() {
+            1 => edits.set(X_REAL_IP, &chain),
+            _ => edits.set(X_REAL_IP, &client.to_string()),
+        }
+        edits.set(X_FORWARDED_FOR, &chain);
     } else {
         edits.remove.extend([X_FORWARDED_FOR, X_REAL_IP]);
     }
     way(headers, received, &mut edits);
     edits.set(X_REQUEST_ID, request_id(headers, received));
     if received.recording || recorded_elsewhere(headers, received.client) {
-        edits.set(X_HEADCOUNT_RECORDED, "1");
+        edits.set_static(X_HEADCOUNT_RECORDED, "1");
     } else {
         edits.remove.push(X_HEADCOUNT_RECORDED);
     }
@@ -211,7 +216,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     }
     if !client.peer_trusted {
         // The other spellings are removed with all forwarding headers.
-        edits.set(X_FORWARDED_PROTO, scheme.as_str());
+        edits.set_static(X_FORWARDED_PROTO, scheme.as_str());
         return;
     }
     if headers.contains_key(PORT) {
@@ -250,7 +255,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     if speaks_protocol {
         edits.remove.push(X_FORWARDED_PROTO);
     } else {
-        edits.set(X_FORWARDED_PROTO, scheme.as_str());
+        edits.set_static(X_FORWARDED_PROTO, scheme.as_str());
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) fn new_id() -> String {
 
 /// The header's value with `own` added; `None` for a request that was here before, or has passed too many.
 pub(super) fn passed(headers: &HeaderMap, own: &str) -> Option<String> {
+    if !headers.contains_key(X_HEADCOUNT_HOPS) {
+        return Some(own.to_owned());
+    }
     let is_id = |id: &str| id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let values = headers.get_all(X_HEADCOUNT_HOPS).iter();
     let mut passed: Vec<&str> = values

@@ -64,7 +64,32 @@ const PREFIXES: &[&str] = &[
     "shib-",
 ];
 
+/// Whether any of the names and prefixes begins with a byte. Most headers of a request begin otherwise, and are
+/// compared with none.
+const BEGINS: [bool; 256] = {
+    let mut begins = [false; 256];
+    let lists = [NAMES, PREFIXES];
+    let mut list = 0;
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            begins[lists[list][at].as_bytes()[0] as usize] = true;
+            at += 1;
+        }
+        list += 1;
+    }
+    begins
+};
+
 /// Whether a name, in lower case and with `-`, is an identity header.
 pub(super) fn is_identity(name: &str) -> bool {
+    let may_be = name
+        .bytes()
+        .next()
+        .is_some_and(|first| BEGINS[usize::from(first)]);
+    may_be && is_listed(name)
+}
+
+fn is_listed(name: &str) -> bool {
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

@@ -13,6 +13,7 @@ use super::headers::{self, Received};
 use super::limits::{self, Head, Refusal};
 use super::messages::{edit, has_large_body};
 use super::metrics::NoRoute;
+use super::request_id::RequestId;
 use super::{Ctx, Sidecar, local};
 use crate::api::ApiPath;
 use crate::header_edits::HeaderEdits;
@@ -69,6 +70,7 @@ impl Sidecar {
 
     /// The changes to a request's headers on their way to the app.
     pub(super) fn edits(&self, request: &RequestHeader, ctx: &Ctx) -> HeaderEdits {
+        let mut buffer = [0; RequestId::LENGTH];
         let received = Received {
             client: &ctx.client,
             identity_headers: &self.limits.identity_headers,
@@ -76,7 +78,7 @@ impl Sidecar {
             tls: ctx.tls,
             hops: &ctx.hops,
             recording: self.intake.is_recording,
-            new_request_id: &ctx.request_id,
+            new_request_id: ctx.request_id.text(&mut buffer),
         };
         headers::upstream_edits(&request.headers, &received)
     }

@@ -76,7 +76,7 @@ impl Sidecar {
             self.edge.refuse(session, Refusal::Malformed);
         }
         if status >= 500 {
-            self.edge.failures.count(status, kind, source, &ctx.request_id);
+            self.edge.failures.count(status, kind, source, ctx.request_id);
         }
         status
     }

@@ -1,0 +1,171 @@
+//! Microbenches of what a request passes on the proxy's thread, and of presence' queue: `cargo bench --bench micro`.
+//! Each works on what a browser sends to a community's page.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use divan::{Bencher, black_box};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, COOKIE, HOST, REFERER, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use headcount::auth::cookie::session_token;
+use headcount::config::{Privacy, Record};
+use headcount::ids::{CommunityId, UserId};
+use headcount::metrics::Gauge;
+use headcount::page_view::{Exchange, PageView, Policy};
+use headcount::presence::memory::InMemory;
+use headcount::presence::moment::Moment;
+use headcount::presence::{SteadyClock, worker};
+use headcount::proxy::client_ip::client_ip;
+use headcount::proxy::headers::{Received, upstream_edits};
+use headcount::routes::{RouteFile, RouteTable, decode_path};
+use headcount::status::Status;
+
+const PATH: &str = "/communities/42/posts/1234/";
+const COOKIE_NAME: &str = "sessionid";
+
+fn main() {
+    divan::main();
+}
+
+/// Headers of a navigation by a browser.
+fn request() -> HeaderMap {
+    let headers = [
+        (HOST, "communities.example"),
+        (
+            USER_AGENT,
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+        ),
+        (
+            ACCEPT,
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+        ),
+        (ACCEPT_LANGUAGE, "en-GB,en;q=0.7"),
+        (ACCEPT_ENCODING, "gzip, deflate, br, zstd"),
+        (REFERER, "https://communities.example/communities/42/"),
+        (
+            COOKIE,
+            "theme=dark; csrftoken=pq8RkSlnGJ6mnFzJ0vTnKqYd3hJkW9sB; sessionid=a8f5f167f44f4964e6c998dee827110c",
+        ),
+        (HeaderName::from_static("sec-fetch-dest"), "document"),
+        (HeaderName::from_static("sec-fetch-mode"), "navigate"),
+        (HeaderName::from_static("sec-fetch-site"), "same-origin"),
+        (HeaderName::from_static("sec-fetch-user"), "?1"),
+        (
+            HeaderName::from_static("x-forwarded-for"),
+            "203.0.113.7, 192.0.2.1",
+        ),
+    ];
+    headers
+        .into_iter()
+        .map(|(name, value)| (name, HeaderValue::from_static(value)))
+        .collect()
+}
+
+/// The route files that come with the package.
+fn routes() -> RouteTable {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/routes.d/communities.toml");
+    let text = std::fs::read_to_string(&path).expect("the package's route file");
+    RouteTable::compile(&[RouteFile { path, text }]).expect("a valid route file")
+}
+
+/// Step 2: a path to its route and community.
+#[divan::bench(name = "match")]
+fn find_route(bencher: Bencher<'_, '_>) {
+    let table = routes();
+    bencher.bench(|| table.find(&decode_path(black_box(PATH.as_bytes()))));
+}
+
+/// Step 3: the session's token among the cookies.
+#[divan::bench]
+fn cookie(bencher: Bencher<'_, '_>) {
+    let headers = request();
+    bencher.bench(|| session_token(black_box(&headers), COOKIE_NAME, 16, 128));
+}
+
+/// Step 1: the client behind one trusted proxy.
+#[divan::bench]
+fn client_address(bencher: Bencher<'_, '_>) {
+    let headers = request();
+    let peer: IpAddr = [192, 0, 2, 1].into();
+    let trusted = ["192.0.2.0/24".parse().expect("a network")];
+    bencher.bench(|| client_ip(Some(peer), black_box(&headers), &trusted, &[]));
+}
+
+/// Step 1: the changes to the headers.
+#[divan::bench]
+fn header_edits(bencher: Bencher<'_, '_>) {
+    let headers = request();
+    let client = client_ip(Some([192, 0, 2, 1].into()), &headers, &[], &[]);
+    let received = Received {
+        client: &client,
+        identity_headers: &[],
+        underscores: false,
+        tls: true,
+        hops: "5f2c8a1b",
+        recording: true,
+        new_request_id: "0b5f0c6e-9f0e-4f8e-9a53-0a4b2a1c7d11",
+    };
+    bencher.bench(|| upstream_edits(black_box(&headers), black_box(&received)));
+}
+
+/// Step 4: whether an exchange is a page view, and what is kept of it.
+#[divan::bench]
+fn decide(bencher: Bencher<'_, '_>) {
+    let (request, table) = (request(), routes());
+    let policy = Policy::new(&Record::default(), &Privacy::default());
+    let mut response = HeaderMap::new();
+    response.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let route = table.find(PATH);
+    let (method, started_at) = (Method::GET, Utc::now());
+    bencher.bench(|| {
+        let exchange = Exchange {
+            method: &method,
+            path: PATH,
+            query: Some("page=2&utm_source=x"),
+            request: black_box(&request),
+            status: StatusCode::OK,
+            response: &response,
+            route: route.as_ref(),
+            is_of_a_file: false,
+            has_token: true,
+            counted_elsewhere: false,
+            client_ip: Some([203, 0, 113, 7].into()),
+            started_at,
+            duration: Duration::from_millis(12),
+        };
+        PageView::from_exchange(&exchange, &policy)
+    });
+}
+
+/// Step 5a: a touch handed to presence' worker, which runs beside it.
+#[divan::bench]
+fn touch(bencher: Bencher<'_, '_>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let record = Record::default();
+    let store = Arc::new(InMemory::new(record.window, SteadyClock::of_the_machine()));
+    let waiting = Gauge::new("waiting", "Touches in the queue").expect("a gauge");
+    let (handle, worker) = worker::new(store, &record, &Status::default(), Arc::default(), waiting);
+    let _guard = runtime.enter();
+    let tasks = headcount::tasks::Tasks::on_current_runtime();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = worker.start(&tasks, stopped);
+    let (community, user) = (CommunityId::from("42"), UserId::from("1234"));
+    // What does not fit into the queue is refused, as in the proxy.
+    bencher.bench(|| handle.touch(community.clone(), user.clone(), Moment::now()));
+    let _ = stop.send(true);
+    runtime.block_on(async {
+        for task in running {
+            let _ = task.await;
+        }
+    });
+}
