@@ -1,13 +1,13 @@
 //! Tests of spools in a folder of their own; a crash is a spool that is dropped without being closed.
 
 mod directory;
-mod former;
 mod fresh;
 mod full_disk;
 mod kept;
 mod letters;
 mod passing_over;
 mod tokens;
+mod version_1;
 
 use std::path::PathBuf;
 use std::sync::Arc;
