@@ -138,7 +138,7 @@ async fn w28_where_copy_would_do_something_else_than_insert_it_is_insert() {
             .starts_with("moments")
             .then(|| "Europe/Berlin".parse().expect("a zone"));
         let site = Site::with(Variant::PostgresDefault, |config| {
-            config.database.time_zone = zone
+            config.database.time_zone = zone;
         })
         .await;
         site.execute(&format!("{HEARD} {sql}")).await;
