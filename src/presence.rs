@@ -278,7 +278,7 @@ pub struct Answer<T> {
     /// What was asked for.
     pub value: T,
     /// The store could not answer, so this is what this sidecar remembers: the users it has seen itself. Users
-    /// that only other sidecars saw are missing. CountStream then have sequence number 0: they have no place in the
+    /// that only other sidecars saw are missing. Counts then have sequence number 0: they have no place in the
     /// scope's history.
     pub stale: bool,
 }

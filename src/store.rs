@@ -42,8 +42,8 @@ use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
-pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
 pub use alarms::Alarms;
+pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
 pub use error::{Class, StoreError};
 pub use event_types::{TypeFault, refused};
 pub use ledger::LedgerProblem;

@@ -5,16 +5,18 @@
 //!            bounded     a few ms       on disk         applier      and ledger
 //! ```
 //!
-//! The handle never waits. The appender writes the views of a few milliseconds to disk in one commit; the applier
-//! reads them from there in batches, and deletes a batch some time after the database has committed it together
-//! with its ledger key. So a view can be lost only before it is on disk, and is never written twice: not after a
+//! The handle never waits. The appender writes the views of a few milliseconds to disk in one commit, and keeps as many
+//! in memory as there is room for; the applier takes them from there or from the disk in batches, reads the next while it
+//! writes one, and deletes a batch some time after the database has committed it together with its ledger key. So a view can be lost only before it is on disk, and is never written twice: not after a
 //! crash, not after an outage, not when the answer to a COMMIT is lost, not when the database loses what it had
 //! committed.
 //!
 //! Architecture invariant: nothing here knows of requests; whether a page view counts was decided before.
 
+mod ahead;
 pub mod appender;
 pub mod applier;
+mod batch_size;
 mod drain;
 mod failures;
 mod forgetting;
@@ -124,6 +126,12 @@ pub struct BatchLimits {
     pub batch_bytes: usize,
     /// … or when the first has waited this long.
     pub batch_age: Duration,
+    /// Most views of a transaction, while there is a backlog …
+    pub most_views: u64,
+    /// … and most bytes in the spool.
+    pub most_bytes: u64,
+    /// A transaction that takes longer takes too much at a time.
+    pub slow: Duration,
     /// Longest time from acceptance until a view is given to the disk.
     pub unspooled: Duration,
     /// Most that may wait on disk.
@@ -134,11 +142,20 @@ pub struct BatchLimits {
 
 impl BatchLimits {
     /// Limits from their configuration sections.
-    pub fn new(record: &config::Record, spool: &config::Spool) -> Self {
+    pub fn new(record: &config::Record, spool: &config::Spool, database: &config::Database) -> Self {
+        // SQLite has one writer at a time: the app would wait for a large transaction.
+        let (most_views, most_bytes) = if database.is_sqlite() {
+            (0, 0)
+        } else {
+            (20_000, 4 << 20)
+        };
         Self {
             batch_views: record.batch_views,
             batch_bytes: usize::try_from(record.batch_bytes.as_u64()).unwrap_or(usize::MAX),
             batch_age: record.batch_age,
+            most_views,
+            most_bytes,
+            slow: database.statement_timeout / 4,
             // The other half is for identifying the visitor (`recorder`).
             unspooled: spool.max_unspooled / 2,
             spool_bytes: spool.max_bytes.as_u64(),

@@ -20,7 +20,8 @@ use crate::config::{Access, CommunityKey};
 use crate::ids::{CommunityId, Finer, SessionToken};
 use crate::live::message::LiveMessage;
 use crate::live::{
-    AccessPolicy, AskedScope, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Owner, Refused,
+    AccessPolicy, AskedScope, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Owner,
+    Refused,
 };
 use crate::presence::Scope;
 

@@ -112,7 +112,12 @@ impl Operation {
             | Self::FinerLive
             | Self::Counts
             | Self::LiveOfMany => true,
-            Self::SiteCount | Self::Online | Self::UsersOnline | Self::Visits | Self::Widget | Self::Contract => false,
+            Self::SiteCount
+            | Self::Online
+            | Self::UsersOnline
+            | Self::Visits
+            | Self::Widget
+            | Self::Contract => false,
         }
     }
 

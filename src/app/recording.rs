@@ -164,7 +164,7 @@ impl Recording {
         let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
-        let limits = BatchLimits::new(record, &config.spool);
+        let limits = BatchLimits::new(record, &config.spool, &config.database);
         let writer = spool.map(|(directory, spool, geoip)| {
             let parts = Dependencies {
                 store: store.clone(),

@@ -78,7 +78,7 @@ fn time_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D
 
 impl Database {
     /// Whether the database is a file of SQLite.
-    pub(super) fn is_sqlite(&self) -> bool {
+    pub(crate) fn is_sqlite(&self) -> bool {
         self.url.as_ref().is_some_and(|url| url::is_sqlite(url.expose()))
     }
 }

@@ -19,6 +19,8 @@ pub use events::Events;
 
 /// Upper bound of `keep_applied`.
 const MOST_KEPT: Duration = Duration::from_secs(3_600);
+/// Upper bound of `last_active_interval`.
+const MOST_BEHIND: Duration = Duration::from_secs(86_400);
 
 /// Switches and sizes of recording. Every write to the app's tables can be switched off.
 #[derive(Debug, Clone, Deserialize)]
@@ -38,6 +40,10 @@ pub struct Record {
     pub pages_visited: bool,
     /// Raise the profile's `last_active`.
     pub last_active: bool,
+    /// By how much a view must be later than `last_active` to raise it: each change of a profile costs the database a
+    /// row. Zero: always.
+    #[serde(with = "humantime_serde")]
+    pub last_active_interval: Duration,
     /// Whether members whom the app hides are counted. They are shown to nobody in either case.
     pub hidden: HiddenMembers,
     /// Count page views that no route matches (they have no community).
@@ -160,6 +166,7 @@ impl Default for Record {
             counted_event_types: None,
             pages_visited: true,
             last_active: true,
+            last_active_interval: Duration::from_secs(60),
             hidden: HiddenMembers::Count,
             unmatched: true,
             bots: BotPatterns::default(),
@@ -206,6 +213,11 @@ impl Section for Record {
             self.keep_applied <= MOST_KEPT,
             "record.keep_applied",
             "must be at most \"1h\": for so long the ledger would hold the key of every batch",
+        )?;
+        ensure(
+            self.last_active_interval <= MOST_BEHIND,
+            "record.last_active_interval",
+            "must be at most \"1d\": by so much profiles.last_active may be behind",
         )?;
         positive(&[
             ("record.batch_age", self.batch_age),

@@ -18,8 +18,9 @@ impl Finer {
     /// Takes the kind, the name of a capture such as `post`, and the key as the path spells it. `None` for either that
     /// presence does not keep: empty, longer than [`Finer::MAX_CHARS`], or with control characters.
     pub fn new(kind: &str, key: &str) -> Option<Self> {
-        let is_kept =
-            |text: &str| (1..=Self::MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        let is_kept = |text: &str| {
+            (1..=Self::MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+        };
         (is_kept(kind) && is_kept(key)).then(|| Self {
             kind: kind.into(),
             key: key.into(),

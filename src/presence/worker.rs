@@ -226,11 +226,11 @@ impl Worker {
 
     /// Notes the touches of one view that are to be sent now or later.
     fn note_view(&mut self, whereabouts: &Whereabouts, user: &UserId, at: Moment) {
-        self.admit(Scope::Site, user, at);
+        self.admit(&Scope::Site, user, at);
         let (mut is_any, mut is_touched) = (false, false);
         for scope in whereabouts.scopes() {
             is_any = true;
-            is_touched |= self.admit(scope, user, at);
+            is_touched |= self.admit(&scope, user, at);
         }
         if is_any && !is_touched {
             self.metrics.touches_coalesced.inc();
@@ -238,8 +238,8 @@ impl Worker {
     }
 
     /// Notes a touch for sending, unless the user was touched in the scope a moment ago.
-    fn admit(&mut self, scope: Scope, user: &UserId, at: Moment) -> bool {
-        match self.coalescer.admit(at, &scope, user) {
+    fn admit(&mut self, scope: &Scope, user: &UserId, at: Moment) -> bool {
+        match self.coalescer.admit(at, scope, user) {
             TouchDecision::Touch { instead_of } => {
                 self.put_down(scope, user.clone(), at);
                 self.put_down_deferred(instead_of);
@@ -258,11 +258,11 @@ impl Worker {
     /// Notes deferred touches for sending. They are remembered already.
     fn put_down_deferred(&mut self, deferred: impl IntoIterator<Item = Deferred>) {
         for Deferred { scope, user, at } in deferred {
-            self.put_down(scope, user, at);
+            self.put_down(&scope, user, at);
         }
     }
 
-    fn put_down(&mut self, scope: Scope, user: UserId, at: Moment) {
+    fn put_down(&mut self, scope: &Scope, user: UserId, at: Moment) {
         self.waiting.inc();
         let taken = self.taken();
         self.pending.put_down(scope, user, at, taken);

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use super::ledger::RIGHTS;
 use super::schema::right::{
-    connecting, grant, making_partitions, on_columns, one_line, policy, quoted, usage_of_schema, usage_of_sequence,
+    connecting, grant, making_partitions, on_columns, one_line, policy, quoted, usage_of_schema,
+    usage_of_sequence,
 };
 use super::schema::{Privilege, ResolvedSchema, Right, TableName};
 
@@ -182,7 +183,12 @@ mod tests {
             read_only: false,
             session_trigger: false,
         };
-        let text = sql(&resolved, "headcount\nALTER ROLE mallory SUPERUSER;--", false, false);
+        let text = sql(
+            &resolved,
+            "headcount\nALTER ROLE mallory SUPERUSER;--",
+            false,
+            false,
+        );
         for line in text.lines() {
             assert!(line.starts_with("-- ") || line.starts_with("GRANT "), "{line:?}");
             assert!(

@@ -19,7 +19,7 @@ use sqlx::{Connection, Database, Transaction};
 
 use super::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
 use super::ledger::LedgerProblem;
-use super::rows::{EventRow, event_rows};
+use super::rows::{EventRow, EventRows};
 use super::schema::{
     AppSchema, Column, CommunityTable, EventInsert, EventTable, LiveSchema, Mark, PageCounter, ProfileTable,
     Requirements, TableName,
@@ -33,12 +33,12 @@ use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::key_type::KeyTypes;
 use crate::routes::CountedTypes;
 
-pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
 pub(super) use counters::{
     AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
     NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted,
     all_time, definition, deltas, first_possible, greatest, no_events, spellings,
 };
+pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
 pub(super) use sessions::{
     FindProfiles, FindSessions, FindUsers, LookAtSessions, ReadSessions, SampleSessions, SessionKey,
 };
@@ -291,6 +291,10 @@ impl Operation for FindCommunity<'_> {
 }
 
 /// What is written and counted, from the configuration.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "settings that do not depend on each other"
+)]
 pub(super) struct Rules {
     pub events: bool,
     /// The event table is our own.
@@ -305,6 +309,8 @@ pub(super) struct Rules {
     pub disabled: bool,
     pub community_id_as: CommunityIdAs,
     pub page_views: PageViews,
+    /// By how much a view must be later than `last_active` to raise it.
+    pub last_active_interval: Duration,
     /// The event types that count as page views.
     pub counted: CountedTypes,
     pub database: config::Database,
@@ -328,6 +334,7 @@ impl Rules {
             disabled: config.schema.disables_accounts(),
             community_id_as: config.record.community_id_as,
             page_views: config.api.page_views,
+            last_active_interval: config.record.last_active_interval,
             counted: CountedTypes::without_routes(&config.record),
             database: config.database.clone(),
         }
@@ -370,7 +377,8 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                     (form, is_ascii) = (EventRow::in_ascii, true);
                 }
                 // The events must not wait for what will never be.
-                Err((Some(column), error)) if (is_impossible(&error) || (column == COUNTERS && lacks_counters(&error)))
+                Err((Some(column), error))
+                    if (is_impossible(&error) || (column == COUNTERS && lacks_counters(&error)))
                         && !app.left_out.contains(column) =>
                 {
                     app.left_out.insert(column, in_words(&error));
@@ -430,9 +438,13 @@ impl Apply<'_> {
         if let Some(event) = &app.event
             && let Some(columns) = &event.insert
         {
-            let rows =
-                event_rows(&batch, columns, app.keys().community, rules.community_id_as).map_err(other)?;
-            let rows = rows.into_iter().map(form).collect();
+            let rows = EventRows {
+                batch: &batch,
+                columns,
+                key: app.keys().community,
+                community_id_as: rules.community_id_as,
+                form,
+            };
             let insert = InsertEvents { event, columns, rows };
             B::run(&insert, app, &mut transaction).await.map_err(other)?;
         }
@@ -461,6 +473,7 @@ impl Apply<'_> {
                 profile,
                 column,
                 moments,
+                interval: rules.last_active_interval,
             };
             B::run(&raise, app, &mut transaction)
                 .await
@@ -481,7 +494,7 @@ const COUNTERS: &str = "counters";
 pub(super) struct InsertEvents<'a> {
     pub event: &'a EventTable,
     pub columns: &'a EventInsert,
-    pub rows: Vec<EventRow>,
+    pub rows: EventRows<'a>,
 }
 
 impl Operation for InsertEvents<'_> {
@@ -500,11 +513,13 @@ impl Operation for AddPages<'_> {
     const WRITES: bool = true;
 }
 
-/// S7: raises when the users were last active, never back in time; a step of [`Apply`].
+/// S7: raises when the users were last active, never back in time, where that is by more than the interval; a step of
+/// [`Apply`].
 pub(super) struct RaiseLastActive<'a> {
     pub profile: &'a ProfileTable,
     pub column: &'a Column,
     pub moments: BTreeMap<UserId, DateTime<Utc>>,
+    pub interval: Duration,
 }
 
 impl Operation for RaiseLastActive<'_> {

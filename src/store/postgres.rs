@@ -1,13 +1,14 @@
 //! The app's tables in Postgres.
 //!
-//! One file per owner of a query: `identify` (session and community lookups), `apply` (the one write), `visitors`,
-//! `stats`, and `introspect`, which reads the catalogue; `options` makes connection options, `statement` sends
+//! One file per owner of a query: `identify` (session and community lookups), `apply` (the one write; its events with
+//! `copy` where the table takes that), `visitors`, `stats`, and `introspect`, which reads the catalogue; `options` makes connection options, `statement` sends
 //! statements, `pooler` and `remarks` find out about poolers and the server; `trigger` and `listen` handle
 //! notifications of ended sessions. Values are sent as text and cast to the column's type, so that one statement
 //! serves `bigint` and `uuid` keys alike.
 
 mod apply;
 mod catalogue;
+mod copy;
 mod counters;
 mod event_index;
 mod event_types;
@@ -90,13 +91,16 @@ impl Backend for Postgres {
     }
 
     /// A batch that leaves the spool must be on the server's disk, even if the app disables that for its own
-    /// writes.
+    /// writes. What triggers tell of each row would fill the connection while COPY still sends: nobody reads it then,
+    /// and both ends would wait for each other. A connection whose other end is gone is found out within [`SILENCE`]
+    /// also where the server waits for rows.
     async fn begin<'c>(
         connection: &'c mut PgConnection,
         database: &config::Database,
     ) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
         let begin = format!(
-            "BEGIN; {limits}; SET LOCAL lock_timeout = {lock_timeout};
+            "BEGIN; {limits}; SET LOCAL lock_timeout = {lock_timeout}; SET LOCAL client_min_messages = error;
+             SET LOCAL tcp_keepalives_idle = 3; SET LOCAL tcp_keepalives_interval = 1; SET LOCAL tcp_keepalives_count = 2;
              SELECT set_config('synchronous_commit', 'on', true)
              WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
             limits = limits(database.statement_timeout),

@@ -31,7 +31,7 @@ pub(super) const SOURCE: &str = "headcount";
 /// `ip_address` of a view without one, where the column is NOT NULL.
 const NO_ADDRESS: &str = "0.0.0.0";
 
-/// One event, its values as text in the form that a cast to the column's type takes.
+/// One event, its values as text in the form that the input functions of the columns' types take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EventRow {
     pub user_id: String,
@@ -75,34 +75,42 @@ impl EventRow {
 /// The beginning of the statement that inserts events: the table and its columns. Their values: user, type,
 /// metadata, time, those of the optional columns that there are, the key where we make it, and the constants.
 pub(super) fn insert_into(event: &EventTable, insert: &EventInsert) -> String {
-    let constants = insert.constants.iter().map(|(column, _)| column);
-    let optional = insert.optional().into_iter().flatten();
-    let more = optional.chain(&insert.id).chain(constants);
-    let more = more
-        .map(|column| format!(", {column}"))
-        .collect::<Vec<_>>()
-        .concat();
+    format!("INSERT INTO {}", table_and_columns(event, insert))
+}
+
+/// The table and, in parentheses, the columns that [`insert_into`] has, in its order.
+pub(super) fn table_and_columns(event: &EventTable, insert: &EventInsert) -> String {
+    let more = insert.more().map(|column| format!(", {column}"));
     format!(
-        "INSERT INTO {table} ({user_id}, {event_type}, {metadata}, {timestamp}{more})",
+        "{table} ({user_id}, {event_type}, {metadata}, {timestamp}{more})",
         table = event.table,
         user_id = event.user_id,
         event_type = event.event_type,
         metadata = event.metadata,
         timestamp = event.timestamp,
+        more = more.collect::<String>(),
     )
 }
 
-/// The batch's events, in the order of the views.
-pub(super) fn event_rows(
-    batch: &Batch,
-    columns: &EventInsert,
-    key: KeyType,
-    community_id_as: CommunityIdAs,
-) -> Result<Vec<EventRow>, sqlx::Error> {
-    batch
-        .views()
-        .map(|recorded| event_row(recorded, columns, key, community_id_as))
-        .collect()
+/// The events of a batch, each made when it is asked for: a batch may be large.
+#[derive(Clone, Copy)]
+pub(super) struct EventRows<'a> {
+    pub batch: &'a Batch,
+    pub columns: &'a EventInsert,
+    /// Of communities.
+    pub key: KeyType,
+    pub community_id_as: CommunityIdAs,
+    /// Changes each row before it is written.
+    pub form: fn(EventRow) -> EventRow,
+}
+
+impl<'a> EventRows<'a> {
+    /// The rows, in the order of the views.
+    pub(super) fn iter(self) -> impl Iterator<Item = Result<EventRow, sqlx::Error>> + use<'a> {
+        self.batch.views().map(move |recorded| {
+            event_row(recorded, self.columns, self.key, self.community_id_as).map(self.form)
+        })
+    }
 }
 
 fn event_row(
@@ -199,7 +207,7 @@ pub(super) fn without_nul(text: &str) -> String {
 }
 
 /// W3: `varchar(n)` counts characters and refuses what is longer.
-fn cut(mut text: String, column: Option<&Column>) -> String {
+pub(super) fn cut(mut text: String, column: Option<&Column>) -> String {
     if let Some(limit) = column.and_then(|column| column.max_length)
         && let Some((end, _)) = text.char_indices().nth(limit)
     {

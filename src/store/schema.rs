@@ -26,10 +26,10 @@ use chrono_tz::Tz;
 
 use crate::key_type::{KeyType, KeyTypes};
 
-pub use left_out::LeftOut;
 pub use counter_fault::CounterFault;
 pub use counters::CounterColumns;
 pub(super) use counters::CounterTables;
+pub use left_out::LeftOut;
 pub use lookup_fault::LookupFault;
 pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;
@@ -114,6 +114,8 @@ pub struct EventTable {
     pub table: TableName,
     /// It is a view.
     pub is_view: bool,
+    /// COPY does with its rows what INSERT does.
+    pub takes_copy: bool,
     pub user_id: Column,
     pub event_type: Column,
     pub metadata: Column,
@@ -157,6 +159,7 @@ impl EventTable {
                 name: name.to_owned(),
             },
             is_view: false,
+            takes_copy: false,
             user_id: named("user_id"),
             event_type: named("event_type"),
             metadata: named("metadata"),
@@ -167,6 +170,14 @@ impl EventTable {
 }
 
 impl EventInsert {
+    /// The columns that are written beyond [`EventTable`]'s: those of [`EventInsert::optional`] that there are, the
+    /// key where we make it, and those of the constants.
+    pub(super) fn more(&self) -> impl Iterator<Item = &Column> {
+        let constants = self.constants.iter().map(|(column, _)| column);
+        let optional = self.optional().into_iter().flatten();
+        optional.chain(&self.id).chain(constants)
+    }
+
     /// The columns that the app may not have, in the order in which they are written.
     pub(super) fn optional(&self) -> [&Option<Column>; 5] {
         [
@@ -354,6 +365,9 @@ pub(super) struct LiveTable {
     pub without_policy: Vec<String>,
     /// Row-level security is on.
     pub row_security: bool,
+    /// COPY does with its rows what INSERT does: a table, or one of partitions, without rules for inserted rows and
+    /// without row-level security for the role.
+    pub takes_copy: bool,
     /// A view that takes no INSERT, or no UPDATE.
     pub fixed: Fixed,
     pub columns: Vec<LiveColumn>,

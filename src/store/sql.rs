@@ -15,13 +15,13 @@ use super::connections::Connections;
 use super::event_types::{self, TypeFault};
 use super::operations::{
     Apply, Backend, Context, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld,
-    LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation, PastVisitors,
-    ReadKeys, Rules, Runs, StatsOf, Visitors,
+    LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation,
+    PastVisitors, ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
 use super::schema::{Mark, ResolvedSchema};
 use super::{
-    Alarms, Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound, SessionsFound,
-    Stats, Store, StoreError, VisitorRow,
+    Alarms, Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
+    SessionsFound, Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{Unusable, Visibility};

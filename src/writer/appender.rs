@@ -194,13 +194,13 @@ impl Appender {
             bodies.push(StoredViews::Unresolved(unresolved));
         }
         if !bodies.is_empty() {
-            self.append_retrying(&bodies).await;
+            self.append_retrying(bodies).await;
             self.spools.show();
             self.spools.appended.notify_one();
         }
     }
 
-    async fn append_retrying(&self, bodies: &[StoredViews]) {
+    async fn append_retrying(&self, bodies: Vec<StoredViews>) {
         let mut backoff = PAUSES;
         let mut append = Append::new(bodies);
         loop {

@@ -10,9 +10,11 @@
 //!   database. After any other error it may be passed over for a while, under the same key.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::BatchLimits;
+use super::ahead::RowsAhead;
+use super::batch_size::BatchSize;
 use super::failures::Failures;
 use super::late::{Late, ResolvedViews, TokenResults};
 use super::spool::encode::StoredViews;
@@ -26,9 +28,6 @@ use crate::status::Component;
 use crate::store::{Applied, Store, StoreError};
 use crate::writer::Metrics;
 
-/// Most rows of one transaction.
-const MAX_ROWS: usize = 1_000;
-
 /// Applies rows of spools.
 pub(super) struct Drain {
     pub(super) store: Arc<dyn Store>,
@@ -36,8 +35,12 @@ pub(super) struct Drain {
     geoip: Option<GeoIp>,
     recent: RecentPages,
     pub(super) limits: BatchLimits,
-    /// Most rows of the next transaction: fewer after a refusal or a timeout, then more again.
-    pub(super) max_rows: usize,
+    /// Of the next transaction.
+    pub(super) size: BatchSize,
+    /// Read while the last batch was written.
+    pub(super) ahead: Option<RowsAhead>,
+    /// The spool all of whose rows the last step wrote.
+    went_well: Option<WriterId>,
     pub(super) own: Option<WriterId>,
     /// Highest own sequence number that was offered to the database.
     tried_to: i64,
@@ -90,7 +93,9 @@ impl Drain {
             geoip,
             recent,
             limits,
-            max_rows: MAX_ROWS,
+            size: BatchSize::new(limits),
+            ahead: None,
+            went_well: None,
             own: None,
             tried_to: 0,
             is_copied: false,
@@ -111,9 +116,11 @@ impl Drain {
     /// The spool cannot be read or written now. Rows that were applied before that are in the ledger.
     pub(super) async fn step(&mut self, spool: &Spool) -> Result<Step, SpoolError> {
         let rows = self.next(spool).await?;
-        if rows.is_empty() {
+        let Some(last) = rows.iter().map(|row| row.place).max() else {
             return Ok(Step::Nothing);
-        }
+        };
+        let is_well = self.went_well.take() == Some(spool.id());
+        self.ahead = None;
         let (mut parts, mut places, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let (mut known, mut trouble) = (TokenResults::new(), None);
         for row in rows {
@@ -168,12 +175,25 @@ impl Drain {
         }
         let settled = self.settled(spool).await?;
         let batch = Batch { parts, settled };
-        let start = Instant::now();
         let tried_before = self.try_numbers_of(spool, &batch);
-        match self.store.apply(&batch).await {
+        let apply = async {
+            let start = Instant::now();
+            (self.store.apply(&batch).await, start.elapsed())
+        };
+        let views = batch.views().count();
+        let look_ahead = async {
+            let is_of_use = is_well && trouble.is_none();
+            if is_of_use {
+                self.look_ahead(spool, last, views).await
+            } else {
+                None
+            }
+        };
+        let ((outcome, took), ahead) = tokio::join!(apply, look_ahead);
+        match outcome {
             Ok(applied) => {
                 self.is_copied |= applied.known_parts > tried_before;
-                self.applied(applied, start);
+                self.applied(applied, took);
                 if done.len() == places.len() && !self.limits.keep_applied.is_zero() {
                     spool.keep_rows(&done, self.limits.keep_applied).await?;
                 } else {
@@ -181,7 +201,9 @@ impl Drain {
                     // are not kept.
                     spool.remove_rows(&done).await?;
                 }
-                self.max_rows = (self.max_rows * 2).min(MAX_ROWS);
+                self.size.written(views, took);
+                self.went_well = trouble.is_none().then(|| spool.id());
+                self.ahead = ahead;
                 Ok(trouble.unwrap_or(Step::Done))
             }
             Err(error) => self.failed(spool, &batch, &places, error).await,
@@ -216,9 +238,10 @@ impl Drain {
         {
             return Ok(vec![row]);
         }
-        let limits = &self.limits;
-        let (views, bytes) = (limits.batch_views.get() as u64, limits.batch_bytes as u64);
-        let rows = spool.next(self.max_rows, views, bytes).await?;
+        if let Some(rows) = self.take_ahead(spool) {
+            return Ok(rows);
+        }
+        let rows = spool.next(self.size.most(), 0).await?;
         if rows.is_empty() {
             return Ok(spool.next_passed_over(false).await?.into_iter().collect());
         }
@@ -285,7 +308,7 @@ impl Drain {
         views
     }
 
-    fn applied(&mut self, applied: Applied, start: Instant) {
+    fn applied(&mut self, applied: Applied, took: Duration) {
         self.is_their_turn = true;
         if applied.views > 0 {
             self.failures.success();
@@ -295,7 +318,7 @@ impl Drain {
             });
         }
         self.metrics.batch_rows.observe(applied.views);
-        self.metrics.apply_duration.observe(start.elapsed());
+        self.metrics.apply_duration.observe(took);
         self.metrics.applied_views.inc_by(applied.views as u64);
         self.metrics.known_parts.inc_by(applied.known_parts as u64);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

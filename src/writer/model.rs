@@ -1,6 +1,6 @@
 //! A model of the writer's way from spool to database, explored with random schedules of work and faults.
 //!
-//! Spools and [`Drain`] are the real ones; the database is a model that keeps its promises (a transaction is
+//! Spools, with what they keep in memory, and [`Drain`], with what it reads ahead, are the real ones; the database is a model that keeps its promises (a transaction is
 //! all or nothing, the ledger refuses keys that it has) and otherwise does its worst: it is away, it loses the
 //! answer to a COMMIT, it hangs before or after one, it loses the last that it acknowledged, it refuses rows. The disk of the spool answers COMMITs with errors,
 //! and has some of them all the same. The process is cut off anywhere: at each
@@ -96,6 +96,11 @@ fn w26_what_the_database_acknowledged_and_is_not_asked_for_would_be_found() {
 #[test]
 fn w26_a_ledger_that_forgets_what_is_kept_would_be_found() {
     assert!(is_found(Flaw::LedgerForgetsKept));
+}
+
+#[test]
+fn w32_a_group_that_is_handed_over_before_it_is_committed_would_be_found() {
+    assert!(is_found(Flaw::HandsOverUncommitted));
 }
 
 #[test]

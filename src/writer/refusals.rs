@@ -24,12 +24,12 @@ impl Drain {
         let hangs = error.took_too_long() && !self.is_slow_with_some(&error).await;
         if hangs || !error.may_be_the_rows() {
             if error.took_too_long() {
-                self.max_rows = (batch.parts.len() / 2).max(1);
+                self.size.timed_out(batch.parts.len());
             }
             return Ok(Step::Unavailable(error));
         }
         let ([part], [place]) = (&batch.parts[..], places) else {
-            self.max_rows = (batch.parts.len() / 2).max(1);
+            self.size.failed(batch.parts.len());
             return Ok(Step::Failed(error));
         };
         if part.views.len() > 1 && error.nothing_written() {

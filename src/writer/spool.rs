@@ -7,8 +7,8 @@
 //! sidecars; a process adopts those whose owner is gone (see [`directory`]), so that crashes, upgrades and
 //! hand-overs need no case of their own.
 //!
-//! `file` creates and opens such a file, `append` fills it, `rows` reads from it, `counts` keeps totals, `encode`
-//! defines the row format, `tokens` keeps session tokens outside the database file, `resolve` replaces rows after
+//! `file` creates and opens such a file, `append` fills it, `rows` reads from it, `fresh` keeps in memory what was just
+//! appended, `counts` keeps totals, `encode` defines the row format, `tokens` keeps session tokens outside the database file, `resolve` replaces rows after
 //! a late lookup, `done` tracks finished rows, `kept` the acknowledged rows that stay for a while, `refused` and
 //! `letters` handle rows that the database refused, `passed_over` those that are passed over for a while, `upkeep`
 //! removes and shrinks the file.
@@ -19,6 +19,7 @@ pub mod directory;
 mod done;
 pub mod encode;
 mod file;
+mod fresh;
 mod kept;
 pub mod letters;
 pub mod passed_over;
@@ -29,7 +30,7 @@ mod tokens;
 mod upkeep;
 
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -41,6 +42,7 @@ use crate::batch::{BatchKey, WriterId};
 pub use directory::Directory;
 use encode::StoredViews;
 use file::Files;
+pub use rows::Most;
 use tokens::Tokens;
 
 /// What can go wrong with a spool.
@@ -95,6 +97,14 @@ pub struct Spool {
     in_doubt: Mutex<Option<append::UncertainCommit>>,
     /// Whether no operation failed since the disk was last known to hold everything.
     is_synced: AtomicBool,
+    /// Whether the file was made by this process, and so is of this version.
+    is_new: bool,
+    fresh: fresh::FreshGroups,
+    /// How often rows were made to wait again.
+    requeues: AtomicU64,
+    /// A mistake planted on purpose: groups are handed over before their commit.
+    #[cfg(test)]
+    hands_over_early: AtomicBool,
     #[cfg(test)]
     faults: Mutex<std::collections::VecDeque<Option<faults::Fault>>>,
     /// Locked after `link`.
@@ -146,6 +156,11 @@ impl Spool {
     /// The id of its writer.
     pub fn id(&self) -> WriterId {
         self.id
+    }
+
+    /// How often rows that were finished were made to wait again.
+    pub fn requeues(&self) -> u64 {
+        self.requeues.load(Ordering::Relaxed)
     }
 
     /// What waits in it, as of the last operation.

@@ -11,6 +11,7 @@
 mod chain;
 mod dead_letters;
 mod flood;
+mod former;
 mod fsync;
 mod heals;
 mod identity;

@@ -55,6 +55,7 @@ mod site_online;
 mod sites;
 mod slugs;
 mod store_contract;
+mod store_copy;
 mod store_failures;
 mod store_migrate;
 mod store_partitions;

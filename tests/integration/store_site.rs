@@ -213,6 +213,8 @@ impl Site {
         config.database.statement_timeout = Duration::from_secs(60);
         config.database.lock_timeout = Duration::from_secs(60);
         config.database.url = Some(Secret::new(url));
+        // Exact, except where a test is about what is left out.
+        config.record.last_active_interval = Duration::ZERO;
         configure(&mut config);
         Self {
             variant,

@@ -76,7 +76,10 @@ async fn p27_of_the_users_asked_for_those_who_are_on_the_site_are_told_in_that_o
     }
     site.presence.seen(Scope::Site, "4", now());
     site.visitor("42", "5", 0);
-    let answer = site.get("/api/visitors/users?ids=3,5,4,1,99,003,x,99999999999999999999").await.json();
+    let answer = site
+        .get("/api/visitors/users?ids=3,5,4,1,99,003,x,99999999999999999999")
+        .await
+        .json();
     let seen = |user: i64| now() - TimeDelta::seconds(user);
     let millis = |user| seen(user).format("%Y-%m-%dT%H:%M:%S%.3f000Z").to_string();
     assert_eq!(
@@ -105,7 +108,11 @@ async fn p27_ids_limits_and_cursors_out_of_range_are_refused_with_the_range() {
     ] {
         let answer = site.get(&format!("/api/visitors/users{ids}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{ids}");
-        assert!(answer.detail().starts_with("ids must be 1 to 100 keys of users, of 1 to 255 characters"));
+        assert!(
+            answer
+                .detail()
+                .starts_with("ids must be 1 to 100 keys of users, of 1 to 255 characters")
+        );
     }
     let hundred = (0..100).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
     assert_eq!(

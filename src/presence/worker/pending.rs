@@ -67,7 +67,7 @@ impl Pending {
     }
 
     /// Notes that a user was seen; of several moments the latest is sent.
-    pub(super) fn put_down(&mut self, scope: Scope, user: UserId, at: Moment, taken: Taken) {
+    pub(super) fn put_down(&mut self, scope: &Scope, user: UserId, at: Moment, taken: Taken) {
         let empty = || Batch {
             seen: BTreeMap::new(),
             taken: Taken {
@@ -75,7 +75,7 @@ impl Pending {
                 touches: 0,
             },
         };
-        let is_site = scope == Scope::Site;
+        let is_site = *scope == Scope::Site;
         let finer = scope.finer().cloned();
         let batch = if is_site {
             self.site.get_or_insert_with(empty)

@@ -127,10 +127,8 @@ fn p24_what_cannot_be_is_refused_with_file_line_and_cure() {
 #[test]
 fn p24_scopes_of_a_route_and_kinds_of_all_are_bounded() {
     let groups = |names: &[String]| {
-        names
-            .iter()
-            .map(|name| format!("/(?P<{name}>\\d+)"))
-            .collect::<String>()
+        let groups = names.iter().map(|name| format!("/(?P<{name}>\\d+)"));
+        groups.collect::<Vec<_>>().concat()
     };
     let route = |name: usize, names: &[String]| {
         let presence: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();

@@ -74,7 +74,7 @@ impl ServerFailure {
 pub(super) fn is_of_a_function(error: &dyn DatabaseError) -> bool {
     let of_server = error.try_downcast_ref::<PgDatabaseError>();
     let known = error.try_downcast_ref::<ServerFailure>();
-    of_server.is_some_and(|error| error.r#where().is_some())
+    of_server.is_some_and(|error| error.r#where().is_some_and(names_a_function))
         || known.is_some_and(|known| known.is_of_a_function)
 }
 
@@ -90,6 +90,12 @@ fn remedy_on_sqlite(error: &dyn DatabaseError) -> Option<String> {
     let code: i32 = error.try_downcast_ref::<SqliteError>()?.code()?.parse().ok()?;
     (code & 0xff == READONLY)
         .then(|| "the user that runs headcount must be able to write the file and its folder".to_owned())
+}
+
+/// Whether an error's context, one line for each place from the inside out, names more than the line of a COPY.
+fn names_a_function(context: &str) -> bool {
+    // In every language of the server.
+    context.lines().count() > 1 || !context.contains("COPY")
 }
 
 /// Whether a row matched no partition of its table. The SQLSTATE is that of a violated CHECK; the routine that
@@ -171,5 +177,22 @@ impl DatabaseError for ServerFailure {
 
     fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w28_the_line_of_a_copy_is_no_function_of_the_app() {
+        assert!(!names_a_function("COPY event, line 2"));
+        assert!(!names_a_function("eventのCOPY、行 2"));
+        assert!(names_a_function(
+            "PL/pgSQL function no_bad_news() line 3 at RAISE\nCOPY event, line 2"
+        ));
+        assert!(names_a_function(
+            "PL/pgSQL function no_bad_news() line 3 at RAISE"
+        ));
     }
 }

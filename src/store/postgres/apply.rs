@@ -7,13 +7,14 @@ use std::fmt::Display;
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
+use super::copy::copy;
 use super::moment;
 use super::statement::query;
 use crate::store::StoreError;
 use crate::store::error::{NO_PARTITION_THEN, lacks_partition};
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
 use crate::store::rows::{EventRow, insert_into};
-use crate::store::schema::{AppSchema, Column, TableName};
+use crate::store::schema::AppSchema;
 
 impl Runs<InsertEvents<'_>> for Postgres {
     async fn run(
@@ -21,7 +22,13 @@ impl Runs<InsertEvents<'_>> for Postgres {
         _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        match insert(operation, &operation.rows, connection).await {
+        let outcome = if operation.event.takes_copy {
+            copy(operation, operation.rows.iter(), connection).await
+        } else {
+            let rows = operation.rows.iter().collect::<Result<Vec<_>, _>>()?;
+            insert(operation, &rows, connection).await
+        };
+        match outcome {
             Err(error) if lacks_partition(&error) => Err(with_partitions(error, operation, connection).await),
             outcome => outcome,
         }
@@ -36,12 +43,12 @@ async fn with_partitions(
     operation: &InsertEvents<'_>,
     connection: &mut PgConnection,
 ) -> sqlx::Error {
-    let Some(row) = operation.rows.first() else {
+    let Some(Ok(row)) = operation.rows.iter().next() else {
         return error;
     };
     let now = EventRow {
         at: Utc::now(),
-        ..row.clone()
+        ..row
     };
     // Replaces the transaction that has failed; this one is rolled back in the same way.
     if sqlx::raw_sql("ROLLBACK; BEGIN")
@@ -128,18 +135,27 @@ async fn insert(
 }
 
 impl Runs<AddPages<'_>> for Postgres {
+    /// The rows are locked in the order of their keys before they are changed, as the app's own updates do: `NO KEY`, so
+    /// that inserts which refer to the rows go on. A row that changed while its lock was waited for is changed as it is
+    /// then.
     async fn run(
         operation: &AddPages<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<(), sqlx::Error> {
-        let (table, counter) = (&app.session.table, &operation.counter);
+        let counter = &operation.counter;
         let (ids, pages) = columns(&operation.pages);
-        lock(connection, table, counter.id, &ids).await?;
         let sql = format!(
-            "UPDATE {table} AS s SET {pages_visited} = s.{pages_visited} + v.pages
-             FROM UNNEST($1::text[]::{key}[], $2::bigint[]) AS v(id, pages)
-             WHERE s.{id} = v.id",
+            "WITH v AS MATERIALIZED (
+                 SELECT * FROM UNNEST($1::text[]::{key}[], $2::bigint[]) AS v(id, pages)
+             ), locked AS MATERIALIZED (
+                 SELECT l.{id} FROM {table} AS l JOIN v ON l.{id} = v.id
+                 ORDER BY l.{id} FOR NO KEY UPDATE OF l
+             )
+             UPDATE {table} AS s SET {pages_visited} = s.{pages_visited} + v.pages
+             FROM locked JOIN v ON locked.{id} = v.id
+             WHERE s.{id} = locked.{id}",
+            table = app.session.table,
             pages_visited = counter.pages_visited,
             key = counter.id.type_name,
             id = counter.id,
@@ -154,7 +170,7 @@ impl Runs<AddPages<'_>> for Postgres {
 }
 
 impl Runs<RaiseLastActive<'_>> for Postgres {
-    /// The rows are locked, so the comparison sees their current values.
+    /// Locked as [`AddPages`] does; a profile that need not be raised is neither locked nor written.
     async fn run(
         operation: &RaiseLastActive<'_>,
         _: &AppSchema,
@@ -162,19 +178,32 @@ impl Runs<RaiseLastActive<'_>> for Postgres {
     ) -> Result<(), sqlx::Error> {
         let (profile, last_active) = (operation.profile, operation.column);
         let (ids, moments) = columns(&operation.moments);
-        lock(connection, &profile.table, &profile.id, &ids).await?;
+        let is_earlier = |alias: &str| {
+            let at = moment(last_active, "v.at");
+            let there = format!("{alias}.{last_active}");
+            format!("coalesce({there} < {at} - make_interval(secs => $3), TRUE)")
+        };
         let sql = format!(
-            "UPDATE {table} AS p SET {last_active} = GREATEST(p.{last_active}, {at})
-             FROM UNNEST($1::text[]::{key}[], $2::timestamptz[]) AS v(id, at)
-             WHERE p.{id} = v.id",
+            "WITH v AS MATERIALIZED (
+                 SELECT * FROM UNNEST($1::text[]::{key}[], $2::timestamptz[]) AS v(id, at)
+             ), locked AS MATERIALIZED (
+                 SELECT l.{id} FROM {table} AS l JOIN v ON l.{id} = v.id
+                 WHERE {to_lock} ORDER BY l.{id} FOR NO KEY UPDATE OF l
+             )
+             UPDATE {table} AS p SET {last_active} = {at}
+             FROM locked JOIN v ON locked.{id} = v.id
+             WHERE p.{id} = locked.{id} AND {to_raise}",
             table = profile.table,
             at = moment(last_active, "v.at"),
             key = profile.id.type_name,
             id = profile.id,
+            to_lock = is_earlier("l"),
+            to_raise = is_earlier("p"),
         );
         query(AssertSqlSafe(sql))
             .bind(ids)
             .bind(moments)
+            .bind(operation.interval.as_secs_f64())
             .execute(connection)
             .await
             .map(drop)
@@ -184,23 +213,4 @@ impl Runs<RaiseLastActive<'_>> for Postgres {
 /// Keys as text, and their values.
 fn columns<K: Display, V: Copy>(map: &BTreeMap<K, V>) -> (Vec<String>, Vec<V>) {
     map.iter().map(|(key, value)| (key.to_string(), *value)).unzip()
-}
-
-/// Locks rows in the order of their keys, as the app's own updates do: `NO KEY`, so that inserts which refer
-/// to the rows go on.
-async fn lock(
-    connection: &mut PgConnection,
-    table: &TableName,
-    id: &Column,
-    ids: &[String],
-) -> Result<(), sqlx::Error> {
-    let key = &id.type_name;
-    let sql = format!(
-        "SELECT 1 FROM {table} WHERE {id} = ANY ($1::text[]::{key}[]) ORDER BY {id} FOR NO KEY UPDATE"
-    );
-    query(AssertSqlSafe(sql))
-        .bind(ids)
-        .execute(connection)
-        .await
-        .map(drop)
 }

@@ -128,9 +128,10 @@ struct TableRow {
     is_view: bool,
     takes_insert: bool,
     takes_update: bool,
+    takes_copy: bool,
 }
 
-from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update });
+from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update, takes_copy });
 
 /// SQL for whether the table `c` of the schema `n` has the schema $1, or, where that is null, is on the search path.
 /// Schemas that the role may not use are left out of that by the server, and counted here.
@@ -165,7 +166,11 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
                 c.relkind IN ('v', 'm') AS is_view,
                 -- With triggers. The bits are 1 << CMD_UPDATE (2) and 1 << CMD_INSERT (3).
                 pg_relation_is_updatable(c.oid, true) & 8 <> 0 AS takes_insert,
-                pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS takes_update
+                pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS takes_update,
+                -- COPY skips rules, refuses row-level security, and views; '3' is INSERT.
+                c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid) AND NOT EXISTS (
+                    SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '3')
+                    AS takes_copy
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relname = $2
@@ -190,6 +195,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
         schema_usage: found.schema_usage,
         without_policy: found.without_policy,
         row_security: found.row_security,
+        takes_copy: found.takes_copy,
         fixed: Fixed {
             is_view: found.is_view,
             insert: found.is_view && !found.takes_insert,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
+use super::copy::end_abandoned;
 use super::statement::{query, query_as, query_scalar};
 use crate::batch::BatchKey;
 use crate::store::error::standby;
@@ -123,13 +124,20 @@ impl Runs<MissingParts<'_>> for Postgres {
 }
 
 impl Runs<ForgetOld<'_>> for Postgres {
-    /// In the order of their keys, in case two sidecars delete at once.
+    /// In the order of their keys, in case two sidecars delete at once. Abandoned writes end on this occasion.
     async fn run(
         operation: &ForgetOld<'_>,
         _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<u64, sqlx::Error> {
         let mut transaction = Postgres::begin(connection, operation.database).await?;
+        let abandoned = end_abandoned(&mut transaction, operation.database.statement_timeout).await?;
+        if abandoned > 0 {
+            tracing::warn!(
+                connections = abandoned,
+                "ended connections of sidecars that were stopped while they wrote; their page views wait in their spools"
+            );
+        }
         let forgotten = query(
             "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount.applied_batch

@@ -7,8 +7,8 @@ use std::fmt;
 
 use chrono_tz::Tz;
 
-use super::{CounterFault, LookupFault};
 use super::right::{Privilege, grant, making_partitions, policy};
+use super::{CounterFault, LookupFault};
 use beside::{fixed_view, loose_join, loose_token};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.

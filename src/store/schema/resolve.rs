@@ -77,20 +77,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
 
     check.account(wanted, live);
 
-    if let Some(zone) = time_zone
-        && live.lacks_zone
-        && !check.without_zone.is_empty()
-    {
-        let columns = std::mem::take(&mut check.without_zone);
-        check
-            .problems
-            .push(SchemaProblem::UnknownTimeZone { zone, columns });
-    }
-    // SQLite has only such moments; Django's are in UTC.
-    if time_zone.is_none() && live.dialect == Dialect::Postgres && !check.without_zone.is_empty() {
-        let columns = std::mem::take(&mut check.without_zone);
-        check.problems.push(SchemaProblem::NoTimeZone { columns });
-    }
+    check.zone_of_moments(time_zone);
     let keys_agree = !check.problems.iter().any(|problem| {
         matches!(
             problem,
@@ -125,6 +112,23 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         unindexed: unindexed(names, live),
         read_only: live.read_only,
         session_trigger: live.session_trigger,
+    }
+}
+
+impl Check<'_> {
+    /// Columns of moments without a zone need one that the database knows.
+    fn zone_of_moments(&mut self, time_zone: Option<Tz>) {
+        if self.without_zone.is_empty() {
+            return;
+        }
+        let columns = std::mem::take(&mut self.without_zone);
+        let problem = match time_zone {
+            Some(zone) if self.live.lacks_zone => SchemaProblem::UnknownTimeZone { zone, columns },
+            // SQLite has only such moments; Django's are in UTC.
+            None if self.live.dialect == Dialect::Postgres => SchemaProblem::NoTimeZone { columns },
+            _ => return,
+        };
+        self.problems.push(problem);
     }
 }
 
@@ -241,6 +245,7 @@ impl Check<'_> {
         let mut event = EventTable {
             table: table.name.clone(),
             is_view: table.fixed.is_view,
+            takes_copy: table.takes_copy,
             user_id: user_id?,
             event_type: event_type?,
             metadata: metadata?,
@@ -269,6 +274,8 @@ impl Check<'_> {
             written.extend(insert.constants.iter().map(|(column, _)| column));
             self.may(table, Privilege::Insert, &written);
             self.everything_filled(table, &columns.id, &written);
+            // The server converts to its own zones, with its own data.
+            event.takes_copy &= event.timestamp.kind != Kind::Timestamp || event.timestamp.zone == Tz::UTC;
             event.insert = Some(insert);
         }
         Some(event)

@@ -124,10 +124,7 @@ pub(in crate::store) fn on_columns<'a>(
     table: &TableName,
 ) -> String {
     let privileges = privileges.into_iter().map(|(privilege, columns)| {
-        let columns: Vec<_> = columns
-            .iter()
-            .map(|column| quoted(column))
-            .collect();
+        let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
         format!("{} ({})", privilege.sql(), columns.join(", "))
     });
     format!(

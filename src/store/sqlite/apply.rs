@@ -34,7 +34,8 @@ impl Runs<InsertEvents<'_>> for Sqlite {
             .iter()
             .map(|(column, value)| constant(value, column))
             .collect::<Result<Vec<_>, _>>()?;
-        for row in rows {
+        for row in rows.iter() {
+            let row = row?;
             let mut query = sqlx::query(AssertSqlSafe(sql.as_str()))
                 .bind(key(&row.user_id, &event.user_id)?)
                 .bind(&*row.event_type)
@@ -81,7 +82,7 @@ impl Runs<AddPages<'_>> for Sqlite {
 }
 
 impl Runs<RaiseLastActive<'_>> for Sqlite {
-    /// The app's own value stays where it is not earlier, in the form in which the app wrote it.
+    /// The app's own value stays where it is not earlier by the interval, in the form in which the app wrote it.
     async fn run(
         operation: &RaiseLastActive<'_>,
         _: &AppSchema,
@@ -89,8 +90,9 @@ impl Runs<RaiseLastActive<'_>> for Sqlite {
     ) -> Result<(), sqlx::Error> {
         let (profile, last_active) = (operation.profile, operation.column);
         let (from, to) = lately(Utc::now());
+        let interval = i64::try_from(operation.interval.as_micros()).unwrap_or(i64::MAX);
         let sql = format!(
-            "UPDATE {table} SET {last_active} = CASE WHEN {there} >= ?3 THEN {last_active} ELSE ?2 END WHERE {id} = ?1",
+            "UPDATE {table} SET {last_active} = ?2 WHERE {id} = ?1 AND coalesce({there} < ?3, TRUE)",
             table = profile.table,
             there = micros(&last_active.to_string(), last_active.zone, from, to),
             id = profile.id,
@@ -99,7 +101,7 @@ impl Runs<RaiseLastActive<'_>> for Sqlite {
             sqlx::query(AssertSqlSafe(sql.as_str()))
                 .bind(key(id.as_str(), &profile.id)?)
                 .bind(moment(*at, last_active))
-                .bind(at.timestamp_micros())
+                .bind(at.timestamp_micros().saturating_sub(interval))
                 .execute(&mut *connection)
                 .await?;
         }

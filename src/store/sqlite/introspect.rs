@@ -131,6 +131,7 @@ async fn table(connection: &mut SqliteConnection, name: &str) -> Result<Option<L
         schema_usage: true,
         without_policy: Vec::new(),
         row_security: false,
+        takes_copy: false,
         fixed,
         columns,
         references: references(connection, name).await?,

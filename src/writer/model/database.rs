@@ -36,6 +36,8 @@ pub(super) enum Flaw {
     LedgerNotesRefusals,
     /// An append that failed is not looked for before it is tried again.
     AppendsAnew,
+    /// A group is handed over before it is committed to the spool.
+    HandsOverUncommitted,
     /// Parts are settled that are still in a spool.
     LedgerForgetsTooMuch,
     /// What was acknowledged is taken for there, without asking.

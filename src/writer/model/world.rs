@@ -75,7 +75,7 @@ impl Process {
             keep_applied: KEPT,
             ..config::Record::default()
         };
-        let limits = BatchLimits::new(&record, &config::Spool::default());
+        let limits = BatchLimits::new(&record, &config::Spool::default(), &config::Database::default());
         let communities = Arc::new(Communities::new(store.clone()));
         let late = Late::new(store.clone(), communities);
         let own = directory.create().await.expect("a spool");
@@ -218,10 +218,7 @@ impl World {
                 };
                 self.append(&[StoredViews::Unresolved(vec![view])]).await;
             }
-            Action::RecordCutOff(awaits) => {
-                let bodies = [StoredViews::Recorded(vec![recorded(&self.page(Fact::Perhaps))])];
-                cut_off(*awaits, self.process().own.append_all(&bodies)).await;
-            }
+            Action::RecordCutOff(awaits) => self.append_cut_off(*awaits).await,
             Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
             // A disk that takes nothing costs what is kept, so it does not fail before a loss was noticed.
             Action::DiskFails(faults) => {
@@ -304,15 +301,31 @@ impl World {
 
     /// As the appender does it: tried until it is there, and between two tries rows may be applied.
     async fn append(&mut self, bodies: &[StoredViews]) {
-        let mut append = Append::new(bodies);
+        self.plant();
+        let mut append = Append::new(bodies.to_vec());
         while self.process().own.append(&mut append).await.is_err() {
             if self.database.flaw == Some(Flaw::AppendsAnew) {
-                append = Append::new(bodies);
+                append = Append::new(bodies.to_vec());
             }
             if !cut_off(1_000, self.process().step()).await {
                 // It hangs: what it was at is given up by the end of its connection.
                 self.database.state().faults.clear();
             }
+        }
+    }
+
+    /// As the appender does it before its process ends in the middle.
+    async fn append_cut_off(&mut self, awaits: usize) {
+        self.plant();
+        let views = vec![recorded(&self.page(Fact::Perhaps))];
+        let mut append = Append::new(vec![StoredViews::Recorded(views)]);
+        cut_off(awaits, self.process().own.append(&mut append)).await;
+    }
+
+    /// Plants a mistake in the own spool.
+    fn plant(&mut self) {
+        if self.database.flaw == Some(Flaw::HandsOverUncommitted) {
+            self.process().own.hand_over_early();
         }
     }
 

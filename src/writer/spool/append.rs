@@ -10,19 +10,19 @@ use super::counts::Change;
 use super::encode::{StoredViews, checksum};
 use super::rows::{begin, number};
 use super::tokens::{TokenRange, Tokens};
-use super::{Spool, SpoolError};
+use super::{Spool, SpoolError, file};
 use crate::batch::{BatchKey, WriterId};
 
 /// Bodies to append, over all tries: each becomes a row of its own, all in one commit.
-pub struct Append<'a> {
-    bodies: &'a [StoredViews],
+pub struct Append {
+    bodies: Vec<StoredViews>,
     /// The keys under which an earlier try may have left them; empty until a try has reached its COMMIT.
     keys: Vec<BatchKey>,
 }
 
-impl<'a> Append<'a> {
+impl Append {
     /// Bodies that were not tried yet.
-    pub fn new(bodies: &'a [StoredViews]) -> Self {
+    pub fn new(bodies: Vec<StoredViews>) -> Self {
         let keys = Vec::new();
         Self { bodies, keys }
     }
@@ -39,13 +39,21 @@ pub(super) struct UncertainCommit {
     is_there: Option<bool>,
 }
 
+/// A row that was inserted, and not yet committed.
+pub(super) struct Inserted {
+    place: i64,
+    key: BatchKey,
+    pub(super) change: Change,
+}
+
 impl Spool {
-    /// Appends bodies after all rows, each under a new key. After a failure the same `append` is to be tried
-    /// again, on this spool or on the one that replaces it; the rows are then there once.
+    /// Appends bodies after all rows, each under a new key, and keeps them in memory until they are read (`fresh`).
+    /// After a failure the same `append` is to be tried again, on this spool or on the one that replaces it; the rows are
+    /// then there once.
     ///
     /// # Errors
     /// The rows may be there or not; the next try finds out.
-    pub async fn append(&self, append: &mut Append<'_>) -> Result<(), SpoolError> {
+    pub async fn append(&self, append: &mut Append) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         self.sync_all(lease.connection()).await?;
         // If another append was in doubt, its caller has given up.
@@ -62,9 +70,10 @@ impl Spool {
         let mut tokens = self.tokens.lock().await;
         let end = tokens.end();
         match self.insert_all(lease.connection(), append, &mut tokens).await {
-            Ok(change) => {
+            Ok((places, change)) => {
                 // Committed: whatever fails from here on, it must not be appended again.
                 *self.doubt() = None;
+                self.hand_over(places, std::mem::take(&mut append.bodies));
                 self.note(lease.connection(), change).await;
                 lease.done();
                 Ok(())
@@ -83,7 +92,7 @@ impl Spool {
     ///
     /// # Errors
     /// The file cannot be read: nothing in it will be applied from here.
-    pub async fn has_taken(&self, append: &Append<'_>) -> Result<bool, SpoolError> {
+    pub async fn has_taken(&self, append: &Append) -> Result<bool, SpoolError> {
         let lease = self.lease().await?;
         let doubt = self.doubt();
         let doubt = doubt.as_ref().filter(|doubt| doubt.keys == append.keys);
@@ -96,14 +105,14 @@ impl Spool {
     async fn insert_all(
         &self,
         connection: &mut SqliteConnection,
-        append: &mut Append<'_>,
+        append: &mut Append,
         tokens: &mut Tokens,
-    ) -> Result<Change, SpoolError> {
+    ) -> Result<(Vec<i64>, Change), SpoolError> {
         let tokens_end = tokens.end();
         let mut transaction = begin(connection).await?;
         let mut change = Change::default();
         let former = std::mem::take(&mut append.keys);
-        let mut keys = Vec::with_capacity(append.bodies.len());
+        let (mut keys, mut rows) = (Vec::new(), Vec::new());
         for (nth, body) in append.bodies.iter().enumerate() {
             let wanted = body.tokens();
             let places = if wanted.is_empty() {
@@ -113,9 +122,14 @@ impl Spool {
                 tokens.append(&wanted).await?
             };
             let former = former.get(nth).copied();
-            let (key, its) = self.insert(&mut transaction, body, &places, former).await?;
-            keys.push(key);
-            change.add(its);
+            let inserted = self.insert(&mut transaction, body, &places, former).await?;
+            keys.push(inserted.key);
+            rows.push(inserted.place);
+            change.add(inserted.change);
+        }
+        #[cfg(test)]
+        if self.hands_over_early.load(std::sync::atomic::Ordering::Relaxed) {
+            self.hand_over(rows.clone(), append.bodies.clone());
         }
         append.keys.clone_from(&keys);
         *self.doubt() = Some(UncertainCommit {
@@ -125,7 +139,16 @@ impl Spool {
             is_there: None,
         });
         self.commit(transaction).await?;
-        Ok(change)
+        Ok((rows, change))
+    }
+
+    /// Keeps what can be applied as it is, by the places of its rows.
+    fn hand_over(&self, rows: Vec<i64>, bodies: Vec<StoredViews>) {
+        for (place, body) in rows.into_iter().zip(bodies) {
+            if let StoredViews::Recorded(views) = body {
+                self.fresh.put(place, views);
+            }
+        }
     }
 
     /// Inserts one row. Its sequence number is its place, which is never used again, not even after everything was
@@ -136,14 +159,15 @@ impl Spool {
         body: &StoredViews,
         places: &[TokenRange],
         key: Option<BatchKey>,
-    ) -> Result<(BatchKey, Change), sqlx::Error> {
+    ) -> Result<Inserted, sqlx::Error> {
+        self.raise_version(transaction).await?;
         let bytes = body.encode(places);
         let size = number(bytes.len());
-        let (writer, seq): (String, i64) = sqlx::query_as(
+        let (place, writer, seq): (i64, String, i64) = sqlx::query_as(
             "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
              SELECT n, ?1, coalesce(?8, n), ?2, ?3, ?4, ?5, ?6, ?7
              FROM (SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0) AS n)
-             RETURNING writer_id, batch_seq",
+             RETURNING place, writer_id, batch_seq",
         )
         .bind(key.map_or(self.id, |key| key.writer).to_string())
         .bind(body.state())
@@ -156,8 +180,22 @@ impl Spool {
         .fetch_one(&mut **transaction)
         .await?;
         let writer = WriterId::parse(&writer).unwrap_or(self.id);
-        let change = Change::of(number(body.len()), size, body.state());
-        Ok((BatchKey { writer, seq }, change))
+        Ok(Inserted {
+            place,
+            key: BatchKey { writer, seq },
+            change: Change::of(number(body.len()), size, body.state()),
+        })
+    }
+
+    /// Makes the file one of this version, before a row is put into it.
+    pub(super) async fn raise_version(
+        &self,
+        transaction: &mut Transaction<'_, Sqlite>,
+    ) -> Result<(), sqlx::Error> {
+        if self.is_new {
+            return Ok(());
+        }
+        file::raise_version(transaction).await
     }
 
     /// Finds out, over a new connection, whether the last append is there. Nothing else has been done to the file

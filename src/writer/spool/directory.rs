@@ -13,7 +13,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -158,14 +158,11 @@ impl Directory {
         match made.await {
             Ok((connection, tokens)) => {
                 let link = SpoolConnection::Open(connection);
-                Ok(Arc::new(Spool::new(
-                    id,
-                    files,
-                    Some(lock),
-                    link,
-                    tokens,
-                    self.fsync,
-                )))
+                let spool = Spool::new(id, files, Some(lock), link, tokens, self.fsync);
+                Ok(Arc::new(Spool {
+                    is_new: true,
+                    ..spool
+                }))
             }
             Err(error) => {
                 let _ = files.remove();
@@ -319,6 +316,11 @@ impl Spool {
             offers_unresolved: AtomicBool::new(false),
             in_doubt: Mutex::default(),
             is_synced: AtomicBool::new(true),
+            is_new: false,
+            fresh: super::fresh::FreshGroups::default(),
+            requeues: AtomicU64::new(0),
+            #[cfg(test)]
+            hands_over_early: AtomicBool::new(false),
             #[cfg(test)]
             faults: Mutex::default(),
             tokens: AsyncMutex::new(tokens),

@@ -1,10 +1,11 @@
 //! Encodes views as rows of a spool, with a checksum: SQLite notices damage to its structure, not to its content.
 //! Pure.
 //!
-//! The format is JSON, so that a person can read what waits, and so that fields can be added. A row holds the
-//! places of its tokens, not the tokens (see `tokens`).
+//! `binary` is the form of rows that are written, `json` that of rows which earlier versions wrote; the first byte tells
+//! them apart. A row holds the places of its tokens, not the tokens (see `tokens`).
 
-use serde::{Deserialize, Serialize};
+mod binary;
+mod json;
 
 use super::tokens::TokenRange;
 use crate::batch::RecordedView;
@@ -77,23 +78,15 @@ impl StoredViews {
 
     /// Its bytes; `places` are those of its tokens.
     pub(super) fn encode(&self, places: &[TokenRange]) -> Vec<u8> {
-        let bytes = match self {
-            Self::Recorded(views) => serde_json::to_vec(views),
-            Self::Unresolved(views) => {
-                let mut places = places.iter();
-                let stored: Vec<StoredView> = views
-                    .iter()
-                    .map(|view| StoredView::of(view, || places.next().copied()))
-                    .collect();
-                serde_json::to_vec(&stored)
-            }
-        };
-        // Texts, numbers and times can all be written as JSON.
-        bytes.unwrap_or_default()
+        match self {
+            Self::Recorded(views) => binary::recorded(views),
+            Self::Unresolved(views) => binary::unresolved(views, places),
+        }
     }
 }
 
 /// The content of a row, before its tokens are read.
+#[derive(Debug, PartialEq)]
 pub(super) enum Stored {
     Recorded(Vec<RecordedView>),
     Unresolved(Vec<StoredView>),
@@ -105,18 +98,24 @@ impl Stored {
         if self::checksum(bytes) != checksum {
             return None;
         }
-        if unresolved {
-            serde_json::from_slice(bytes).ok().map(Self::Unresolved)
-        } else {
-            serde_json::from_slice(bytes).ok().map(Self::Recorded)
+        match (bytes.first()?, unresolved) {
+            (&json::FIRST, false) => json::read_recorded(bytes).map(Self::Recorded),
+            (&json::FIRST, true) => json::read_unresolved(bytes).map(Self::Unresolved),
+            (&binary::FIRST, false) => binary::read_recorded(&bytes[1..]).map(Self::Recorded),
+            (&binary::FIRST, true) => binary::read_unresolved(&bytes[1..]).map(Self::Unresolved),
+            _ => None,
         }
     }
 
     /// The places of its tokens.
     pub(super) fn places(&self) -> Vec<TokenRange> {
+        let place = |view: &StoredView| match view.whose {
+            StoredVisitor::Token(place) => Some(place),
+            StoredVisitor::Session { .. } => None,
+        };
         match self {
             Self::Recorded(_) => Vec::new(),
-            Self::Unresolved(views) => views.iter().filter_map(|view| view.token).collect(),
+            Self::Unresolved(views) => views.iter().filter_map(place).collect(),
         }
     }
 
@@ -141,33 +140,28 @@ pub(super) fn checksum(bytes: &[u8]) -> i64 {
 }
 
 /// An unresolved view as it is stored.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, PartialEq)]
 pub(super) struct StoredView {
     view: PageView,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<TokenRange>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<(Option<BrowserSessionId>, UserId)>,
+    whose: StoredVisitor,
+}
+
+/// What is stored of an unresolved view's visitor.
+#[derive(Debug, PartialEq)]
+enum StoredVisitor {
+    /// Where the token stands.
+    Token(TokenRange),
+    Session {
+        id: Option<BrowserSessionId>,
+        user_id: UserId,
+    },
 }
 
 impl StoredView {
-    fn of(unresolved: &UnresolvedView, place: impl FnOnce() -> Option<TokenRange>) -> Self {
-        let (token, session) = match &unresolved.whose {
-            VisitorRef::Token(_) => (place(), None),
-            VisitorRef::Session { id, user_id } => (None, Some((id.clone(), user_id.clone()))),
-        };
-        Self {
-            view: unresolved.view.clone(),
-            token,
-            session,
-        }
-    }
-
     fn unresolved(self, token: impl FnOnce() -> Option<SessionToken>) -> Option<UnresolvedView> {
-        let whose = match (self.token, self.session) {
-            (Some(_), None) => VisitorRef::Token(token()?),
-            (None, Some((id, user_id))) => VisitorRef::Session { id, user_id },
-            _ => return None,
+        let whose = match self.whose {
+            StoredVisitor::Token(_) => VisitorRef::Token(token()?),
+            StoredVisitor::Session { id, user_id } => VisitorRef::Session { id, user_id },
         };
         Some(UnresolvedView {
             view: self.view,
@@ -177,38 +171,4 @@ impl StoredView {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::page_view::RouteEvent;
-    use crate::writer::testing::view;
-
-    #[test]
-    fn v32_rows_of_an_earlier_version_are_read() {
-        let of = |event: RouteEvent| RecordedView {
-            view: PageView { event, ..view("/a") },
-            session_id: None,
-            user_id: "7".into(),
-            community: None,
-            location: crate::geoip::Location::default(),
-        };
-        let read = |bytes: &[u8]| match Stored::decode(bytes, false, checksum(bytes)) {
-            Some(Stored::Recorded(views)) => views,
-            _ => panic!("not read"),
-        };
-        // A view whose route writes nothing of its own is stored as an earlier version did, which reads it, too.
-        let plain = StoredViews::Recorded(vec![of(RouteEvent::default())]);
-        let bytes = plain.encode(&[]);
-        assert!(
-            !String::from_utf8_lossy(&bytes).contains("\"event\""),
-            "{plain:?}"
-        );
-        assert_eq!(StoredViews::Recorded(read(&bytes)), plain);
-
-        let full = StoredViews::Recorded(vec![of(RouteEvent {
-            event_type: Some("post_view".into()),
-            metadata: [("post_id".into(), "7".to_owned())].into(),
-            description: Some("Post 7".into()),
-        })]);
-        assert_eq!(StoredViews::Recorded(read(&full.encode(&[]))), full);
-    }
-}
+mod tests;

@@ -46,8 +46,16 @@ impl Spool {
         self.faults.lock().expect("no test panics with it").clear();
     }
 
-    /// One try.
+    /// One try. The rows are read from the file then.
     pub(crate) async fn append_all(&self, bodies: &[StoredViews]) -> Result<(), SpoolError> {
-        self.append(&mut Append::new(bodies)).await
+        let outcome = self.append(&mut Append::new(bodies.to_vec())).await;
+        self.fresh.clear();
+        outcome
+    }
+
+    /// Plants a mistake: from now on groups are handed over before their commit.
+    pub(crate) fn hand_over_early(&self) {
+        self.hands_over_early
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -14,8 +14,9 @@ use crate::batch::WriterId;
 
 /// `PRAGMA application_id`: "HCNT". Another program's SQLite database is not taken for a spool.
 const APPLICATION: i64 = 0x4843_4e54;
-/// `PRAGMA user_version`.
-const VERSION: i64 = 1;
+/// `PRAGMA user_version`: 2 since rows are binary (`encode`). A file of an earlier version stays one until such a row is
+/// put into it.
+const VERSION: i64 = 2;
 /// Longest wait for `headcount dead-letters`, which also works on the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// Extension of a spool file.
@@ -219,6 +220,21 @@ pub(super) async fn initialise(connection: &mut SqliteConnection) -> Result<(), 
     let all = format!("BEGIN IMMEDIATE; {TABLES} {format} COMMIT;");
     connection
         .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(all)))
+        .await?;
+    Ok(())
+}
+
+/// Makes a file one of this version, whose rows an earlier one cannot read.
+pub(super) async fn raise_version(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await?;
+    if version >= VERSION {
+        return Ok(());
+    }
+    let raise = format!("PRAGMA user_version = {VERSION}");
+    connection
+        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(raise)))
         .await?;
     Ok(())
 }

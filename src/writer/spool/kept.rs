@@ -6,6 +6,7 @@
 //! again, and the ledger knows those that it has.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::SqliteConnection;
@@ -221,6 +222,7 @@ impl Spool {
     pub async fn requeue_from(&self, from: i64) -> Result<(), SpoolError> {
         let mut lease = self.lease().await?;
         self.done.kept().requeue_from(from);
+        self.requeues.fetch_add(1, Ordering::Relaxed);
         self.recount(lease.connection()).await?;
         self.sum_kept_bytes(lease.connection()).await?;
         lease.done();

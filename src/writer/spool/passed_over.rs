@@ -155,7 +155,7 @@ impl Spool {
         let Some(place) = first else {
             return Ok(None);
         };
-        let row = self.rows_at(&[place]).await?.pop();
+        let row = self.row_at(place).await?;
         if row.is_none() {
             self.passed_over.forget(place);
         }

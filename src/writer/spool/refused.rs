@@ -19,7 +19,7 @@ impl Spool {
         let mut change = delete(&mut transaction, place).await?;
         for half in [earlier, later] {
             let body = StoredViews::Recorded(half.to_vec());
-            change.add(self.insert(&mut transaction, &body, &[], None).await?.1);
+            change.add(self.insert(&mut transaction, &body, &[], None).await?.change);
         }
         self.commit(transaction).await?;
         self.passed_over.forget(place);

@@ -79,6 +79,7 @@ impl Spool {
         if let Some((writer_id, batch_seq)) = key
             && !body.is_empty()
         {
+            self.raise_version(&mut transaction).await?;
             let (views, size) = (number(body.len()), number(bytes.len()));
             sqlx::query(
                 "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)

@@ -1,94 +1,163 @@
 //! Reads rows of a spool, and the parts that its other statements share.
 
+use std::collections::HashMap;
+
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 
 use super::counts::Change;
-use super::encode::{DAMAGED, Stored, StoredViews, UNRESOLVED};
-use super::tokens::Tokens;
+use super::encode::{DAMAGED, READY, Stored, StoredViews, UNRESOLVED};
 use super::{Row, Spool, SpoolError};
 use crate::batch::{BatchKey, WriterId};
 use crate::from_row::from_row;
 
-/// A row with its bytes.
-struct StoredRow {
+/// A row without its bytes.
+struct Head {
     place: i64,
     writer_id: String,
     batch_seq: i64,
     state: i64,
     views: i64,
+    bytes: i64,
+}
+
+from_row!(SqliteRow => Head { place, writer_id, batch_seq, state, views, bytes });
+
+/// A row's bytes.
+struct StoredBody {
+    place: i64,
     checksum: i64,
     body: Vec<u8>,
 }
 
-from_row!(SqliteRow => StoredRow { place, writer_id, batch_seq, state, views, checksum, body });
+from_row!(SqliteRow => StoredBody { place, checksum, body });
+
+/// How much is read at a time: rows until they have that many views or bytes, and at most that many rows; at least one
+/// where there is one.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Rows.
+    pub rows: usize,
+    /// Their views.
+    pub views: u64,
+    /// Their bytes in the file.
+    pub bytes: u64,
+}
 
 impl Spool {
-    /// The next rows in order, without passed-over and finished ones: until they have that many views or bytes,
-    /// and at most that many rows; at least one where there is one.
-    pub async fn next(
-        &self,
-        max_rows: usize,
-        max_views: u64,
-        max_bytes: u64,
-    ) -> Result<Vec<Row>, SpoolError> {
+    /// The next rows in order, without passed-over and finished ones, and without those up to the place `behind`.
+    pub async fn next(&self, most: Most, behind: i64) -> Result<Vec<Row>, SpoolError> {
         let mut lease = self.lease().await?;
-        let connection = lease.connection();
-        let sizes: Vec<(i64, i64, i64)> = sqlx::query_as(
-            "SELECT place, views, bytes FROM batch
+        let mut heads: Vec<Head> = sqlx::query_as(
+            "SELECT place, writer_id, batch_seq, state, views, bytes FROM batch
              WHERE state <> ?1 AND place > ?3 AND place NOT IN (SELECT value FROM json_each(?4))
              ORDER BY place LIMIT ?2",
         )
         .bind(DAMAGED)
-        .bind(number(max_rows.max(1)))
-        .bind(self.done_to())
+        .bind(number(most.rows.max(1)))
+        .bind(self.done_to().max(behind))
         .bind(self.passed_over.places())
-        .fetch_all(&mut *connection)
+        .fetch_all(lease.connection())
         .await?;
         lease.done();
-        let (mut views, mut bytes, mut places) = (0, 0, Vec::new());
-        for (place, its_views, its_bytes) in sizes {
-            places.push(place);
-            views += its_views.unsigned_abs();
-            bytes += its_bytes.unsigned_abs();
-            if views >= max_views || bytes >= max_bytes {
+        let (mut views, mut bytes, mut rows) = (0, 0, 0);
+        for head in &heads {
+            rows += 1;
+            views += head.views.unsigned_abs();
+            bytes += head.bytes.unsigned_abs();
+            if views >= most.views || bytes >= most.bytes {
                 break;
             }
         }
-        self.rows_at(&places).await
+        heads.truncate(rows);
+        self.with_bodies(heads).await
     }
 
-    /// The rows at these places, in order, without finished ones.
-    pub(super) async fn rows_at(&self, places: &[i64]) -> Result<Vec<Row>, SpoolError> {
+    /// The row at a place; `None` if it is finished.
+    pub(super) async fn row_at(&self, place: i64) -> Result<Option<Row>, SpoolError> {
         let mut lease = self.lease().await?;
-        let stored: Vec<StoredRow> = sqlx::query_as(
-            "SELECT place, writer_id, batch_seq, state, views, checksum, body
-             FROM batch WHERE state <> ?1 AND place IN (SELECT value FROM json_each(?2)) ORDER BY place",
+        let heads: Vec<Head> = sqlx::query_as(
+            "SELECT place, writer_id, batch_seq, state, views, bytes FROM batch WHERE state <> ?1 AND place = ?2",
         )
         .bind(DAMAGED)
-        .bind(json(places))
+        .bind(place)
         .fetch_all(lease.connection())
         .await?;
-        let tokens = self.tokens.lock().await;
-        let mut rows = Vec::with_capacity(stored.len());
-        for row in stored {
-            let writer = WriterId::parse(&row.writer_id);
-            let body = match writer {
-                Some(_) => body(&row, &tokens).await?,
-                None => None,
+        lease.done();
+        Ok(self.with_bodies(heads).await?.pop())
+    }
+
+    /// Rows with their views: those that are in memory, and the others from the file.
+    async fn with_bodies(&self, heads: Vec<Head>) -> Result<Vec<Row>, SpoolError> {
+        let (mut rows, mut to_read) = (Vec::with_capacity(heads.len()), Vec::new());
+        for head in heads {
+            let fresh = (head.state == READY)
+                .then(|| self.fresh.take(head.place))
+                .flatten();
+            if fresh.is_none() {
+                to_read.push(head.place);
+            }
+            rows.push((head, fresh));
+        }
+        let mut stored = self.bodies_at(&to_read).await?;
+        let mut with_bodies = Vec::with_capacity(rows.len());
+        for (head, fresh) in rows {
+            let writer = WriterId::parse(&head.writer_id);
+            let body = if let Some(views) = fresh {
+                Some(StoredViews::Recorded(views))
+            } else {
+                let Some(stored) = stored.remove(&head.place) else {
+                    // Removed meanwhile.
+                    continue;
+                };
+                // Decoding takes a while: others of this thread go on.
+                tokio::task::yield_now().await;
+                match writer {
+                    Some(_) => self.decoded(&head, &stored).await?,
+                    None => None,
+                }
             };
-            rows.push(Row {
-                place: row.place,
+            with_bodies.push(Row {
+                place: head.place,
                 key: BatchKey {
                     writer: writer.unwrap_or(self.id),
-                    seq: row.batch_seq,
+                    seq: head.batch_seq,
                 },
-                views: row.views.unsigned_abs(),
+                views: head.views.unsigned_abs(),
                 body,
             });
         }
+        Ok(with_bodies)
+    }
+
+    /// The bytes of rows, by their places.
+    async fn bodies_at(&self, places: &[i64]) -> Result<HashMap<i64, StoredBody>, SpoolError> {
+        if places.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut lease = self.lease().await?;
+        let stored: Vec<StoredBody> = sqlx::query_as(
+            "SELECT place, checksum, body FROM batch WHERE place IN (SELECT value FROM json_each(?1))",
+        )
+        .bind(json(places))
+        .fetch_all(lease.connection())
+        .await?;
         lease.done();
-        Ok(rows)
+        Ok(stored.into_iter().map(|stored| (stored.place, stored)).collect())
+    }
+
+    /// The views of a row; `None` if its bytes are damaged, or the tokens that they refer to.
+    async fn decoded(&self, head: &Head, row: &StoredBody) -> Result<Option<StoredViews>, SpoolError> {
+        let Some(stored) = Stored::decode(&row.body, head.state == UNRESOLVED, row.checksum) else {
+            return Ok(None);
+        };
+        let places = stored.places();
+        let found = if places.is_empty() {
+            Some(Vec::new())
+        } else {
+            self.tokens.lock().await.read(places).await?
+        };
+        Ok(found.and_then(|tokens| stored.body(tokens)))
     }
 
     /// The first part that this spool still holds of those that it numbered itself, or the next that it will hold.
@@ -124,20 +193,6 @@ impl Spool {
 
 pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, sqlx::Error> {
     connection.begin_with("BEGIN IMMEDIATE").await
-}
-
-/// The views of a row; `None` if its bytes are damaged, or the tokens that they refer to.
-async fn body(row: &StoredRow, tokens: &Tokens) -> Result<Option<StoredViews>, SpoolError> {
-    let Some(stored) = Stored::decode(&row.body, row.state == UNRESOLVED, row.checksum) else {
-        return Ok(None);
-    };
-    let places = stored.places();
-    let found = if places.is_empty() {
-        Some(Vec::new())
-    } else {
-        tokens.read(places).await?
-    };
-    Ok(found.and_then(|tokens| stored.body(tokens)))
 }
 
 /// Deletes one row, if it is there.

@@ -1,12 +1,13 @@
 //! Tests of spools in a folder of their own; a crash is a spool that is dropped without being closed.
 
 mod directory;
-mod former;
+mod fresh;
 mod full_disk;
 mod kept;
 mod letters;
 mod passing_over;
 mod tokens;
+mod version_1;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ use crate::page_view::PageView;
 use crate::writer::testing::{recorded, view};
 use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
-const ALL: (usize, u64, u64) = (1_000, u64::MAX, u64::MAX);
+const ALL: Most = Most {
+    rows: 1_000,
+    views: u64::MAX,
+    bytes: u64::MAX,
+};
 const KEEP: Duration = Duration::from_secs(60);
 
 struct Folder {
@@ -78,7 +83,7 @@ fn settings(home: &TempDir) -> config::Spool {
 }
 
 async fn next(spool: &Spool) -> Vec<Row> {
-    spool.next(ALL.0, ALL.1, ALL.2).await.unwrap()
+    spool.next(ALL, 0).await.unwrap()
 }
 
 fn urls(rows: &[Row]) -> Vec<Vec<String>> {
@@ -121,10 +126,13 @@ async fn rows_come_in_the_order_in_which_they_went_in_and_stay_until_they_are_re
     assert_eq!(urls(&next(&spool).await).len(), 3, "looking takes nothing away");
     assert_eq!(spool.waiting().views, 4);
 
-    assert_eq!(spool.next(ALL.0, 2, ALL.2).await.unwrap().len(), 1, "by views");
-    assert_eq!(spool.next(ALL.0, 3, ALL.2).await.unwrap().len(), 2, "by views");
-    assert_eq!(spool.next(ALL.0, ALL.1, 1).await.unwrap().len(), 1, "by bytes");
-    assert_eq!(spool.next(2, ALL.1, ALL.2).await.unwrap().len(), 2, "by rows");
+    let few = async |most| spool.next(most, 0).await.unwrap().len();
+    assert_eq!(few(Most { views: 2, ..ALL }).await, 1, "by views");
+    assert_eq!(few(Most { views: 3, ..ALL }).await, 2, "by views");
+    assert_eq!(few(Most { bytes: 1, ..ALL }).await, 1, "by bytes");
+    assert_eq!(few(Most { rows: 2, ..ALL }).await, 2, "by rows");
+    let behind = spool.next(ALL, rows[0].place).await.unwrap();
+    assert_eq!(urls(&behind), [["/3"], ["/4"]], "behind a place");
 
     spool.remove_rows(&[rows[0].place, rows[1].place]).await.unwrap();
     assert_eq!(urls(&next(&spool).await), [vec!["/4"]]);
@@ -223,7 +231,7 @@ async fn w20_a_spool_tells_that_it_took_what_seemed_to_fail_though_that_was_spli
     let spool = folder.directory.create().await.unwrap();
     let bodies = [some(&["/1", "/2"])];
     for (fault, is_there) in [(faults::Fault::Lost, false), (faults::Fault::Kept, true)] {
-        let mut append = append::Append::new(&bodies);
+        let mut append = append::Append::new(bodies.to_vec());
         spool.fail_commits([Some(fault)]);
         spool.append(&mut append).await.unwrap_err();
         for row in next(&spool).await {
@@ -235,5 +243,10 @@ async fn w20_a_spool_tells_that_it_took_what_seemed_to_fail_though_that_was_spli
         assert_eq!(spool.has_taken(&append).await.unwrap(), is_there);
     }
     let other = folder.directory.create().await.unwrap();
-    assert!(!other.has_taken(&append::Append::new(&bodies)).await.unwrap());
+    assert!(
+        !other
+            .has_taken(&append::Append::new(bodies.to_vec()))
+            .await
+            .unwrap()
+    );
 }

@@ -10,16 +10,16 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
 use crate::ids::SessionToken;
 
 /// Where a token stands in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) struct TokenRange {
-    at: u64,
-    len: u16,
+    pub(super) at: u64,
+    pub(super) len: u16,
 }
 
 /// The token file of one spool.

@@ -1,6 +1,7 @@
 //! What a batch writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use headcount::batch::Batch;
 use headcount::config::CommunityIdAs;
@@ -23,6 +24,7 @@ contract! {
     w4_an_ipv4_mapped_address_is_written_as_ipv4,
     pages_visited_grows_by_the_views_of_the_session,
     s7_last_active_never_moves_back,
+    w29_last_active_is_raised_where_it_is_behind_by_the_interval,
     each_write_can_be_switched_off,
     w1_a_deleted_user_refuses_the_batch_and_leaves_nothing_of_it,
     an_empty_batch_is_nothing,
@@ -300,6 +302,48 @@ async fn s7_last_active_never_moves_back(variant: Variant) {
         "2024-03-01 10:00:00.000001"
     );
     assert_eq!(seen(&["2024-03-01T10:00:01Z"]).await, "2024-03-01 10:00:01");
+}
+
+async fn w29_last_active_is_raised_where_it_is_behind_by_the_interval(variant: Variant) {
+    let site = Site::with(variant, |config| {
+        config.record.last_active_interval = Duration::from_secs(60);
+    })
+    .await;
+    let (alice, session, gardening) = alice(&site).await;
+    let seen = async |when| {
+        let views = batch(&session, &gardening, vec![page_view(when)]);
+        site.store.apply(&views).await.unwrap();
+        site.last_active(&alice).await
+    };
+    let first = "2024-03-01 10:00:00";
+    assert_eq!(seen("2024-03-01T10:00:00Z").await, first);
+    for not_yet in [
+        "2024-03-01T10:00:01Z",
+        "2024-03-01T10:01:00Z",
+        "2024-03-01T09:00:00Z",
+    ] {
+        assert_eq!(seen(not_yet).await, first, "{not_yet}");
+    }
+    assert_eq!(
+        seen("2024-03-01T10:01:00.000001Z").await,
+        "2024-03-01 10:01:00.000001"
+    );
+    if variant.is_postgres() {
+        // Nothing is written, nor is anybody waited for who has the profile locked.
+        let table = site.table(&site.config.schema.profile.table);
+        let version = format!("SELECT string_agg(xmin::text || ctid::text, ' ') FROM {table}");
+        let before = site.text(&version).await;
+        let mut app = site.postgres().begin().await.unwrap();
+        // As an UPDATE of the app has it.
+        let lock = format!("SELECT FROM {table} FOR NO KEY UPDATE");
+        sqlx::query(sqlx::AssertSqlSafe(lock))
+            .execute(&mut *app)
+            .await
+            .unwrap();
+        seen("2024-03-01T10:02:00Z").await;
+        app.rollback().await.unwrap();
+        assert_eq!(site.text(&version).await, before);
+    }
 }
 
 async fn each_write_can_be_switched_off(variant: Variant) {

@@ -152,7 +152,8 @@ impl Wanted {
              [database]\nurl = \"{url}\"\n{database}\n\
              {redis}\n\
              [session]\ncookie = \"{cookie}\"\nkind = \"{kind}\"\n{session}\n\
-             [record]\nbatch_age = \"{batch_age}\"\nkeep_applied = \"{keep_applied}\"\ncoalesce = \"0s\"\n{record}\n\
+             [record]\nbatch_age = \"{batch_age}\"\nkeep_applied = \"{keep_applied}\"\ncoalesce = \"0s\"\n\
+             last_active_interval = \"0s\"\n{record}\n\
              {schema}\n{more}\n",
             upstream = self.upstream,
             database = self.database,

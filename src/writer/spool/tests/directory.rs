@@ -124,7 +124,7 @@ async fn a_file_that_is_no_spool_is_set_aside_as_it_is_and_one_of_a_later_versio
         (&foreign, "CREATE TABLE songs (id)"),
         (
             &newer,
-            "PRAGMA application_id = 1212370516; PRAGMA user_version = 2; CREATE TABLE batch (id)",
+            "PRAGMA application_id = 1212370516; PRAGMA user_version = 3; CREATE TABLE batch (id)",
         ),
     ] {
         std::fs::write(path, "").unwrap();

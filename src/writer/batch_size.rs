@@ -1,0 +1,143 @@
+//! How much the next transaction takes. Pure.
+//!
+//! While a backlog is written, batches grow: what a transaction costs beside its rows (its COMMIT, and the sessions and
+//! profiles of its visitors, each changed once) is then shared by more of them. They shrink where a transaction takes a
+//! considerable part of `database.statement_timeout`, and after a failure that may be the rows'.
+
+use std::time::Duration;
+
+use super::BatchLimits;
+use super::spool::Most;
+
+/// Most rows of the spool, each a part with a key of its own in the ledger.
+const MOST_ROWS: usize = 1_000;
+
+/// The size of the next batch.
+#[derive(Debug)]
+pub(super) struct BatchSize {
+    limits: BatchLimits,
+    /// Fewer after a refusal or a timeout, then more again.
+    rows: usize,
+    /// How many times the usual size, in views and bytes.
+    factor: u64,
+}
+
+impl BatchSize {
+    pub(super) fn new(limits: BatchLimits) -> Self {
+        Self {
+            limits,
+            rows: MOST_ROWS,
+            factor: 1,
+        }
+    }
+
+    /// What the next batch takes.
+    pub(super) fn most(&self) -> Most {
+        let limits = &self.limits;
+        let (views, bytes) = (limits.batch_views.get() as u64, limits.batch_bytes as u64);
+        Most {
+            rows: self.rows,
+            views: (views * self.factor).min(limits.most_views.max(views)),
+            bytes: bytes
+                .saturating_mul(self.factor)
+                .min(limits.most_bytes.max(bytes)),
+        }
+    }
+
+    /// A batch of so many views was written, in this time.
+    pub(super) fn written(&mut self, views: usize, took: Duration) {
+        self.rows = (self.rows * 2).min(MOST_ROWS);
+        let usual = self.limits.batch_views.get() as u64;
+        if took > self.limits.slow {
+            self.factor = (self.factor / 2).max(1);
+        } else if took < self.limits.slow / 2
+            && views as u64 >= usual * self.factor / 2
+            && usual * self.factor < self.limits.most_views
+        {
+            self.factor *= 2;
+        }
+    }
+
+    /// A batch of so many rows failed: the next takes half of them.
+    pub(super) fn failed(&mut self, rows: usize) {
+        self.rows = (rows / 2).max(1);
+    }
+
+    /// The same, because it took too long.
+    pub(super) fn timed_out(&mut self, rows: usize) {
+        self.failed(rows);
+        self.factor = (self.factor / 2).max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Database, Record, Spool};
+
+    fn size() -> BatchSize {
+        let record = Record::default();
+        BatchSize::new(BatchLimits::new(&record, &Spool::default(), &Database::default()))
+    }
+
+    const QUICK: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn w30_batches_grow_while_they_are_full_and_quick_and_no_further_than_they_may() {
+        let mut size = size();
+        assert_eq!(size.most().views, 500);
+        size.written(10, QUICK);
+        assert_eq!(size.most().views, 500, "there was no more to write");
+        let mut sizes = Vec::new();
+        for _ in 0..10 {
+            size.written(usize::try_from(size.most().views).unwrap(), QUICK);
+            sizes.push(size.most().views);
+        }
+        assert_eq!(sizes[..3], [1_000, 2_000, 4_000]);
+        assert_eq!(sizes[9], size.limits.most_views);
+        assert_eq!(size.most().bytes, size.limits.most_bytes);
+    }
+
+    #[test]
+    fn w30_batches_shrink_where_they_take_a_considerable_part_of_the_timeout() {
+        let mut size = size();
+        for _ in 0..10 {
+            size.written(1 << 20, QUICK);
+        }
+        let slow = size.limits.slow;
+        size.written(1 << 20, slow * 3 / 4);
+        assert_eq!(
+            size.most().views,
+            size.limits.most_views,
+            "neither quick nor slow"
+        );
+        let mut before = size.most().views;
+        while before > 500 {
+            size.written(1 << 20, slow * 2);
+            let now = size.most().views;
+            assert!(
+                now < before || before == size.limits.most_views,
+                "{now} after {before}"
+            );
+            before = now;
+        }
+        size.written(1 << 20, slow * 2);
+        assert_eq!(size.most().views, 500, "never less than usual");
+    }
+
+    #[test]
+    fn w30_after_a_failure_fewer_rows_are_tried() {
+        let mut size = size();
+        size.written(500, QUICK);
+        size.failed(40);
+        assert_eq!((size.most().rows, size.most().views), (20, 1_000));
+        size.timed_out(20);
+        assert_eq!((size.most().rows, size.most().views), (10, 500));
+        size.failed(1);
+        assert_eq!(size.most().rows, 1, "one at least");
+        for _ in 0..20 {
+            size.written(1, QUICK);
+        }
+        assert_eq!(size.most().rows, MOST_ROWS);
+    }
+}
