@@ -15,12 +15,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use headcount::auth::cookie::session_token;
 use headcount::config::{Privacy, Record};
-use headcount::ids::{CommunityId, UserId};
+use headcount::ids::UserId;
 use headcount::metrics::Gauge;
 use headcount::page_view::{Exchange, PageView, Policy};
 use headcount::presence::memory::InMemory;
 use headcount::presence::moment::Moment;
-use headcount::presence::{SteadyClock, worker};
+use headcount::presence::{SteadyClock, Whereabouts, worker};
 use headcount::proxy::client_ip::client_ip;
 use headcount::proxy::headers::{Received, upstream_edits};
 use headcount::routes::{RouteFile, RouteTable, decode_path};
@@ -159,9 +159,12 @@ fn touch(bencher: Bencher<'_, '_>) {
     let tasks = headcount::tasks::Tasks::on_current_runtime();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let running = worker.start(&tasks, stopped);
-    let (community, user) = (CommunityId::from("42"), UserId::from("1234"));
+    let (place, user) = (
+        Whereabouts::new(Some("42".into()), [].into()),
+        UserId::from("1234"),
+    );
     // What does not fit into the queue is refused, as in the proxy.
-    bencher.bench(|| handle.touch(community.clone(), user.clone(), Moment::now()));
+    bencher.bench(|| handle.touch(place.clone(), user.clone(), Moment::now()));
     let _ = stop.send(true);
     runtime.block_on(async {
         for task in running {

@@ -79,6 +79,7 @@ fn told(visitor: &Value) -> Value {
 
 /// Three sidecars, one of which is killed; views that the database refuses and takes later; and the site's own functions.
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, step by step")]
 async fn s34_past_visitors_are_whom_the_sites_own_functions_find() {
     let world = Wanted::usual().start().await;
     let wanted = Wanted {

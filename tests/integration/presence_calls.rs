@@ -71,11 +71,11 @@ async fn p25_a_view_costs_one_call_whatever_the_number_of_its_scopes() {
         let before = scripts_called(&server).await;
         let tasks = Tasks::on_current_runtime();
         tasks.end();
-        let (_stop, stopped) = tokio::sync::watch::channel(true);
+        let (_stop, is_over) = tokio::sync::watch::channel(true);
         // The one ends when it has touched them, the other has not begun.
-        let [touched, sweeps] = worker.start(&tasks, stopped);
+        let [done, sweeps] = worker.start(&tasks, is_over);
         sweeps.abort();
-        touched.await.unwrap();
+        done.await.unwrap();
         let called = scripts_called(&server).await - before;
         assert_eq!(called, 6 + 1, "calls with {things} things");
         let posts = redis.all_counts(&[Scope::Site, "0".into()]).await.unwrap().value;

@@ -71,7 +71,7 @@ impl Site {
         let names = ["dave", "alice", "carol", "bob", "mallory"];
         let ids: Vec<_> = names
             .iter()
-            .map(|name| self.world.seeded.user(name).to_owned())
+            .map(|name| self.world.seeded.user(name).clone())
             .collect();
         let ids = ids.join(",");
         for sidecar in sidecars {

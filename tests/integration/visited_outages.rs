@@ -1,5 +1,7 @@
 //! What those learn who may not see a community, or a member, while a part of the system is away.
 
+use std::fmt::Write as _;
+
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
@@ -100,7 +102,7 @@ async fn told_of_rust(sidecar: &Sidecar, asking: &Member, base: &str) -> String 
     let mut told = String::new();
     for path in ["", "?limit=1", "/count", "/stats"] {
         let (_, headers, text) = answer(asking, &format!("{base}{path}"), "application/json").await;
-        told.push_str(&format!("{headers:?}{text}"));
+        let _ = write!(told, "{headers:?}{text}");
     }
     for path in ["/dashboard.json", "/metrics", "/readyz"] {
         let answer = reqwest::get(sidecar.admin_url(path)).await.expect("an answer");
@@ -134,7 +136,7 @@ async fn a22_a_hidden_member_is_found_nowhere_with_two_sidecars_without_redis_an
     bob.sees(&rust).await;
     bob_elsewhere.sees(&rust).await;
     world.wait_for_views(2).await;
-    let id = world.seeded.user("bob").to_string();
+    let id = world.seeded.user("bob").clone();
     let is_nowhere = |told: String| {
         assert!(!told.contains(&id) && !told.contains("\"bob\""), "{told}");
     };

@@ -149,7 +149,7 @@ async fn are_counted(world: &World, community: &str, others: &[&str]) {
 
 #[tokio::test]
 async fn d9_with_events_of_our_own_in_partitions() {
-    let (world, _) = under_the_printed_role(Kind::OwnEvents).await;
+    let (world, _) = Box::pin(under_the_printed_role(Kind::OwnEvents)).await;
     let rust = world.seeded.community("rust");
     are_counted(&world, &rust, &["bob"]).await;
     let pool = Postgres::shared().pool(world.database.name());
@@ -162,19 +162,19 @@ async fn d9_with_events_of_our_own_in_partitions() {
 
 #[tokio::test]
 async fn d9_with_djangos_own_sessions() {
-    let (world, _) = under_the_printed_role(Kind::Django).await;
+    let (world, _) = Box::pin(under_the_printed_role(Kind::Django)).await;
     are_counted(&world, &world.seeded.community("rust"), &["bob"]).await;
 }
 
 #[tokio::test]
 async fn d9_with_names_in_another_table_that_hides_members() {
-    let (world, _) = under_the_printed_role(Kind::Joined).await;
+    let (world, _) = Box::pin(under_the_printed_role(Kind::Joined)).await;
     are_counted(&world, &world.seeded.community("rust"), &["bob", "carol"]).await;
 }
 
 #[tokio::test]
 async fn d9_with_jwts_that_name_their_session() {
-    let (world, _keys) = under_the_printed_role(Kind::Jwt).await;
+    let (world, _keys) = Box::pin(under_the_printed_role(Kind::Jwt)).await;
     records_the_feed(&world.sidecar).await;
     let (alice, app) = (Pair::of(&world, "alice").await, world.stranger());
     let asked = async |path: &str| {
@@ -201,7 +201,7 @@ fn forum(_: &Heard) -> Reply {
 
 #[tokio::test]
 async fn d9_with_slugs_and_topics_that_lead_to_their_community() {
-    let (world, _) = under_the_printed_role(Kind::Lookups).await;
+    let (world, _) = Box::pin(under_the_printed_role(Kind::Lookups)).await;
     are_counted(&world, "rust", &["bob"]).await;
     // The site has no topics: another server does.
     let server = FakeUpstream::answering(forum).await;

@@ -58,13 +58,13 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
         .touch(lost, &[seen("later", Duration::ZERO), seen("early", 2 * MINUTE)])
         .await
         .unwrap();
-    all_show(&[one, other], &*lost.to_string(), &["later", "late", "early"]).await;
+    all_show(&[one, other], &lost.to_string(), &["later", "late", "early"]).await;
     assert_eq!(replicated().await, 1, "the replica lacks the last writes");
     cluster.nodes[1].kill();
-    all_show(&[one, other], &*lost.to_string(), &["later", "late", "early"]).await;
+    all_show(&[one, other], &lost.to_string(), &["later", "late", "early"]).await;
     for community in [&communities[0], &communities[2]] {
         assert_eq!(
-            shown(one, &*community.to_string()).await,
+            shown(one, &community.to_string()).await,
             (vec!["early".into()], false)
         );
     }
@@ -79,14 +79,14 @@ async fn p14_what_was_touched_after_the_last_mark_is_not_missed_after_a_failover
     let [_, community, _] = one_on_each(&cluster, &config).await;
     let (sidecar, ..) = sidecar(&config);
     eventually(async || sidecar.touch(&community, &[seen("early", MINUTE)]).await.is_ok()).await;
-    all_show(&[&*sidecar], &*community.to_string(), &["early"]).await;
+    all_show(&[&*sidecar], &community.to_string(), &["early"]).await;
     cluster.replica(1).is_level_with(&cluster.nodes[1]).await;
     cluster.nodes[1].leaves_its_replicas_behind().await;
     sidecar.touch(&community, &[Touch::now("late")]).await.unwrap();
     cluster.nodes[1].kill();
-    is_remembered(&*sidecar, &*community.to_string(), &["late", "early"]).await;
+    is_remembered(&*sidecar, &community.to_string(), &["late", "early"]).await;
     eventually(async || {
-        let (users, stale) = shown(&*sidecar, &*community.to_string()).await;
+        let (users, stale) = shown(&*sidecar, &community.to_string()).await;
         assert!(stale || users == ["late", "early"], "{users:?}");
         !stale
     })
@@ -104,11 +104,11 @@ async fn p14_a_node_that_came_back_empty_fills_up_again_and_the_others_are_not_t
             .touch(community, &[seen("a", MINUTE), seen("b", MINUTE)])
             .await
             .unwrap();
-        all_show(&[&*sidecar], &*community.to_string(), &["b", "a"]).await;
+        all_show(&[&*sidecar], &community.to_string(), &["b", "a"]).await;
     }
     let before = metrics.retouches.get();
     cluster.nodes[2].flush().await;
-    all_show(&[&*sidecar], &*communities[2].to_string(), &["b", "a"]).await;
+    all_show(&[&*sidecar], &communities[2].to_string(), &["b", "a"]).await;
     assert_eq!(metrics.retouches.get() - before, 2, "those of one community");
 }
 
@@ -120,7 +120,7 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     let (sidecar, status, _) = sidecar(&config);
     for community in &communities {
         eventually(async || sidecar.touch(community, &[Touch::now("a")]).await.is_ok()).await;
-        all_show(&[&*sidecar], &*community.to_string(), &["a"]).await;
+        all_show(&[&*sidecar], &community.to_string(), &["a"]).await;
     }
     assert_eq!(
         (status.redis.condition().state, status.partitions_down()),
@@ -129,7 +129,7 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     // With its replica, so that nobody takes its place.
     cluster.nodes[3].kill();
     cluster.nodes[0].kill();
-    is_remembered(&*sidecar, &*communities[0].to_string(), &["a"]).await;
+    is_remembered(&*sidecar, &communities[0].to_string(), &["a"]).await;
     eventually(async || status.partitions_down() == 1).await;
     assert_eq!(status.redis.condition().state, State::Up, "the others answer");
     let refused = sidecar.touch(&communities[0], &[Touch::now("b")]).await;
@@ -137,10 +137,10 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
         matches!(refused, Err(PresenceError::Unavailable(_))),
         "{refused:?}"
     );
-    is_remembered(&*sidecar, &*communities[0].to_string(), &["b", "a"]).await;
+    is_remembered(&*sidecar, &communities[0].to_string(), &["b", "a"]).await;
     for community in &communities[1..] {
         eventually(async || sidecar.touch(community, &[Touch::now("b")]).await.is_ok()).await;
-        all_show(&[&*sidecar], &*community.to_string(), &["b", "a"]).await;
+        all_show(&[&*sidecar], &community.to_string(), &["b", "a"]).await;
     }
     // Who left there is noticed all the same.
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
@@ -159,7 +159,7 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     assert_eq!(counts, [2, 2, 2], "what is known of each, in the order asked");
     // Back, and empty.
     cluster.nodes[0].restart();
-    all_show(&[&*sidecar], &*communities[0].to_string(), &["b", "a"]).await;
+    all_show(&[&*sidecar], &communities[0].to_string(), &["b", "a"]).await;
     eventually(async || status.partitions_down() == 0).await;
 }
 
@@ -217,7 +217,7 @@ async fn p9_while_no_node_is_there_calls_fail_and_each_is_found_again() {
     }
     for community in &communities {
         eventually(async || sidecar.touch(community, &[Touch::now("a")]).await.is_ok()).await;
-        all_show(&[&*sidecar], &*community.to_string(), &["a"]).await;
+        all_show(&[&*sidecar], &community.to_string(), &["a"]).await;
     }
 }
 

@@ -322,7 +322,10 @@ async fn k5_what_the_app_deletes_or_writes_is_found_and_put_right(variant: Varia
         communities
     };
     assert_eq!(unchecked("2024-01-01T00:00:00Z").await, []);
-    assert_eq!(unchecked("2999-01-01T00:00:00Z").await, [gardening.clone()]);
+    assert_eq!(
+        unchecked("2999-01-01T00:00:00Z").await,
+        std::slice::from_ref(&gardening)
+    );
 
     let names = &site.config.schema.event;
     site.execute(&format!(

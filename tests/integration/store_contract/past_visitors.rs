@@ -352,16 +352,16 @@ async fn s32_only_counted_types_of_the_community_count(variant: Variant) {
 
     let window = march(&gardening);
     let counted = async |types: &[&str]| {
-        let store = site.reconfigured(|config| {
+        let reopened = site.reconfigured(|config| {
             let types: Vec<String> = types.iter().map(|&name| name.to_owned()).collect();
             config.record.counted_event_types = Some(types.try_into().unwrap());
         });
         let asked = PastAsked::One(alice.clone());
-        let past = store.past_visitors(&window, &asked).await.unwrap();
-        let stats = store.stats(&gardening, window.from, window.to).await.unwrap();
-        let views = past.first().map_or(0, |visitor| visitor.page_views);
-        assert_eq!(stats.page_views, views, "{types:?}");
-        store.close().await;
+        let found = reopened.past_visitors(&window, &asked).await.unwrap();
+        let numbers = reopened.stats(&gardening, window.from, window.to).await.unwrap();
+        let views = found.first().map_or(0, |visitor| visitor.page_views);
+        assert_eq!(numbers.page_views, views, "{types:?}");
+        reopened.close().await;
         views
     };
     assert_eq!(counted(&["page_view"]).await, 1);
