@@ -44,6 +44,8 @@ pub(super) struct Gate {
     rule: config::Access,
     /// Whether who may see how many are on the whole site may see who is.
     shows_site_identities: bool,
+    /// Whether anybody may see who is somewhere.
+    identities: bool,
     /// What callers name communities by.
     key: CommunityKey,
     communities: Arc<Communities>,
@@ -98,6 +100,7 @@ impl Gate {
         Self {
             rule: settings.access,
             shows_site_identities: settings.shows_site_identities(),
+            identities: settings.identities,
             key: settings.community_key,
             communities,
             shown,
@@ -157,6 +160,13 @@ impl Gate {
     /// The caller may not even see how many are: that takes a session, unless the API is public. With `access =
     /// "backend"` too, where the app may let others see some community: it says nothing about the site.
     pub(super) fn site(&self, caller: &Caller) -> Result<bool, Problem> {
+        // What the key's scopes allow was decided before; `api.site_identities` is about visitors.
+        if let Decides::Key(key) = &self.admit(caller)?.decides {
+            return match key.communities {
+                Some(_) => Err(Problem::LimitedKey),
+                None => Ok(self.identities),
+            };
+        }
         let is_public = self.rule == config::Access::Public;
         if !is_public && caller.session_at((self.clock)()).is_none() {
             return Err(if caller.unavailable {

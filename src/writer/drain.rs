@@ -184,7 +184,8 @@ impl Drain {
         let look_ahead = async {
             let is_of_use = is_well && trouble.is_none();
             if is_of_use {
-                self.look_ahead(spool, last, views).await
+                let batch_views = self.limits.batch_views.get();
+                RowsAhead::read(spool, last, views, batch_views, self.size.most()).await
             } else {
                 None
             }
@@ -238,7 +239,7 @@ impl Drain {
         {
             return Ok(vec![row]);
         }
-        if let Some(rows) = self.take_ahead(spool) {
+        if let Some(rows) = RowsAhead::take(&mut self.ahead, spool) {
             return Ok(rows);
         }
         let rows = spool.next(self.size.most(), 0).await?;

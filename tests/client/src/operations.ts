@@ -66,8 +66,8 @@ export const attempts: { readonly [operation in keyof operations]: Attempt } = {
     const { data } = await client.GET("/api/communities/{community}/visitors/history/{user}", {
       params: { path: { community, user }, query: { days: 7 } },
     });
-    equal(data?.visitor.username, "alice");
-    equal(data?.visitor.page_views, 1);
+    equal(data?.username, "alice");
+    equal(data?.page_views, 1);
   },
 
   // As an event stream.

@@ -30,7 +30,7 @@ fn shows(community: &str, visitors: u64) -> String {
 
 /// Pictures, as on a desktop and on a phone, by day and by night.
 async fn is_pictured(browser: &Chromium, name: &str) {
-    for (device, width, height) in [("desktop", 1280, 1300), ("phone", 360, 3000)] {
+    for (device, width, height) in [("desktop", 1280, 1500), ("phone", 360, 3000)] {
         browser.has_size(width, height).await;
         for scheme in ["light", "dark"] {
             browser.prefers(&[("prefers-color-scheme", scheme)]).await;
