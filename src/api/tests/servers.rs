@@ -221,6 +221,9 @@ async fn a14_a_key_sees_every_community_that_exists_whatever_visitors_may_see() 
         );
         let list = ask(&site, LIST, NAMES).await.json();
         assert_eq!(list["visitors"][0]["user_id"], 7, "{access:?}");
+        // The whole site, too, whatever `api.site_identities` says of visitors.
+        let online = ask(&site, "/api/visitors/users?ids=7,8", NAMES).await;
+        assert_eq!(online.status, 200, "{access:?}: {online:?}");
         let absent = ask(&site, "/api/communities/404/visitors/count", COUNTS).await;
         assert_eq!(absent.status, 404, "{access:?}");
         assert_eq!(site.backend.times_asked(), 0);
@@ -234,6 +237,9 @@ async fn a14_a_limited_key_sees_its_own_communities_and_no_others() {
         (COUNT, 200),
         ("/api/communities/43/visitors/count", 404),
         (LIST, 200),
+        ("/api/visitors/count", 403),
+        ("/api/visitors/online", 403),
+        ("/api/visitors/users?ids=7", 403),
     ] {
         assert_eq!(ask(&site, path, LIMITED).await.status, status, "{path}");
     }

@@ -183,9 +183,10 @@ async fn an_outage_shows_in_the_metrics_and_nothing_is_lost() {
             retries > 0.0
         })
         .await;
+    // In the community and on the site, and perhaps on the site again.
     sidecar
         .wait_for_metric("headcount_presence_touch_failures_total", |failures| {
-            failures == 2.0
+            failures >= 2.0
         })
         .await;
     sidecar

@@ -14,16 +14,17 @@ use crate::support::service::in_time;
 use crate::support::sidecar::{self, Sidecar};
 use crate::support::world::{Wanted, World, any_prefix};
 
+/// So that there are the counters' tasks, too.
+const COUNTERS: (&str, &str) = ("HEADCOUNT__COUNTERS__ENABLED", "true");
 const LOADED: &str = "headcount_config_reloads_total{outcome=\"success\"}";
 
 /// Restarts a sidecar so that its tasks can be killed; returns the folder in which that is asked for.
-fn restart_mortal(sidecar: &mut Sidecar) -> PathBuf {
+fn restart_mortal(sidecar: &mut Sidecar, environment: &[(&'static str, &str)]) -> PathBuf {
     let folder = sidecar.folder();
-    let variable = (
-        "HEADCOUNT_TEST_FAULTS",
-        folder.to_str().expect("UTF-8").to_owned(),
-    );
-    sidecar.restart_with(&[variable]);
+    let faults = folder.to_str().expect("UTF-8").to_owned();
+    let more = environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let environment: Vec<_> = more.chain([("HEADCOUNT_TEST_FAULTS", faults)]).collect();
+    sidecar.restart_with(&environment);
     folder
 }
 
@@ -51,9 +52,9 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
         ..Wanted::usual()
     };
     let mut world = wanted.with_default_access().start().await;
-    let migrated = sidecar::run(&["migrate", "--config", &world.sidecar.config()], &[]);
+    let migrated = sidecar::run(&["migrate", "--config", &world.sidecar.config()], &[COUNTERS]);
     assert_eq!(migrated.code, Some(0), "{}", migrated.err);
-    let faults = restart_mortal(&mut world.sidecar);
+    let faults = restart_mortal(&mut world.sidecar, &[COUNTERS]);
     let (community, live) = (world.community("rust"), world.visitors("rust", "/live"));
     let (mut made, alice) = (Made::default(), world.member("alice").await);
     made.sees("alice", &alice, &[&community]).await;
@@ -111,7 +112,7 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
 #[tokio::test]
 async fn t3_when_the_site_is_lost_the_process_ends_and_nothing_else_is_lost() {
     let mut fragile = Fragile::start(Wanted::usual()).await;
-    let faults = restart_mortal(&mut fragile.world.sidecar);
+    let faults = restart_mortal(&mut fragile.world.sidecar, &[]);
     let community = fragile.world.community("rust");
     let (mut made, alice) = (Made::default(), fragile.world.member("alice").await);
     made.sees("alice", &alice, &[&community]).await;
