@@ -70,6 +70,51 @@ export const attempts: { readonly [operation in keyof operations]: Attempt } = {
     equal(data?.page_views, 1);
   },
 
+  async count_site_visitors({ client }) {
+    const { data } = await client.GET("/api/visitors/count");
+    equal(data?.current_visitors, 1);
+  },
+
+  async list_site_visitors({ client }) {
+    const { data } = await client.GET("/api/visitors/online", { params: { query: { limit: 10 } } });
+    equal(data?.visitors[0]?.username, "alice");
+    equal(data?.next, null);
+  },
+
+  async users_on_site({ client }) {
+    const { data: list } = await client.GET("/api/visitors/online");
+    const user = String(list?.visitors[0]?.user_id);
+    const { data } = await client.GET("/api/visitors/users", { params: { query: { ids: [user, "404"] } } });
+    equal(data?.users.length, 1);
+    equal(String(data?.users[0]?.user_id), user);
+  },
+
+  async list_visitors_of_post({ client, community }) {
+    const { data } = await client.GET("/api/communities/{community}/posts/{post}/visitors", {
+      params: { path: { community, post: "7" } },
+    });
+    equal(data?.scope_id, "7");
+    equal(data?.visitors.length, 0);
+  },
+
+  async count_visitors_of_post({ client, community }) {
+    const { data } = await client.GET("/api/communities/{community}/posts/{post}/visitors/count", {
+      params: { path: { community, post: "7" } },
+    });
+    equal(data?.current_visitors, 0);
+  },
+
+  async listen_of_post({ client, community }) {
+    const { data } = await client.GET("/api/communities/{community}/posts/{post}/visitors/live", {
+      params: { path: { community, post: "7" }, query: { heartbeat: false } },
+      headers: { accept: "text/event-stream" },
+      parseAs: "stream",
+    });
+    const message = await eventOf(data);
+    ok(message.type === "count");
+    equal(message.current_visitors, 0);
+  },
+
   // As an event stream.
   async listen_to_community({ client, community }) {
     const { data, response } = await client.GET("/api/communities/{community}/visitors/live", {

@@ -56,7 +56,11 @@ fn operations(document: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a1_a_generated_client_does_what_the_document_says_as_a_visitor_and_as_a_server() {
     let file = KeyFile::new(&[("client", BOTH)]);
-    let world = file.wanted(Wanted::usual()).start().await;
+    let shown = Wanted {
+        config: "[api]\nsite_identities = true\n".into(),
+        ..Wanted::usual()
+    };
+    let world = file.wanted(shown).start().await;
     let alice = world.member("alice").await;
     alice.sees(&world.community("rust")).await;
     world.wait_for_views(1).await;

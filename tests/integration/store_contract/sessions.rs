@@ -403,7 +403,7 @@ async fn i16_a_table_of_tokens_and_users_is_enough() {
             has_only(config, &[]);
         })
         .await;
-        site.execute(r#"CREATE TABLE "tokens" ("session_id" varchar(40), "user_id" bigint)"#)
+        site.execute(r#"CREATE TABLE "tokens" ("session_id" varchar(40) UNIQUE, "user_id" bigint)"#)
             .await;
         assert!(store::check(&site.config).await.unwrap().is_empty());
         let alice = site.member("alice").await;
