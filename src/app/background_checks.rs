@@ -182,9 +182,7 @@ pub(super) async fn tables_before_a_take_over(
     }
     let found = match problems(config).await {
         Ok((schema, ledger)) => {
-            let schema = schema
-                .iter()
-                .filter(|problem| !problem.is_a_warning() && **problem != SchemaProblem::ReadOnly);
+            let schema = schema.iter().filter(|problem| problem.prevents_a_take_over());
             let ledger = ledger.iter().map(ToString::to_string);
             schema.map(ToString::to_string).chain(ledger).collect()
         }

@@ -108,7 +108,9 @@ pub(super) fn has_password(url: &Secret) -> bool {
         .split('/')
         .next()
         .and_then(|authority| authority.rsplit_once('@'));
-    before_host.is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
+    before_host.is_some_and(|(user, _)| user.contains(':'))
+        || url.contains("password=")
+        || url.contains("pass=")
 }
 
 /// `headcount.toml`.
@@ -285,6 +287,7 @@ mod tests {
         for url in [
             "postgres://app:secret@db/site",
             "postgres:///site?user=app&password=secret",
+            "redis+unix:///run/redis.sock?user=app&pass=secret",
         ] {
             assert!(has_password(&Secret::new(url)), "{url}");
             let folder = tempfile::tempdir().expect("a folder");

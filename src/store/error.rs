@@ -152,7 +152,13 @@ impl StoreError {
 
     /// What to do about it, where that is known.
     pub fn remedy(&self) -> Option<&'static str> {
-        self.unreachable().then_some("start it, or correct database.url")
+        let remedy = if self.took_too_long() {
+            "where it is up it is slow or has no free connection: see pg_stat_activity; else start it, or correct \
+             database.url"
+        } else {
+            "start it, or correct database.url"
+        };
+        self.unreachable().then_some(remedy)
     }
 
     /// Whether the connection is broken, so that another may work.
@@ -280,7 +286,11 @@ pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
     let is_code = error
         .code()
         .is_some_and(|code| matches!(&*code, "55000" | "42809"));
+    // A view that groups rows, whose trigger takes the update: its rows cannot be locked.
+    let takes_no_lock =
+        error.code().is_some_and(|code| code == "0A000") && error.message().contains("is not allowed with");
     (is_code && !failure::is_of_a_function(error))
+        || takes_no_lock
         || (error.message().contains("cannot modify") && error.message().contains("is a view"))
 }
 
@@ -301,7 +311,6 @@ fn known(error: &sqlx::Error) -> Option<&ServerFailure> {
     error.as_database_error()?.try_downcast_ref()
 }
 
-/// A server's error without any row: its message and code, and what to do.
 /// Whether the tables of counters are not there, or the role may not write them.
 pub(super) fn lacks_counters(error: &sqlx::Error) -> bool {
     let Some(error) = error.as_database_error() else {
@@ -313,7 +322,7 @@ pub(super) fn lacks_counters(error: &sqlx::Error) -> bool {
     is_code || error.message().starts_with("no such table: headcount_counter")
 }
 
-/// A server's error without any row: its message and code.
+/// A server's error without any row: its message and code, and what to do.
 pub(super) fn in_words(error: &sqlx::Error) -> String {
     if let Some(failure) = known(error) {
         return failure.to_string();

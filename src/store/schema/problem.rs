@@ -201,6 +201,12 @@ impl SchemaProblem {
         matches!(self, Self::NoTimeZone { .. }) || self.is_a_warning()
     }
 
+    /// Whether a sidecar that serves is not to be replaced by one that finds this. What holds for a while, or only makes
+    /// sign-outs noticed later, is no reason.
+    pub fn prevents_a_take_over(&self) -> bool {
+        !self.is_a_question() && !matches!(self, Self::ReadOnly | Self::NoTrigger { .. })
+    }
+
     /// Whether the counters cannot be kept as they are configured.
     pub fn is_of_counters(&self) -> bool {
         matches!(self, Self::Counter(_) | Self::NoCounterTables { .. })
