@@ -18,6 +18,9 @@ use crate::store::schema::AppSchema;
 const AHEAD: u32 = 3;
 /// Most months of late rows whose partitions are made at a time.
 const LATE: i64 = 24;
+/// Most rows of one month that a running sidecar moves from the DEFAULT partition, which is locked meanwhile; `headcount
+/// migrate` moves any number.
+const MOST_MOVED: i64 = 50_000;
 
 /// A calendar month in UTC, by its first day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,21 +173,24 @@ pub(in crate::store) async fn name_of_default(
     query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await
 }
 
-/// The months before `now` of rows in the DEFAULT partition.
+/// The months before `now` of rows in the DEFAULT partition, of which each has at most `most` there.
 pub(in crate::store) async fn late(
     connection: &mut PgConnection,
     default: Option<&str>,
     now: DateTime<Utc>,
+    most: i64,
 ) -> Result<Vec<Month>, sqlx::Error> {
     let Some(default) = default else {
         return Ok(Vec::new());
     };
     let sql = format!(
-        "SELECT DISTINCT date_trunc('month', \"timestamp\" AT TIME ZONE 'UTC')::date FROM {default}
-         WHERE \"timestamp\" >= '{FIRST_POSSIBLE} 00:00:00+00' AND \"timestamp\" < $1 ORDER BY 1 LIMIT {LATE}"
+        "SELECT date_trunc('month', \"timestamp\" AT TIME ZONE 'UTC')::date FROM {default}
+         WHERE \"timestamp\" >= '{FIRST_POSSIBLE} 00:00:00+00' AND \"timestamp\" < $1
+         GROUP BY 1 HAVING count(*) <= $2 ORDER BY 1 LIMIT {LATE}"
     );
     let days: Vec<NaiveDate> = query_scalar(AssertSqlSafe(sql))
         .bind(now)
+        .bind(most)
         .fetch_all(connection)
         .await?;
     Ok(days.into_iter().map(Month).collect())
@@ -210,37 +216,46 @@ impl Runs<MakePartitions<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<usize, sqlx::Error> {
         let now = operation.now;
-        let mut transaction = Self::begin(connection, operation.database).await?;
-        let may: bool = query_scalar(
-            "SELECT coalesce(bool_and(c.relkind = 'p' AND pg_has_role(c.relowner, 'USAGE')
-                                      AND (d.oid IS NULL OR pg_has_role(d.relowner, 'USAGE'))
-                                      AND has_schema_privilege(n.oid, 'USAGE')
-                                      AND has_schema_privilege(n.oid, 'CREATE')), false)
-                    AND pg_try_advisory_xact_lock(hashtext('headcount partitions'))
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             LEFT JOIN pg_catalog.pg_partitioned_table t ON t.partrelid = c.oid
-             LEFT JOIN pg_catalog.pg_class d ON d.oid = t.partdefid
-             WHERE n.nspname = 'headcount' AND c.relname = 'page_view'",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        if !may {
-            return Ok(0);
-        }
-        let default = default(&mut transaction).await?;
-        let mut months = late(&mut transaction, default.as_deref(), now).await?;
-        months.extend(Month::from_now(now));
+        let default = default(connection).await?;
         let of_rows = operation.rows.iter().map(|at| Month::of(*at));
-        months.extend(of_rows.filter(|month| month.is_possible(now)));
-        let partitions = missing(&mut transaction, months).await?;
-        for partition in &partitions {
-            sqlx::raw_sql(AssertSqlSafe(partition.create(default.as_deref())))
-                .execute(&mut *transaction)
-                .await?;
+        let mut months: Vec<Month> = of_rows.filter(|month| month.is_possible(now)).collect();
+        months.extend(Month::from_now(now));
+        months.extend(late(connection, default.as_deref(), now, MOST_MOVED).await?);
+        let mut made = 0;
+        // The earliest last, since rows move: where that takes too long, the others are made all the same.
+        for month in missing(connection, months).await?.into_iter().rev() {
+            let mut transaction = Self::begin(connection, operation.database).await?;
+            if !may_make(&mut transaction).await? {
+                break;
+            }
+            // Another may have made it meanwhile.
+            for partition in missing(&mut transaction, vec![month.month]).await? {
+                sqlx::raw_sql(AssertSqlSafe(partition.create(default.as_deref())))
+                    .execute(&mut *transaction)
+                    .await?;
+                made += 1;
+            }
+            transaction.commit().await?;
         }
-        transaction.commit().await?;
-        Ok(partitions.len())
+        Ok(made)
     }
+}
+
+/// Whether the role may make partitions, and nobody else does until the end of the transaction.
+async fn may_make(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    query_scalar(
+        "SELECT coalesce(bool_and(c.relkind = 'p' AND pg_has_role(c.relowner, 'USAGE')
+                                  AND (d.oid IS NULL OR pg_has_role(d.relowner, 'USAGE'))
+                                  AND has_schema_privilege(n.oid, 'USAGE')
+                                  AND has_schema_privilege(n.oid, 'CREATE')), false)
+                AND pg_try_advisory_xact_lock(hashtext('headcount partitions'))
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         LEFT JOIN pg_catalog.pg_partitioned_table t ON t.partrelid = c.oid
+         LEFT JOIN pg_catalog.pg_class d ON d.oid = t.partdefid
+         WHERE n.nspname = 'headcount' AND c.relname = 'page_view'",
+    )
+    .fetch_one(connection)
+    .await
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub(super) async fn settle(
     if by_month {
         let now = Utc::now();
         let filled = default.as_deref().filter(|_| steps.is_empty());
-        let late = late(connection, filled, now).await?;
+        let late = late(connection, filled, now, i64::MAX).await?;
         for partition in missing(connection, late.into_iter().chain(Month::from_now(now))).await? {
             let step = Step::new(
                 format!("partition headcount.{}", partition.name),
