@@ -32,8 +32,8 @@ pub struct ProfileTable {
 pub(in crate::store) enum Mark {
     /// The app shows the user to nobody.
     Hidden,
-    /// The account is disabled. Of several rows of another table, one that is not is enough; without any it is.
-    Disabled,
+    /// The account is not disabled. Of several rows of another table, one that says so is enough; without any it is not.
+    Active,
 }
 
 /// A value of a profile.
@@ -105,7 +105,7 @@ impl ProfileTable {
     pub(in crate::store) fn marked(&self, mark: Mark, profile: &str) -> Option<String> {
         match mark {
             Mark::Hidden => Some(self.is_hidden.as_ref()?.is_set(profile)),
-            Mark::Disabled => Some(format!("NOT {}", self.is_active.as_ref()?.is_set(profile))),
+            Mark::Active => Some(self.is_active.as_ref()?.is_set(profile)),
         }
     }
 

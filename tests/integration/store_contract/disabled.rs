@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use headcount::browser_session::Unusable;
 use headcount::config::{JoinedColumn, ProfileColumn};
-use headcount::ids::{AccountId, Claims, SessionToken};
+use headcount::ids::{AccountId, Claims, SessionToken, UserId};
 use headcount::store::Store;
 
 use super::sessions::{Kind, Members, later};
@@ -32,8 +32,10 @@ async fn user(store: &dyn Store, token: SessionToken) -> Result<String, Unusable
 pub async fn is_nobody(members: Members) {
     let site = &members.site;
     let (alice, bob) = (members.member("alice").await, members.member("bob").await);
+    let carol = members.member("carol").await;
     members.signs_in(&alice, "token-of-alice", later()).await;
     members.signs_in(&bob, "token-of-bob", later()).await;
+    members.signs_in(&carol, "token-of-carol", later()).await;
     site.execute(
         r#"CREATE TABLE "site_account" ("id" integer NOT NULL PRIMARY KEY, "in_use" boolean NOT NULL);
            INSERT INTO "site_account" SELECT "account_id", true FROM "accounts_userprofile";
@@ -94,5 +96,32 @@ pub async fn is_nobody(members: Members) {
             user(&**store, token("token-of-bob")).await,
             Err(Unusable::Disabled)
         );
+    }
+    // The profile is gone, too, in an app whose sessions do not refer to it.
+    for store in &stores {
+        for of_carol in [token("token-of-carol"), jwt(&named(&carol))] {
+            assert_eq!(user(&**store, of_carol).await, Ok(carol.to_string()));
+        }
+    }
+    site.execute(&deletes_profile(&members, &carol)).await;
+    let why = match members.kind {
+        Kind::Full => Unusable::Disabled,
+        Kind::UserSessions | Kind::Django => Unusable::NoProfile,
+    };
+    for store in &stores {
+        for of_carol in [token("token-of-carol"), jwt(&named(&carol))] {
+            assert_eq!(user(&**store, of_carol).await, Err(why));
+        }
+    }
+}
+
+fn deletes_profile(members: &Members, user: &UserId) -> String {
+    let delete = format!(r#"DELETE FROM "accounts_userprofile" WHERE "id" = {user}"#);
+    if members.site.variant.is_postgres() {
+        format!(
+            r#"ALTER TABLE "accounts_usersession" DROP CONSTRAINT "accounts_usersession_user_id_567c9519_fk_accounts_"; {delete}"#
+        )
+    } else {
+        format!("PRAGMA foreign_keys = OFF; {delete}; PRAGMA foreign_keys = ON")
     }
 }
