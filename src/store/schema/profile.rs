@@ -109,11 +109,13 @@ impl ProfileTable {
         }
     }
 
-    /// SQL that leaves out the hidden among the profiles `profile`, an alias; begins with AND where anybody may be.
-    pub(in crate::store) fn without_hidden(&self, profile: &str) -> String {
-        let hidden = self.is_hidden.as_ref().map(|flag| flag.is_set(profile));
-        hidden
-            .map(|hidden| format!("AND NOT {hidden}"))
-            .unwrap_or_default()
+    /// SQL that leaves out those of the profiles `profile`, an alias, whom no list shows: the hidden, and those of disabled
+    /// accounts. Begins with AND where anybody may be.
+    pub(in crate::store) fn only_shown(&self, profile: &str) -> String {
+        [Mark::Hidden, Mark::Disabled]
+            .into_iter()
+            .filter_map(|mark| self.marked(mark, profile))
+            .map(|marked| format!(" AND NOT ({marked})"))
+            .collect()
     }
 }
