@@ -49,6 +49,9 @@ pub use window::{KEPT, Window};
 /// How long a scope's sequence number is remembered after its last visitor left.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The same of what is finer than a community: there are as many as the app has pages. As long as in `common.lua`.
+const FINER_REMEMBERED: Duration = Duration::from_secs(5 * 60);
+
 /// Opens the configured store: Redis if its address is configured, else this process' memory.
 ///
 /// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. From then on the

@@ -45,7 +45,7 @@ const LARGE_PAGE: usize = 200;
         ("days" = Option<u32>, Query, minimum = 1, nullable = false, description = "Length of the window"),
         ("sort" = Option<String>, Query, nullable = false, description = "The order: the greatest first"),
         ("limit" = Option<u32>, Query, minimum = 1, nullable = false, description = "Entries per page"),
-        ("cursor" = Option<String>, Query, nullable = false, description = "`next` of the page before, of the same order"),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next` of the page before, of the same order; for an hour after the first page"),
     ),
     responses((status = 200, description = "One page", body = PastVisitorList), Problems, StatisticsProblems)
 )]
@@ -55,9 +55,9 @@ pub(super) async fn history(
     community: Option<&str>,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
-    let query = PastQuery::parse(query, &shared.settings)?;
-    let community = shared.visible_community(caller, community).await?;
     let now = (shared.clock)();
+    let query = PastQuery::parse(query, &shared.settings, now)?;
+    let community = shared.visible_community(caller, community).await?;
     let (to, visitors, next) = if shared.settings.identities {
         shared.past_page(&community.id, &query, now).await?
     } else {

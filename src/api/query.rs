@@ -3,6 +3,7 @@
 
 use std::ops::RangeInclusive;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use utoipa::ToSchema;
 
 use crate::config;
@@ -22,6 +23,8 @@ pub(super) struct AskedKey(String);
 
 /// Most communities in one `counts` request.
 pub(super) const MAX_COMMUNITIES: usize = 100;
+/// How long a cursor of past visitors is taken after its first page: the window that it names moves no further back.
+const CURSOR_KEPT: TimeDelta = TimeDelta::hours(1);
 const BAD_CURSOR: &str = "cursor must be a value of next from an earlier answer.";
 /// Most users in one `users` request.
 pub(super) const MAX_USERS: usize = 100;
@@ -79,8 +82,12 @@ pub(super) const SORTS: [(&str, PastSort); 3] = [
 ];
 
 impl PastQuery {
-    /// `days`, `sort`, `limit` and `cursor`.
-    pub(super) fn parse(query: Option<&str>, settings: &config::Api) -> Result<Self, Problem> {
+    /// `days`, `sort`, `limit` and `cursor`; a cursor whose window ended long before `now` is none.
+    pub(super) fn parse(
+        query: Option<&str>,
+        settings: &config::Api,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Problem> {
         let [days, sort, limit, cursor] = read(query, ["days", "sort", "limit", "cursor"])?;
         let (max, default) = days_limits(settings);
         let days = number("days", days.as_deref(), 1..=max, default)?;
@@ -98,7 +105,10 @@ impl PastQuery {
         };
         let after = match cursor {
             None => None,
-            Some(text) => Some(PastCursor::decode(&text).ok_or(Problem::BadRequest(BAD_CURSOR.into()))?),
+            Some(text) => {
+                let cursor = PastCursor::decode(&text).filter(|cursor| now - cursor.to <= CURSOR_KEPT);
+                Some(cursor.ok_or(Problem::BadRequest(BAD_CURSOR.into()))?)
+            }
         };
         Ok(Self {
             days,

@@ -6,14 +6,14 @@
 //! still the current one (304): neither stands against a refusal.
 //!
 //! This sidecar's own answers are in its memory at once; a worker writes them to the presence store for the other
-//! sidecars ([`Presence::note_grants`]), and takes over what stands there against them. One that changes nothing is written
-//! only where the one written last is older than a quarter of the time, so that the number of Redis commands does not grow
-//! with that of page views. While the store is away, memory alone answers.
+//! sidecars ([`Presence::note_grants`]), and takes over what stands there against them. An answer like the one before is written
+//! only where the answer written last is some seconds older, and an open page only where that is a quarter of the time, so
+//! that the number of Redis commands does not grow with that of page views. While the store is away, memory alone answers.
 //!
 //! # What the store loses
 //! After a possible loss each sidecar writes again what it knows: refusals at once, grants a moment later, so that no old
 //! grant of one sidecar is read before the refusal of another. Meanwhile a caller whose grant is missing in the store waits
-//! for the others. A refusal is kept where nothing is known that it takes away, too: the grant may be in the memory of a
+//! for the others, and is told at the end that nothing is known (503). A refusal is kept where nothing is known that it takes away, too: the grant may be in the memory of a
 //! sidecar that cannot write it yet.
 
 mod memory;
@@ -26,7 +26,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::time::{Instant, sleep_until};
 
-use self::memory::{CAPACITY, Key, Known, Memory};
+use self::memory::{CAPACITY, Key, Known, Memory, Recorded};
 use self::waiting::Waiting;
 use self::worker::Worker;
 use super::moment::Moment;
@@ -36,6 +36,9 @@ use crate::tasks::Tasks;
 
 /// For how many times the length of a grant after the app's last answer an open page prolongs it.
 pub const OPEN_FOR: u32 = 12;
+/// From a possible loss of the store until grants are written again: refusals come first, and other sidecars notice the
+/// loss with their next sweep, a second later.
+const GRANTS_AFTER: Duration = Duration::from_secs(3);
 /// Between two looks for another sidecar's answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
@@ -103,8 +106,8 @@ enum Told {
     Verdict(Verdict),
     /// Nothing.
     Nothing,
-    /// This sidecar knows of a grant that the store has lost, perhaps with a later refusal.
-    Lost(Known),
+    /// This sidecar knows of a grant that the store has lost, perhaps with a later refusal: since when that is known.
+    Lost(Instant),
 }
 
 impl Grants {
@@ -145,7 +148,7 @@ impl Grants {
     /// page of this user may have come through one of them just now.
     ///
     /// # Errors
-    /// The store cannot tell, and this sidecar has passed on no answer itself.
+    /// The store cannot tell, and this sidecar has passed on no answer itself; or the store has lost it just now.
     pub async fn may_see(
         &self,
         community: &CommunityId,
@@ -159,7 +162,9 @@ impl Grants {
         loop {
             let lost = match inner.told(&key).await? {
                 Told::Verdict(verdict) => return Ok(verdict == Verdict::Shown),
-                Told::Lost(known) => Some(known),
+                // By now every other sidecar has told of its refusals.
+                Told::Lost(since) if since.elapsed() >= GRANTS_AFTER => return Ok(true),
+                Told::Lost(since) => Some(since),
                 Told::Nothing if !inner.presence.shares_grants() => return Ok(false),
                 Told::Nothing => None,
             };
@@ -172,10 +177,10 @@ impl Grants {
                 if is_over && place.is_some() {
                     inner.waited.insert(key.clone(), ());
                 }
-                if let Some(lost) = lost {
-                    inner.memory.write_again(&key, lost);
-                }
-                return Ok(lost.is_some());
+                return match lost {
+                    Some(_) => Err(PresenceError::Unexpected("it has lost a grant".into())),
+                    None => Ok(false),
+                };
             }
             sleep_until(until.min(Instant::now() + pause)).await;
             pause = longest.min(pause * 2);
@@ -209,8 +214,11 @@ impl Inner {
                 Ok(Told::Verdict(self.memory.later(key, own, noted)))
             }
             (Ok(None), None) => Ok(Told::Nothing),
-            (Ok(None), Some(own)) if own.verdict == Verdict::Shown && own.is_recorded(asked) => {
-                Ok(Told::Lost(own))
+            (Ok(None), Some(own))
+                if own.verdict == Verdict::Shown
+                    && (own.is_recorded(asked) || matches!(own.recorded, Recorded::Lost(_))) =>
+            {
+                Ok(Told::Lost(self.memory.lose(key, own)))
             }
             // A refusal is told like what is not known, so that a community that there is shows in no answer.
             (Err(error), Some(own)) if own.verdict == Verdict::Refused => Err(error),

@@ -22,8 +22,8 @@ use self::members::Members;
 use super::changes::{CountChanges, Subscription};
 use super::keys::{is_kept, partition_of};
 use super::{
-    Answer, Count, CountChange, CountStream, Presence, PresenceError, REMEMBERED, Scope, Seen, SteadyClock,
-    Sweep, Touch, Window, millis,
+    Answer, Count, CountChange, CountStream, FINER_REMEMBERED, Presence, PresenceError, REMEMBERED, Scope,
+    Seen, SteadyClock, Sweep, Touch, Window, millis,
 };
 use crate::ids::{CommunityId, Finer, UserId};
 
@@ -33,7 +33,7 @@ const SHARDS: NonZeroU16 = NonZeroU16::new(16).unwrap();
 /// Who is here now, in memory. Empty after a restart.
 pub struct InMemory {
     window: Window,
-    /// How long a scope without users is remembered, in milliseconds.
+    /// How long a scope without users is remembered, in milliseconds; of what is finer than a community less.
     remembered: i64,
     /// Most members in one shard.
     capacity: usize,
@@ -172,7 +172,7 @@ impl InMemory {
         }
         shard.members = shard.members - before + members.by_time.len();
         shard.due.remove(&(members.due, scope.clone()));
-        members.due = members.next_due(now, window, self.remembered);
+        members.due = members.next_due(now, window, remembered(scope, self.remembered));
         shard.due.insert((members.due, scope.clone()));
         members.told_at(self.told(now))
     }
@@ -311,7 +311,7 @@ impl Presence for InMemory {
 }
 
 impl Shard {
-    fn sweep(&mut self, now: i64, as_of: DateTime<Utc>, window: i64, remembered: i64, sweep: &mut Sweep) {
+    fn sweep(&mut self, now: i64, as_of: DateTime<Utc>, window: i64, longest: i64, sweep: &mut Sweep) {
         while let Some((due, scope)) = self.due.pop_first() {
             if due > now {
                 self.due.insert((due, scope));
@@ -328,7 +328,7 @@ impl Shard {
             let (before, told) = (members.by_time.len(), members.told);
             let changed = members.settle(now, window);
             self.members = self.members - before + members.by_time.len();
-            members.due = members.next_due(now, window, remembered);
+            members.due = members.next_due(now, window, remembered(&scope, longest));
             self.due.insert((members.due, scope.clone()));
             if changed {
                 members.note_peak(told, as_of);
@@ -339,7 +339,7 @@ impl Shard {
     }
 
     /// Forgets the member seen longest ago, if there is one: the first of the scope that is due first.
-    fn forget_oldest(&mut self, now: i64, window: i64, remembered: i64) {
+    fn forget_oldest(&mut self, now: i64, window: i64, longest: i64) {
         while let Some((_, scope)) = self.due.pop_first() {
             let Some(members) = self.scopes.get_mut(&scope) else {
                 continue;
@@ -350,10 +350,18 @@ impl Shard {
             };
             members.last_seen.remove(&user);
             self.members -= 1;
-            members.due = members.next_due(now, window, remembered);
+            members.due = members.next_due(now, window, remembered(&scope, longest));
             self.due.insert((members.due, scope));
             return;
         }
+    }
+}
+
+/// How long a scope without users is remembered, in milliseconds, where that is `longest` at most.
+fn remembered(scope: &Scope, longest: i64) -> i64 {
+    match scope {
+        Scope::Site | Scope::Community(_) => longest,
+        Scope::Finer(..) => longest.min(millis(FINER_REMEMBERED)),
     }
 }
 

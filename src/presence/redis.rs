@@ -7,7 +7,8 @@
 //! `servers` finds the server of a partition: the one there is, directly or by Sentinels, or a node of a Cluster.
 //!
 //! # Expiry of keys
-//! Each touch and each sweep of a community extends the expiry of its keys to `window` and a day. In a live
+//! Each touch and each sweep of a community extends the expiry of its keys to `window` and a day; of what is finer than a
+//! community, to `window` and five minutes. In a live
 //! deployment sweeps remove everyone who leaves long before that; an abandoned one leaves nothing behind. Expiry
 //! is only this backstop, never how a user leaves (P1, P5).
 //!

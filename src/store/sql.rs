@@ -102,14 +102,18 @@ impl<B: Backend> SqlStore<B> {
         Ok(found)
     }
 
-    /// Those of the users whose accounts are disabled.
+    /// Those of the users whose accounts are disabled, or gone: all but those that are there and active.
     async fn disabled(&self, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
         if !self.rules.disabled || users.is_empty() {
             return Ok(HashSet::new());
         }
-        let mark = Mark::Disabled;
-        let users = self.connections.run(&MarkedOf { mark, users }).await?;
-        Ok(users.into_iter().collect())
+        let mark = Mark::Active;
+        let active = self.connections.run(&MarkedOf { mark, users }).await?;
+        let mut disabled: HashSet<UserId> = users.iter().cloned().collect();
+        for user in &active {
+            disabled.remove(user);
+        }
+        Ok(disabled)
     }
 
     /// What some live sessions look like.

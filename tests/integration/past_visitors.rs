@@ -211,6 +211,33 @@ async fn s34_past_visitors_are_whom_the_sites_own_functions_find() {
     );
 }
 
+#[tokio::test]
+async fn s36_past_visitors_that_take_too_long_are_answered_503() {
+    let world = Wanted {
+        database: "statement_timeout = \"1s\"".into(),
+        ..Wanted::usual()
+    };
+    let world = world.start().await;
+    let alice = world.member("alice").await;
+    alice.sees(&world.community("rust")).await;
+    world.wait_for_views(1).await;
+    let of_alice = format!("/history/{}", world.seeded.user("alice"));
+    let pool = Postgres::shared().pool(world.database.name());
+    let mut app = pool.begin().await.expect("a transaction");
+    app.execute("LOCK TABLE accounts_userevent IN ACCESS EXCLUSIVE MODE")
+        .await
+        .expect("a lock");
+    for rest in ["/history", &of_alice] {
+        let answer = alice.get(&world.visitors("rust", rest)).await;
+        assert_eq!(answer.status(), 503, "{rest}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    }
+    app.rollback().await.expect("an end");
+    pool.close().await;
+    let answer = alice.json(&world.visitors("rust", "/history")).await;
+    assert_eq!(answer["visitors"].as_array().map(Vec::len), Some(1));
+}
+
 /// How often the event table was read from end to end, by the server's counters: the store's own statements are counted,
 /// whatever they are.
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use headcount::config;
+use headcount::ids::Finer;
 use headcount::presence::Scope;
 use headcount::presence::keys::{Keys, parse_change};
 use headcount::presence::{CountChange, Presence, Touch};
@@ -216,6 +217,33 @@ async fn an_abandoned_deployment_leaves_no_keys() {
             "{key} lives as long as a deployment that sweeps may need it"
         );
         assert!(seconds <= 86_700, "{key} goes in the end");
+    }
+}
+
+/// There are as many scopes within communities as the app has pages.
+#[tokio::test]
+async fn keys_of_what_is_finer_outlive_its_window_by_minutes_and_those_of_a_community_by_a_day() {
+    let server = servers::shared();
+    let config = server.config();
+    let presence = servers::presence(&config, WINDOW);
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let post = Scope::Finer("42".into(), Finer::new("post", "7").unwrap());
+    presence.touch(&post, &[Touch::now("a")]).await.unwrap();
+    let expiry = async |key: &str| -> i64 { server.does(&["PTTL", key]).await };
+    let (names, of_community) = (keys.scope(&post), keys.scope(&post.group()));
+    for key in [&names.seen, &names.state] {
+        let expires = expiry(key).await;
+        assert!((1..=10 * 60_000).contains(&expires), "{key}: {expires}");
+    }
+    // The set of what is due is also that of the whole site.
+    for key in [
+        &names.due,
+        &of_community.seen,
+        &of_community.state,
+        &of_community.due,
+    ] {
+        let expires = expiry(key).await;
+        assert!(expires > 24 * 60 * 60_000, "{key}: {expires}");
     }
 }
 

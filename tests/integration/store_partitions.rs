@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headcount::browser_session::BrowserSession;
 use headcount::config::{Events, OwnPartitions};
 use headcount::ids::CommunityId;
-use headcount::store::{self, MigrateError, Step, StoreError, migrate};
+use headcount::store::{self, MigrateError, PastAsked, PastSort, PastWindow, Step, StoreError, migrate};
 
 use crate::store_site::{SessionRow, Site, Variant, as_role, batch, page_view};
 
@@ -110,8 +110,32 @@ async fn w14_an_index_of_partitions_in_other_words_is_built_anew() {
     )
     .await;
     let done = migrate(&site.config, false).await.expect("it is migrated");
-    assert_eq!(of_events(&done).len(), 10, "{done:?}");
+    assert_eq!(of_events(&done).len(), 11, "{done:?}");
     assert_eq!(indexes(&site).await, "10 10 8");
+}
+
+/// After each step, and when the next migration has found that state.
+#[tokio::test]
+async fn w14_partitions_have_an_index_while_another_takes_its_place() {
+    let site = partitioned().await;
+    migrate(&site.config, false).await.expect("it is migrated");
+    let usable = "SELECT count(*)::text FROM pg_index
+                  WHERE indrelid = 'accounts_userevent'::regclass AND indisvalid AND pg_get_indexdef(indexrelid) LIKE '%source%'";
+    for done in 1..=11 {
+        site.execute(
+            "UPDATE headcount.addition SET statement = 'other' WHERE name = 'headcount_event_community'",
+        )
+        .await;
+        let plan = migrate(&site.config, true).await.expect("a plan");
+        assert_eq!(plan.len(), 11, "{plan:?}");
+        for step in &plan[..done] {
+            site.execute(&step.to_string()).await;
+            assert_ne!(site.text(usable).await, "0", "{step}");
+        }
+        migrate(&site.config, false).await.expect("it is migrated");
+        assert_eq!(indexes(&site).await, "10 10 8", "after {done} steps");
+        assert_eq!(migrate(&site.config, false).await.expect("nothing to do"), []);
+    }
 }
 
 /// Of two additions that cannot be made both are named, and what can be made is made.
@@ -255,6 +279,22 @@ async fn s24_our_own_table_has_a_partition_for_each_month_and_loses_no_row() {
     );
     let stats = site.store.stats(&gardening, both.0, both.1).await.unwrap();
     assert_eq!((stats.page_views, stats.total_visitors), (2, 1));
+    let window = PastWindow {
+        community: gardening.clone(),
+        from: both.0,
+        to: both.1,
+    };
+    let asked = PastAsked::Page {
+        sort: PastSort::LastVisit,
+        after: None,
+        limit: 10,
+    };
+    let visitors = site.store.past_visitors(&window, &asked).await.unwrap();
+    let numbers: Vec<_> = visitors
+        .iter()
+        .map(|visitor| (visitor.page_views, visitor.visit_count))
+        .collect();
+    assert_eq!(numbers, [(2, 1)]);
 
     // A role that may only write makes none, and `check` says when one is missing.
     let role = format!("writer_{}", uuid::Uuid::new_v4().simple());

@@ -1,7 +1,8 @@
 //! The cursor of past visitors: the window of the first page, and where the previous one ended. Opaque to clients.
 //!
 //! base64url (no padding) of a version byte, the window's end in milliseconds and what the last entry is sorted by (both
-//! big-endian `i64`), and its user id. Whatever matches [`PATTERN`] is accepted: it only says where to continue. Pure.
+//! big-endian `i64`), and its user id. Whatever matches [`PATTERN`] is read: it only says where to continue. A window
+//! that ended long ago is refused where the query is parsed. Pure.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -5,10 +5,12 @@ use http::{Method, Request, StatusCode};
 use super::support::{Answer, Site, anonymous, call, member};
 
 const APP: &str = "https://app.example.org";
-const READ: [&str; 6] = [
+const READ: [&str; 8] = [
     "/api/communities/42/visitors",
     "/api/communities/42/visitors/count",
     "/api/communities/42/visitors/stats",
+    "/api/communities/42/visitors/history",
+    "/api/communities/42/visitors/history/7",
     "/api/communities/42/visitors/live",
     "/api/visitors/counts?communities=42",
     "/api/visitors/openapi.json",

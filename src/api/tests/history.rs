@@ -1,12 +1,13 @@
 //! Tests of past visitors: their fields, pages and refusals.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, SubsecRound as _, TimeDelta};
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::fakes::Mood;
 use super::support::{Site, anonymous, now, send};
-use crate::store::PastVisitor;
+use crate::api::cursor::past::PastCursor;
+use crate::store::{PastPlace, PastVisitor};
 
 const HISTORY: &str = "/api/communities/42/visitors/history";
 
@@ -142,6 +143,38 @@ async fn s36_what_is_out_of_range_is_refused_with_the_range() {
         let answer = site.get(&format!("{HISTORY}{rest}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{rest}");
         assert_eq!(answer.json()["detail"], detail, "{rest}");
+    }
+}
+
+/// Or a cursor made by hand would show what was before the longest window.
+#[tokio::test]
+async fn s36_a_cursor_is_taken_for_an_hour() {
+    let site = site(&["7"], &["7"]);
+    let place = PastPlace {
+        value: i64::MAX >> 8,
+        user: "7".into(),
+    };
+    for (age, status) in [
+        (TimeDelta::zero(), StatusCode::OK),
+        (TimeDelta::minutes(60), StatusCode::OK),
+        (
+            TimeDelta::milliseconds(60 * 60 * 1000 + 1),
+            StatusCode::BAD_REQUEST,
+        ),
+        (TimeDelta::days(366), StatusCode::BAD_REQUEST),
+        (now() - DateTime::UNIX_EPOCH, StatusCode::BAD_REQUEST),
+    ] {
+        let (to, place) = (
+            now().trunc_subsecs(3) + TimeDelta::milliseconds(1) - age,
+            place.clone(),
+        );
+        let cursor = PastCursor { to, place }.encode();
+        let answer = site.get(&format!("{HISTORY}?cursor={cursor}")).await;
+        assert_eq!(answer.status, status, "{age}");
+        if status == StatusCode::BAD_REQUEST {
+            let detail = "cursor must be a value of next from an earlier answer.";
+            assert_eq!(answer.json()["detail"], detail, "{age}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{News, NotedGrant, OPEN_FOR, Verdict};
 use crate::ids::{CommunityId, UserId};
@@ -24,6 +25,9 @@ const NOTHING_TAKEN: Duration = Duration::from_secs(60);
 /// Refusals that take nothing away, as far as is known, which are kept for the whole time, for each user and time: another
 /// sidecar may know of an earlier grant that it could not write yet. Further ones are of somebody who tries what there is.
 const KEPT_REFUSALS: u32 = 100;
+/// How much later than the answer that was written last one like it is written, too: another sidecar may have passed on a
+/// different one since.
+const LIKE_BEFORE: Duration = Duration::from_secs(5);
 /// Keys that wait for the worker; further ones it looks for itself.
 const QUEUE: usize = 10_000;
 
@@ -46,24 +50,27 @@ pub(super) struct Known {
 pub(super) enum Recorded {
     /// The worker is to write it.
     Queued,
-    /// It has one that counts until then.
-    Until(Moment),
+    /// It has an answer that the app gave at `at`, and that counts until then.
+    There { at: Moment, until: Moment },
+    /// It had it, and was seen at that time to have it no more. The worker is to write it again, after others' refusals.
+    Lost(Instant),
 }
 
 impl Known {
     /// What the store had, when it was asked at `asked`.
     pub(super) fn noted(noted: NotedGrant, asked: Moment) -> Self {
+        let (at, until) = (asked.before(noted.age), asked + noted.left);
         Self {
             verdict: noted.verdict,
-            at: asked.before(noted.age),
-            until: asked + noted.left,
-            recorded: Recorded::Until(asked + noted.left),
+            at,
+            until,
+            recorded: Recorded::There { at, until },
         }
     }
 
     /// Whether the store must have it at this moment.
     pub(super) fn is_recorded(&self, now: Moment) -> bool {
-        matches!(self.recorded, Recorded::Until(until) if now < until)
+        matches!(self.recorded, Recorded::There { until, .. } if now < until)
     }
 }
 
@@ -157,11 +164,14 @@ impl Memory {
             });
             let like_before = before.filter(|before| before.verdict == verdict);
             let recorded = match like_before.map(|before| before.recorded) {
-                _ if !self.is_shared => Recorded::Until(until),
-                Some(Recorded::Until(recorded)) if until.since(recorded) < self.kept / 4 => {
-                    Recorded::Until(recorded)
+                _ if !self.is_shared => Recorded::There { at: answered, until },
+                Some(there @ Recorded::There { at, until: recorded })
+                    if until.since(recorded) < self.kept / 4 && answered.since(at) < LIKE_BEFORE =>
+                {
+                    there
                 }
                 Some(Recorded::Queued) => Recorded::Queued,
+                Some(lost @ Recorded::Lost(_)) if news == News::StillShown => lost,
                 _ => {
                     is_queued = true;
                     Recorded::Queued
@@ -240,8 +250,25 @@ impl Memory {
         }
     }
 
+    /// Notes that the store has lost what it had, unless something else is known by now, and tells the worker. Since when
+    /// that is known.
+    pub(super) fn lose(&self, key: &Key, own: Known) -> Instant {
+        if let Recorded::Lost(since) = own.recorded {
+            return since;
+        }
+        let now = Instant::now();
+        if self.mark(key, own, Recorded::Lost(now)) {
+            self.queue(key.clone());
+        }
+        now
+    }
+
     /// Notes that the worker is to write what it has; false where something else is known by now, or it is noted already.
     pub(super) fn mark_queued(&self, key: &Key, own: Known) -> bool {
+        self.mark(key, own, Recorded::Queued)
+    }
+
+    fn mark(&self, key: &Key, own: Known, recorded: Recorded) -> bool {
         let mut is_new = false;
         self.known.entry_by_ref(key).and_compute_with(|before| {
             is_new = before.is_some_and(|before| {
@@ -249,10 +276,7 @@ impl Memory {
                 before == own && before.recorded != Recorded::Queued
             });
             if is_new {
-                Op::Put(Known {
-                    recorded: Recorded::Queued,
-                    ..own
-                })
+                Op::Put(Known { recorded, ..own })
             } else {
                 Op::Nop
             }
@@ -279,7 +303,10 @@ impl Memory {
                     ..stands
                 },
                 None => Known {
-                    recorded: Recorded::Until(sent.until),
+                    recorded: Recorded::There {
+                        at: sent.at,
+                        until: sent.until,
+                    },
                     ..sent
                 },
             })

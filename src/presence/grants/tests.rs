@@ -159,7 +159,7 @@ impl Grants {
     async fn writes(&self) {
         while !self
             .known()
-            .is_some_and(|known| matches!(known.recorded, Recorded::Until(_)))
+            .is_some_and(|known| matches!(known.recorded, Recorded::There { .. }))
         {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -226,16 +226,43 @@ async fn a8_what_was_shown_after_a_refusal_counts_also_where_it_was_not_written(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a9_page_after_page_is_written_once_in_a_quarter_of_the_time() {
+async fn a9_page_after_page_is_written_once_in_some_seconds_and_an_open_one_in_a_quarter_of_the_time() {
     let store = Arc::<Shared>::default();
     let one = sidecar(&store);
-    // From the oldest on, one a minute.
-    for minute in (0..60).rev() {
-        one.shows(Verdict::Shown, Duration::from_secs(60 * minute));
+    // From the oldest on, two a second.
+    for half in (0..60).rev() {
+        one.shows(Verdict::Shown, Duration::from_millis(500 * half));
+        one.writes().await;
+    }
+    assert_eq!(store.writes.swap(0, Ordering::Relaxed), 6);
+    let shown = one.known().unwrap().at;
+    for minute in 1..=60 {
+        let at = shown + Duration::from_secs(60 * minute);
+        one.note(&"42".into(), &"7".into(), News::StillShown, at);
         one.writes().await;
     }
     assert_eq!(store.writes.load(Ordering::Relaxed), 4);
     assert!(one.lets_see().await);
+}
+
+/// Each has told the other once, and hears nothing of the other's answer since.
+#[tokio::test(start_paused = true)]
+async fn a8_an_answer_like_the_one_before_is_told_to_whom_another_was_given() {
+    for (verdict, between) in [
+        (Verdict::Shown, Verdict::Refused),
+        (Verdict::Refused, Verdict::Shown),
+    ] {
+        let store = Arc::<Shared>::default();
+        let (one, other) = (sidecar(&store), sidecar(&store));
+        let ago = Duration::from_secs;
+        one.shows(verdict, ago(30));
+        one.writes().await;
+        other.shows(between, ago(20));
+        other.writes().await;
+        one.shows(verdict, ago(10));
+        one.writes().await;
+        assert_eq!(other.lets_see().await, verdict == Verdict::Shown, "{verdict:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -262,9 +289,10 @@ async fn a9_a_store_that_lost_everything_is_told_again() {
     one.shows(Verdict::Shown, Duration::ZERO);
     one.writes().await;
     store.noted.lock().unwrap().clear();
-    assert!(one.lets_see().await);
+    // Nobody has noticed; it is this call that does.
+    assert!(one.may_see(&"42".into(), &"7".into(), one.soon()).await.is_err());
     one.writes().await;
-    assert!(other.lets_see().await);
+    assert!(one.lets_see().await && other.lets_see().await);
 }
 
 #[tokio::test(start_paused = true)]

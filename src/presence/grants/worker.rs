@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::memory::{Key, Known, Memory, Recorded};
-use super::{Grant, Verdict};
+use super::{GRANTS_AFTER, Grant, Verdict};
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Presence;
 use crate::presence::failure_domain::FailureDomains;
@@ -28,9 +28,8 @@ const CONCURRENCY: usize = 8;
 const MOST: usize = 100_000;
 /// After a failure, until everything is written again; jittered.
 const AGAIN: Duration = Duration::from_secs(1);
-/// From a possible loss until grants are written again: refusals come first, and other sidecars notice the loss with their
-/// next sweep, a second later.
-const GRANTS_AFTER: Duration = Duration::from_secs(3);
+/// Between two looks for grants that were seen to be missing.
+const MISSING: Duration = Duration::from_secs(1);
 
 /// A failure domain that may have lost something, by its place, and what tells the next time.
 type Loss = BoxFuture<'static, (usize, watch::Receiver<u64>)>;
@@ -48,6 +47,8 @@ pub(super) struct Worker {
     /// Those whose grants are still to be written again, and when that is time.
     lost: BTreeSet<usize>,
     grants_again: Option<Instant>,
+    /// When grants that were seen to be missing in the store, without a loss that it knows of, are written again.
+    missing_again: Option<Instant>,
 }
 
 impl Worker {
@@ -72,6 +73,7 @@ impl Worker {
             losses,
             lost: BTreeSet::new(),
             grants_again: None,
+            missing_again: None,
         }
     }
 
@@ -83,7 +85,7 @@ impl Worker {
     async fn run(&mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let (again, grants_again) = (self.again, self.grants_again);
+            let (again, grants_again, missing_again) = (self.again, self.grants_again, self.missing_again);
             tokio::select! {
                 taken = self.queue.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
@@ -107,6 +109,7 @@ impl Worker {
                     self.write_again(&lost, Verdict::Shown);
                     self.grants_again = None;
                 }
+                () = at(missing_again) => self.write_missing(),
             }
             if self.again.is_none() {
                 self.write().await;
@@ -114,12 +117,41 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, (community, user): Key) {
+    fn take(&mut self, key: Key) {
+        if let Some(Recorded::Lost(since)) = self.memory.get(&key).map(|known| known.recorded) {
+            self.missing_again.get_or_insert(since + GRANTS_AFTER);
+            return;
+        }
+        let (community, user) = key;
         if self.users >= MOST {
             self.memory.leave();
         } else {
             self.users += usize::from(self.waiting.entry(community).or_default().insert(user));
         }
+    }
+
+    /// Takes up grants that were seen long enough ago to be missing.
+    fn write_missing(&mut self) {
+        self.missing_again = None;
+        let is_missing = |_: &Key, known: &Known| matches!(known.recorded, Recorded::Lost(_));
+        for (key, known) in self.memory.all(is_missing) {
+            let Recorded::Lost(since) = known.recorded else {
+                continue;
+            };
+            // Those of a loss that was noticed are written with all others of it.
+            let is_due = since.elapsed() >= GRANTS_AFTER && !self.loses(&key);
+            if !is_due {
+                self.missing_again = Some(Instant::now() + MISSING);
+            } else if self.memory.mark_queued(&key, known) {
+                self.take(Key::clone(&key));
+            }
+        }
+    }
+
+    /// Whether grants of this one's failure domain are still to be written again.
+    fn loses(&self, (community, _): &Key) -> bool {
+        let domains = self.domains.as_ref();
+        domains.is_some_and(|domains| self.lost.contains(&domains.index_of(&community.into())))
     }
 
     /// Takes up all that memory has of some failure domains.
@@ -140,7 +172,10 @@ impl Worker {
     async fn write(&mut self) {
         while self.again.is_none() {
             if self.waiting.is_empty() && self.memory.takes_more() {
-                for (key, _) in self.memory.all(|_, known| known.recorded == Recorded::Queued) {
+                for (key, _) in self
+                    .memory
+                    .all(|_, known| !matches!(known.recorded, Recorded::There { .. }))
+                {
                     self.take(Key::clone(&key));
                 }
             }

@@ -45,6 +45,28 @@ async fn a_deserted_community_is_forgotten_after_a_day() {
 }
 
 #[tokio::test]
+async fn what_is_finer_is_forgotten_minutes_after_it_is_deserted_and_its_numbers_go_on_rising() {
+    let (memory, time) = memory();
+    let community = Scope::from("42");
+    let post = Scope::Finer("42".into(), Finer::new("post", "7").unwrap());
+    memory.touch(&post, &[Touch::now("a")]).await.unwrap();
+    let before = memory.count(&post).seq;
+    time.fetch_add(millis(WINDOW), Ordering::Relaxed);
+    assert_eq!(memory.sweep().await.unwrap().changes.len(), 2);
+    let swept = memory.count(&post).seq;
+    assert!(swept > before);
+    time.fetch_add(millis(FINER_REMEMBERED), Ordering::Relaxed);
+    assert_eq!(memory.sweep().await.unwrap(), Sweep::default());
+    {
+        let shard = memory.shard(&community);
+        let scopes: Vec<_> = shard.scopes.keys().collect();
+        assert_eq!((scopes, shard.due.len()), (vec![&community], 1));
+    }
+    memory.touch(&post, &[Touch::now("a")]).await.unwrap();
+    assert!(memory.count(&post).seq > swept);
+}
+
+#[tokio::test]
 async fn last_seen_does_not_go_back_with_the_clock() {
     let (memory, time) = memory();
     let community = Scope::from("42");

@@ -136,6 +136,9 @@ end
 
 -- The whole site, as it stands in names (presence/keys.rs).
 local SITE = '\31site'
+-- How long keys of what is finer than a community outlive the window: there are as many as the app has pages. As long as in
+-- presence.rs.
+local FINER_KEPT = 300000
 -- A day, in milliseconds.
 local DAY = 86400000
 
@@ -183,8 +186,11 @@ local function settle(part, seen, state, scope, left)
   else
     redis.call('ZREM', part.due, scope)
   end
-  for _, key in ipairs({ seen, state, part.due }) do
-    redis.call('PEXPIRE', key, part.keep)
+  redis.call('PEXPIRE', part.due, part.keep)
+  local is_finer = scope ~= SITE and string.find(scope, '\31', 1, true)
+  local keep = is_finer and text(window + FINER_KEPT) or part.keep
+  for _, key in ipairs({ seen, state }) do
+    redis.call('PEXPIRE', key, keep)
   end
   return count, seq, changed, moved
 end

@@ -128,7 +128,8 @@ async fn own_events(
     Ok(Some(step))
 }
 
-/// Builds an index that is missing or was built from another statement, and records it: one transaction.
+/// Builds an index that is missing or was built from another statement, and records it: one transaction. An index cannot be
+/// renamed, so that the former one goes first: readers have it until all is committed, and an interrupted build leaves it.
 async fn add(
     connection: &mut SqliteConnection,
     addition: &Addition,

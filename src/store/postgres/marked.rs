@@ -1,4 +1,4 @@
-//! Which users the app marks as hidden or disabled, on Postgres.
+//! Which users the app marks as hidden or active, on Postgres.
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 

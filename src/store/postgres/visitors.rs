@@ -39,7 +39,7 @@ impl Runs<Visitors<'_>> for Postgres {
                 profile.table.to_string(),
                 text(&profile.username),
                 text(&profile.avatar),
-                profile.without_hidden("headcount_profile"),
+                profile.only_shown("headcount_profile"),
             ),
             // Whoever is asked for exists.
             None => (
@@ -55,7 +55,7 @@ impl Runs<Visitors<'_>> for Postgres {
                     nullif({avatar}, '') AS avatar,
                     {started_at} AS started_at, {pages_visited} AS pages_visited
              FROM {source} AS headcount_profile{join}
-             WHERE headcount_profile.{key} = ANY ($1::text[]::{key_type}[]) AND $2::timestamptz IS NOT NULL {shown}",
+             WHERE headcount_profile.{key} = ANY ($1::text[]::{key_type}[]) AND $2::timestamptz IS NOT NULL{shown}",
             key_type = key.type_name,
         );
         let rows: Vec<Row> = query_as(AssertSqlSafe(sql))

@@ -24,6 +24,8 @@ pub(super) enum Why {
         expected: &'static str,
     },
     Generated,
+    /// Communities are known by it.
+    Taken,
     /// NOT NULL, so that the app cannot insert a community without it.
     NoDefault(Dialect),
 }
@@ -52,6 +54,11 @@ impl fmt::Display for CounterFault {
                 f,
                 "column {column} of table {table} is computed by the database and cannot be written: name another, or \"\" \
                  for none"
+            ),
+            Why::Taken => write!(
+                f,
+                "column {column} of table {table} is a key of communities, which a count would overwrite: name another, or \
+                 \"\" for none"
             ),
             Why::NoDefault(Dialect::Postgres) => write!(
                 f,

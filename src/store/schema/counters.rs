@@ -32,7 +32,13 @@ pub(in crate::store) enum CounterTables {
 
 impl Check<'_> {
     /// The columns, if each that is wanted can be written. `None` also where one cannot, with a problem that says why.
-    pub(super) fn counters(&mut self, table: &LiveTable, wanted: &Counters) -> Option<CounterColumns> {
+    /// `keys`: the columns that communities are known by.
+    pub(super) fn counters(
+        &mut self,
+        table: &LiveTable,
+        wanted: &Counters,
+        keys: [&str; 2],
+    ) -> Option<CounterColumns> {
         match &self.live.counter_tables {
             CounterTables::Usable => {}
             CounterTables::Missing => self.problems.push(SchemaProblem::NoCounterTables { role: None }),
@@ -50,7 +56,8 @@ impl Check<'_> {
                     "updated_at" => Holds::Moment,
                     _ => Holds::Count,
                 };
-                self.counter(table, wanted.place(key), name, holds).map(Some)
+                self.counter(table, wanted.place(key), name, holds, keys)
+                    .map(Some)
             });
         let columns = CounterColumns {
             current_visitors: current_visitors.ok()?,
@@ -78,6 +85,7 @@ impl Check<'_> {
         place: String,
         name: &str,
         holds: Holds,
+        keys: [&str; 2],
     ) -> Result<Column, ColumnUnusable> {
         let dialect = self.live.dialect;
         let live = table.find(name);
@@ -88,6 +96,10 @@ impl Check<'_> {
                 found: live.column.type_name.clone(),
                 expected: holds.name(),
             }),
+            // A count there would make another community of it.
+            Some(live) if live.is_unique || live.sequence.is_some() || keys.contains(&name) => {
+                Some(Why::Taken)
+            }
             // A view's columns have no defaults of their own.
             Some(live) if !live.column.nullable && !live.has_default && !table.fixed.is_view => {
                 Some(Why::NoDefault(dialect))

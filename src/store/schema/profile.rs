@@ -32,8 +32,8 @@ pub struct ProfileTable {
 pub(in crate::store) enum Mark {
     /// The app shows the user to nobody.
     Hidden,
-    /// The account is disabled. Of several rows of another table, one that is not is enough; without any it is.
-    Disabled,
+    /// The account is not disabled. Of several rows of another table, one that says so is enough; without any it is not.
+    Active,
 }
 
 /// A value of a profile.
@@ -105,15 +105,17 @@ impl ProfileTable {
     pub(in crate::store) fn marked(&self, mark: Mark, profile: &str) -> Option<String> {
         match mark {
             Mark::Hidden => Some(self.is_hidden.as_ref()?.is_set(profile)),
-            Mark::Disabled => Some(format!("NOT {}", self.is_active.as_ref()?.is_set(profile))),
+            Mark::Active => Some(self.is_active.as_ref()?.is_set(profile)),
         }
     }
 
-    /// SQL that leaves out the hidden among the profiles `profile`, an alias; begins with AND where anybody may be.
-    pub(in crate::store) fn without_hidden(&self, profile: &str) -> String {
-        let hidden = self.is_hidden.as_ref().map(|flag| flag.is_set(profile));
-        hidden
-            .map(|hidden| format!("AND NOT {hidden}"))
-            .unwrap_or_default()
+    /// SQL that leaves out those of the profiles `profile`, an alias, whom no list shows: the hidden, and those of disabled
+    /// accounts. Begins with AND where anybody may be.
+    pub(in crate::store) fn only_shown(&self, profile: &str) -> String {
+        let hidden = self.marked(Mark::Hidden, profile);
+        let active = self.marked(Mark::Active, profile);
+        let hidden = hidden.map(|hidden| format!(" AND NOT ({hidden})"));
+        let active = active.map(|active| format!(" AND ({active})"));
+        hidden.into_iter().chain(active).collect()
     }
 }

@@ -52,7 +52,10 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         .flatten()
         .and_then(|table| check.community(table, &names.community.columns));
     let counters = match (&wanted.counters, &live.community, &community) {
-        (Some(counters), Some(table), Some(_)) => check.counters(table, counters),
+        (Some(counters), Some(table), Some(_)) => {
+            let keys = &names.community.columns;
+            check.counters(table, counters, [&keys.id, &keys.slug])
+        }
         _ => None,
     };
     if let Some(partition) = &live.lacks_partition {

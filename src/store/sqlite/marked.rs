@@ -1,4 +1,4 @@
-//! Which users the app marks as hidden or disabled, on SQLite.
+//! Which users the app marks as hidden or active, on SQLite.
 
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 

@@ -42,7 +42,7 @@ impl Runs<Visitors<'_>> for Sqlite {
                 profile.table.to_string(),
                 text(&profile.username),
                 text(&profile.avatar),
-                profile.without_hidden("p"),
+                profile.only_shown("p"),
             ),
             // Whoever is asked for exists.
             None => (
@@ -58,7 +58,7 @@ impl Runs<Visitors<'_>> for Sqlite {
                     nullif({avatar}, '') AS avatar,
                     {started_at} AS started_at, {pages_visited} AS pages_visited
              FROM {source} AS p{join}
-             WHERE p.{user_key} IN (SELECT value FROM json_each(?1)) AND ?2 IS NOT NULL {shown}"
+             WHERE p.{user_key} IN (SELECT value FROM json_each(?1)) AND ?2 IS NOT NULL{shown}"
         );
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(users)

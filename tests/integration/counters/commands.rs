@@ -46,6 +46,13 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
         assert!(said.contains(cure), "{said}");
     }
 
+    for said in told_of(&config.replace("page_views = \"slug\"", "page_views = \"id\"")) {
+        assert!(
+            said.contains("is a key of communities, which a count would overwrite"),
+            "{said}"
+        );
+    }
+
     let pool = Postgres::shared().pool(database.name());
     let sql = "ALTER TABLE communities_community ALTER total_visitors DROP DEFAULT";
     pool.execute(AssertSqlSafe(sql))

@@ -5,6 +5,7 @@ use headcount::config::CommunityIdAs;
 use headcount::config::CommunityKey;
 use headcount::ids::CommunityId;
 use headcount::routes::CommunityRef;
+use headcount::store::{PastAsked, PastWindow};
 use serde_json::json;
 
 use super::{alice, in_community, stats_of_march};
@@ -126,6 +127,15 @@ async fn v20_keys_that_are_text_are_taken_as_they_are(variant: Variant) {
     for (community, views) in [("7", 1), ("007", 2), ("General", 3), ("general", 0)] {
         let stats = stats_of_march(&site, &community.into()).await;
         assert_eq!(stats.page_views, views, "{community}");
+        let window = PastWindow {
+            community: community.into(),
+            from: at("2024-03-01T00:00:00Z"),
+            to: at("2024-04-01T00:00:00Z"),
+        };
+        let asked = PastAsked::One(alice.clone());
+        let found = site.store.past_visitors(&window, &asked).await.unwrap();
+        let past = found.first().map_or(0, |visitor| visitor.page_views);
+        assert_eq!(past, views, "{community}");
     }
     let found = site.store.community_by_slug("slug-of-007").await.unwrap();
     assert_eq!(found, Some("007".into()));

@@ -112,8 +112,8 @@ pub(super) fn say(guess: &mut Guess, table: &Table, beside: &[Beside<'_>]) {
     let mut flags = found.iter().filter(|found| found.says != Says::Near);
     if let Some(flag) = flags.next() {
         let (key, why) = match flag.says {
-            Says::Shown => ("is_shown", "whoever does not have it is in no list"),
-            _ => ("is_hidden", "whoever has it is in no list"),
+            Says::Shown => ("is_shown", "members for whom it is false are in no list"),
+            _ => ("is_hidden", "members for whom it is true are in no list"),
         };
         let reason = format!("by its name, {}: {why}", flag.place.name());
         guess.set(SECTION, key, flag.place.toml(), reason);

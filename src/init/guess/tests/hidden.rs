@@ -56,6 +56,12 @@ fn d13_a_flag_that_says_the_opposite_is_found() {
             "is_shown",
             &joined("accounts_profile", "id", flag),
         );
+        let setting = guess.settings.iter().find(|setting| setting.key == "is_shown");
+        let reason = &setting.expect("it is set").reason;
+        assert!(
+            reason.ends_with("members for whom it is false are in no list"),
+            "{reason}"
+        );
         assert_eq!(guess.value(COLUMNS, "is_hidden"), None);
     }
 }

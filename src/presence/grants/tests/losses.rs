@@ -55,6 +55,45 @@ async fn a18_a_refusal_that_the_store_has_lost_is_written_again_before_any_grant
     }
 }
 
+/// Those who wait in vain, and those who get no place or have waited before, are told that nothing is known; by the time the
+/// grant counts again, the refusal is there.
+#[tokio::test(start_paused = true)]
+async fn a18_no_caller_is_told_of_a_lost_grant_before_others_have_told_of_refusals() {
+    for is_noticed in [true, false] {
+        let store = Arc::<Shared>::default();
+        let (one, other) = shown_by_one_and_refused_by_the_other(&store).await;
+        let (began, mut refused) = (Instant::now(), 0);
+        store.loses_everything();
+        if is_noticed {
+            one.notices();
+        }
+        let crowd: Vec<_> = (0..20)
+            .map(|_| {
+                let (grants, until) = (one.grants.clone(), one.soon());
+                tokio::spawn(async move { grants.may_see(&"42".into(), &"7".into(), until).await })
+            })
+            .collect();
+        for asked in crowd {
+            assert!(asked.await.unwrap().is_err(), "{is_noticed}");
+        }
+        // The other one is late.
+        while began.elapsed() < Duration::from_millis(2_800) {
+            let told = one.may_see(&"42".into(), &"7".into(), Instant::now()).await;
+            assert!(told.is_err(), "{is_noticed} {:?} {told:?}", began.elapsed());
+            assert_eq!(store.verdict(), None, "{is_noticed} {:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        other.notices();
+        while began.elapsed() < AGO(10) {
+            let told = one.may_see(&"42".into(), &"7".into(), Instant::now()).await;
+            refused += usize::from(matches!(told, Ok(false)));
+            assert!(!matches!(told, Ok(true)), "{is_noticed} {:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(refused > 100, "{is_noticed} {refused}");
+    }
+}
+
 /// The one that refused writes again; the other has noticed nothing, and is told when it writes.
 #[tokio::test(start_paused = true)]
 async fn a18_a_sidecar_whose_grant_does_not_stand_learns_of_the_refusal() {

@@ -4,6 +4,10 @@
 //! rows, then on each partition concurrently, and these are attached; with the last one it becomes valid. Partitions
 //! that are made later get theirs from the parent by themselves. What an interrupted build left is recognised by the
 //! catalogue, so running again goes on: an index that is attached stays, one that is not is built anew.
+//!
+//! An index that takes the place of one in other words is built beside it, under another name. Then both are renamed at
+//! once, and the former one goes: there is always one that statements can use. What an interrupted run left of either is
+//! dropped by the next.
 
 use std::collections::HashMap;
 
@@ -34,33 +38,67 @@ pub(super) async fn add(
     let indexes = indexes(connection, &addition.table).await?;
     let tables = tables(connection, &addition.table).await?;
     let root = tables.iter().find(|table| table.parent.is_none());
-    let own = root.and_then(|root| {
-        let is_own = |index: &&Index| index.table == root.oid && index.bare_name == addition.name;
-        indexes.iter().find(is_own)
-    });
+    let of_root = |name: &str| {
+        let is_it =
+            |index: &&Index| root.is_some_and(|root| index.table == root.oid) && index.bare_name == name;
+        indexes.iter().find(is_it)
+    };
+    let own = of_root(addition.name);
+    let [new, former] = names_meanwhile(addition);
     let has_other_words = recorded.as_ref().is_some_and(|words| *words != addition.create);
     let is_partitioned = root.is_some_and(|root| root.is_partitioned);
 
-    let plan = match own {
-        Some(own) if own.is_valid && recorded.as_ref() == Some(&addition.create) => return Ok(()),
-        // Built, but the process ended before it was recorded.
-        Some(own) if own.is_valid && !has_other_words => Vec::new(),
-        _ if is_partitioned => on_partitions(addition, &tables, &indexes, own, has_other_words),
+    let replaced = own.filter(|own| has_other_words && (own.is_valid || is_partitioned));
+    let name = if replaced.is_some() { &*new } else { addition.name };
+
+    let elsewhere = elsewhere(connection, addition).await?;
+    let elsewhere = elsewhere
+        .iter()
+        .map(|(name, is_partitioned)| drop_named(addition, name, *is_partitioned));
+    let left = [of_root(&new), of_root(&former)].into_iter().flatten();
+    let left = left.map(|left| drop_index(addition, left, is_partitioned));
+    let mut plan: Vec<Planned> = elsewhere.chain(left).collect();
+    match own {
+        Some(own) if own.is_valid && recorded.as_ref() == Some(&addition.create) && plan.is_empty() => {
+            return Ok(());
+        }
+        // Built; perhaps the process ended before it was recorded.
+        Some(own) if own.is_valid && !has_other_words => {}
+        _ if is_partitioned => plan.extend(on_partitions(addition, name, &tables, &indexes, own)),
         own => {
-            let drop = own.map(|own| drop_index(addition, own, false));
+            let invalid = own.filter(|own| !own.is_valid);
+            plan.extend(invalid.map(|own| drop_index(addition, own, false)));
             let mut create = addition.step("index");
             // The index is known to be missing; with IF NOT EXISTS, another object of its name would pass for it.
-            create.sql = create.sql.replacen(" IF NOT EXISTS", "", 1);
-            drop.into_iter().chain([concurrently(create)]).collect()
+            let of_template = format!(" IF NOT EXISTS {}", addition.name);
+            create.sql = create.sql.replacen(&of_template, &format!(" {name}"), 1);
+            plan.push(concurrently(create));
         }
-    };
-    let elsewhere = if own.is_none() {
-        elsewhere(connection, addition).await?
-    } else {
-        None
-    };
-    let elsewhere = elsewhere.map(|(name, is_partitioned)| drop_named(addition, &name, is_partitioned));
-    for Planned { step, is_brief } in elsewhere.into_iter().chain(plan) {
+    }
+    let former = root.zip(replaced).map(|(root, own)| {
+        let sql = format!(
+            "ALTER INDEX {} RENAME TO {former};\nALTER INDEX {}.{new} RENAME TO {}",
+            own.name, root.schema, addition.name
+        );
+        let title = format!("index {}: the new one in the place of the former", addition.name);
+        plan.push(briefly(Step::new(title, sql)));
+        drop_named(addition, &format!("{}.{former}", root.schema), is_partitioned)
+    });
+    run(connection, plan, dry_run, done).await?;
+    if !dry_run {
+        record(connection, addition).await?;
+    }
+    run(connection, former, dry_run, done).await
+}
+
+/// Runs what is planned, and adds it to `done`.
+async fn run(
+    connection: &mut PgConnection,
+    plan: impl IntoIterator<Item = Planned>,
+    dry_run: bool,
+    done: &mut Vec<Step>,
+) -> Result<(), MigrateError> {
+    for Planned { step, is_brief } in plan {
         match (dry_run, is_brief) {
             (true, _) => {}
             (false, true) => execute_briefly(connection, &step).await?,
@@ -68,38 +106,41 @@ pub(super) async fn add(
         }
         done.push(step);
     }
-    if !dry_run {
-        record(connection, addition).await?;
-    }
     Ok(())
 }
 
-/// The steps for a partitioned table, from the parent to the partitions of partitions.
+/// The names of an index until it takes the place of another, and of that other from then on.
+fn names_meanwhile(addition: &Addition) -> [String; 2] {
+    ["new", "former"].map(|which| format!("{}_{which}", addition.name))
+}
+
+/// The steps for a partitioned table, from the parent, whose index has the name `of_root`, to the partitions of partitions.
+/// Under another name than that of the index that is there, `own`, all are built beside it.
 fn on_partitions(
     addition: &Addition,
+    of_root: &str,
     tables: &[Table],
     indexes: &[Index],
     own: Option<&Index>,
-    has_other_words: bool,
 ) -> Vec<Planned> {
     let mut plan = Vec::new();
-    let kept = own.filter(|_| !has_other_words);
-    if kept.is_none()
-        && let Some(own) = own
-    {
-        plan.push(drop_index(addition, own, true)); // with all that are attached
-    }
+    let kept = own.filter(|own| own.bare_name == of_root);
+    let is_of_own = |index: &Index| own.is_some_and(|own| is_attached(index, own, indexes));
     // For each partitioned table: its index, in SQL, and the index' id if it existed before.
     let mut parents: HashMap<u32, (String, Option<Oid>)> = HashMap::new();
     for table in tables {
         let title = |what: &str| format!("index {}{what} {}", addition.name, table.name);
         let above = table.parent.and_then(|parent| parents.get(&parent.0).cloned());
+        let of_table = || indexes.iter().filter(|index| index.table == table.oid);
+        // One of two, so that each can be built beside the other.
+        let names = ["", "_2"].map(|second| format!("{}_{}{second}", addition.name, table.oid.0));
+        let is_taken = |name: &str| of_table().any(|index| index.bare_name == name && is_of_own(index));
         let bare = match &above {
-            None => addition.name.to_owned(),
-            Some(_) => format!("{}_{}", addition.name, table.oid.0),
+            None => of_root,
+            Some(_) if is_taken(&names[0]) => &names[1],
+            Some(_) => &names[0],
         };
         let name = format!("{}.{bare}", table.schema);
-        let of_table = || indexes.iter().filter(|index| index.table == table.oid);
         let there = match &above {
             None => kept,
             Some((_, parent)) => {
@@ -111,10 +152,11 @@ fn on_partitions(
             parents.insert(table.oid.0, (there.name.clone(), Some(there.oid)));
             continue;
         }
-        let is_left = |index: &&Index| above.is_some() && index.bare_name == bare && index.parent.is_none();
-        if let Some(left) = of_table().find(is_left) {
-            plan.push(drop_index(addition, left, table.is_partitioned));
-        }
+        // One that is attached goes with what it is attached to.
+        let is_left =
+            |index: &&Index| above.is_some() && names.contains(&index.bare_name) && index.parent.is_none();
+        let left = of_table().filter(is_left);
+        plan.extend(left.map(|left| drop_index(addition, left, table.is_partitioned)));
         let columns = &addition.columns;
         if table.is_partitioned {
             let sql = format!("CREATE INDEX {bare} ON ONLY {} {columns}", table.name);
@@ -130,6 +172,12 @@ fn on_partitions(
         }
     }
     plan
+}
+
+/// Whether an index is attached to that of the root, directly or not.
+fn is_attached(index: &Index, root: &Index, indexes: &[Index]) -> bool {
+    let above = |index: &&Index| indexes.iter().find(|other| Some(other.oid) == index.parent);
+    std::iter::successors(Some(index), above).any(|index| index.oid == root.oid)
 }
 
 fn drop_index(addition: &Addition, index: &Index, is_partitioned: bool) -> Planned {
@@ -193,22 +241,23 @@ async fn tables(connection: &mut PgConnection, table: &str) -> Result<Vec<Table>
     .await
 }
 
-/// The index of this name on the table that was configured before, and whether that table is partitioned.
+/// The indexes of its names on the table that was configured before, and whether that table is partitioned.
 async fn elsewhere(
     connection: &mut PgConnection,
     addition: &Addition,
-) -> Result<Option<(String, bool)>, sqlx::Error> {
+) -> Result<Vec<(String, bool)>, sqlx::Error> {
+    let [new, former] = names_meanwhile(addition);
     sqlx::query_as(
         "SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'I'
          FROM pg_catalog.pg_class t
          JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
-         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2 AND c.relkind IN ('i', 'I')
+         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = ANY ($2) AND c.relkind IN ('i', 'I')
          JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid AND x.indrelid <> t.oid
          WHERE t.oid = to_regclass($1)",
     )
     .bind(&addition.table)
-    .bind(addition.name)
-    .fetch_optional(connection)
+    .bind([addition.name, &new, &former])
+    .fetch_all(connection)
     .await
 }
 
