@@ -112,10 +112,11 @@ impl ProfileTable {
     /// SQL that leaves out those of the profiles `profile`, an alias, whom no list shows: the hidden, and those of disabled
     /// accounts. Begins with AND where anybody may be.
     pub(in crate::store) fn only_shown(&self, profile: &str) -> String {
-        [Mark::Hidden, Mark::Disabled]
+        let marked = [Mark::Hidden, Mark::Disabled].map(|mark| self.marked(mark, profile));
+        let without = marked
             .into_iter()
-            .filter_map(|mark| self.marked(mark, profile))
-            .map(|marked| format!(" AND NOT ({marked})"))
-            .collect()
+            .flatten()
+            .map(|marked| format!(" AND NOT ({marked})"));
+        without.collect::<Vec<_>>().concat()
     }
 }
