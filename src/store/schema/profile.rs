@@ -112,19 +112,10 @@ impl ProfileTable {
     /// SQL that leaves out those of the profiles `profile`, an alias, whom no list shows: the hidden, and those of disabled
     /// accounts. Begins with AND where anybody may be.
     pub(in crate::store) fn only_shown(&self, profile: &str) -> String {
-<<<<<<< HEAD
         let hidden = self.marked(Mark::Hidden, profile);
         let active = self.marked(Mark::Active, profile);
         let hidden = hidden.map(|hidden| format!(" AND NOT ({hidden})"));
         let active = active.map(|active| format!(" AND ({active})"));
         hidden.into_iter().chain(active).collect()
-=======
-        let marked = [Mark::Hidden, Mark::Disabled].map(|mark| self.marked(mark, profile));
-        let without = marked
-            .into_iter()
-            .flatten()
-            .map(|marked| format!(" AND NOT ({marked})"));
-        without.collect::<Vec<_>>().concat()
->>>>>>> mvisitors
     }
 }
