@@ -14,6 +14,8 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::operations::greatest;
+use super::schema::{Column, CounterColumns};
 use crate::from_row::from_row;
 use crate::ids::CommunityId;
 
@@ -133,6 +135,8 @@ pub struct Comparison {
     /// As the app's columns have them, those that there are; `None` where these are to be written, or there is no such
     /// community.
     pub shown: Option<(Option<i64>, Option<i64>)>,
+    /// The greatest page views and visitors that the app's columns hold: more is written as that.
+    pub greatest: Totals,
 }
 
 impl Comparison {
@@ -144,8 +148,12 @@ impl Comparison {
     /// Whether the counters and the app's columns are as the events have it.
     pub fn agrees(&self) -> bool {
         let shows = |(page_views, total_visitors): (Option<i64>, Option<i64>)| {
-            page_views.is_none_or(|shown| shown == self.counted.page_views)
-                && total_visitors.is_none_or(|shown| shown == self.counted.total_visitors)
+            let Totals {
+                page_views: views,
+                total_visitors: visitors,
+            } = self.counted;
+            page_views.is_none_or(|shown| shown == views.min(self.greatest.page_views))
+                && total_visitors.is_none_or(|shown| shown == visitors.min(self.greatest.total_visitors))
         };
         self.kept == Some(self.counted) && self.shown.is_none_or(shows)
     }
@@ -165,13 +173,21 @@ pub(super) struct ComparisonRow {
 
 from_row!(PgRow, SqliteRow => ComparisonRow { counted_views, counted_visitors, kept_views, kept_visitors, is_settled, is_written, shown_views, shown_visitors });
 
-impl From<ComparisonRow> for Comparison {
-    fn from(row: ComparisonRow) -> Self {
+impl ComparisonRow {
+    /// With the app's columns that `shown_…` are of.
+    pub(super) fn compared(self, columns: Option<&CounterColumns>) -> Comparison {
+        let row = self;
         let kept = row.kept_views.zip(row.kept_visitors).filter(|_| row.is_settled);
-        Self {
+        let greatest =
+            |pick: fn(&CounterColumns) -> Option<&Column>| columns.and_then(pick).map_or(i64::MAX, greatest);
+        Comparison {
             counted: Totals {
                 page_views: row.counted_views,
                 total_visitors: row.counted_visitors,
+            },
+            greatest: Totals {
+                page_views: greatest(|columns| columns.page_views.as_ref()),
+                total_visitors: greatest(|columns| columns.total_visitors.as_ref()),
             },
             kept: kept.map(|(page_views, total_visitors)| Totals {
                 page_views,
@@ -196,10 +212,17 @@ mod tests {
             counted: totals(5, 2),
             kept,
             shown,
+            greatest: totals(i64::MAX, i64::MAX),
         };
         assert!(comparison(Some(totals(5, 2)), Some((Some(5), None))).agrees());
         assert!(comparison(Some(totals(5, 2)), None).agrees());
         assert!(!comparison(Some(totals(5, 2)), Some((Some(4), Some(2)))).agrees());
+        // A column that holds no more than that.
+        let full = Comparison {
+            greatest: totals(4, i64::MAX),
+            ..comparison(Some(totals(5, 2)), Some((Some(4), Some(2))))
+        };
+        assert!(full.agrees());
         let drifted = comparison(Some(totals(3, 3)), None);
         assert!(!drifted.agrees());
         assert_eq!(drifted.drift(), 3);

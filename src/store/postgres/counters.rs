@@ -266,7 +266,8 @@ impl Runs<Recount<'_>> for Postgres {
                    AND NOT EXISTS (SELECT 1 FROM headcount_views AS w WHERE w.user_id::text = v.user_id)
              ), headcount_come AS (
                  INSERT INTO headcount.counter_visitor (community, user_id)
-                 SELECT DISTINCT $4, user_id::text FROM headcount_views ON CONFLICT DO NOTHING
+                 SELECT DISTINCT $4, user_id::text FROM headcount_views WHERE user_id IS NOT NULL
+                 ON CONFLICT DO NOTHING
              )
              UPDATE headcount.counter AS k
              SET page_views = (SELECT count(*) FROM headcount_views),
@@ -350,7 +351,7 @@ impl Runs<Compare<'_>> for Postgres {
             .bind(operation.context.until_ours)
             .fetch_one(connection)
             .await?;
-        Ok(row.into())
+        Ok(row.compared(app.counters.as_ref()))
     }
 }
 

@@ -226,7 +226,7 @@ impl Runs<Recount<'_>> for Sqlite {
             "DELETE FROM headcount_counter_visitor WHERE community = ?6".to_owned(),
             format!(
                 "WITH {views} INSERT INTO headcount_counter_visitor (community, user_id)
-                 SELECT DISTINCT ?6, CAST(user_id AS TEXT) FROM headcount_views"
+                 SELECT DISTINCT ?6, CAST(user_id AS TEXT) FROM headcount_views WHERE user_id IS NOT NULL"
             ),
         ] {
             bound(sqlx::query(AssertSqlSafe(sql)), operation, app)
@@ -331,7 +331,7 @@ impl Runs<Compare<'_>> for Sqlite {
             .bind(app_key(operation.community, app)?)
             .fetch_one(connection)
             .await?;
-        Ok(row.into())
+        Ok(row.compared(app.counters.as_ref()))
     }
 }
 

@@ -22,7 +22,9 @@ const LOADED: &str = "headcount_config_reloads_total{outcome=\"success\"}";
 fn restart_mortal(sidecar: &mut Sidecar, environment: &[(&'static str, &str)]) -> PathBuf {
     let folder = sidecar.folder();
     let faults = folder.to_str().expect("UTF-8").to_owned();
-    let more = environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let more = environment
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
     let environment: Vec<_> = more.chain([("HEADCOUNT_TEST_FAULTS", faults)]).collect();
     sidecar.restart_with(&environment);
     folder
