@@ -14,8 +14,6 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::operations::greatest;
-use super::schema::{Column, CounterColumns};
 use crate::from_row::from_row;
 use crate::ids::CommunityId;
 
@@ -174,21 +172,16 @@ pub(super) struct ComparisonRow {
 from_row!(PgRow, SqliteRow => ComparisonRow { counted_views, counted_visitors, kept_views, kept_visitors, is_settled, is_written, shown_views, shown_visitors });
 
 impl ComparisonRow {
-    /// With the app's columns that `shown_…` are of.
-    pub(super) fn compared(self, columns: Option<&CounterColumns>) -> Comparison {
+    /// With the greatest counts that the app's columns hold.
+    pub(super) fn compared(self, greatest: Totals) -> Comparison {
         let row = self;
         let kept = row.kept_views.zip(row.kept_visitors).filter(|_| row.is_settled);
-        let greatest =
-            |pick: fn(&CounterColumns) -> Option<&Column>| columns.and_then(pick).map_or(i64::MAX, greatest);
         Comparison {
             counted: Totals {
                 page_views: row.counted_views,
                 total_visitors: row.counted_visitors,
             },
-            greatest: Totals {
-                page_views: greatest(|columns| columns.page_views.as_ref()),
-                total_visitors: greatest(|columns| columns.total_visitors.as_ref()),
-            },
+            greatest,
             kept: kept.map(|(page_views, total_visitors)| Totals {
                 page_views,
                 total_visitors,

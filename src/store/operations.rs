@@ -36,7 +36,7 @@ use crate::routes::CountedTypes;
 pub(super) use counters::{
     AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
     NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted,
-    all_time, definition, deltas, first_possible, greatest, no_events, spellings,
+    all_time, definition, deltas, first_possible, greatest, greatest_totals, no_events, spellings,
 };
 pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
 pub(super) use sessions::{

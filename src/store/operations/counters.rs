@@ -13,7 +13,7 @@ use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::routes::PAGE_VIEW;
 use crate::store::counters::{Comparison, Folded, Lease, Published, Totals};
-use crate::store::schema::{AppSchema, Column, Dialect, Kind};
+use crate::store::schema::{AppSchema, Column, CounterColumns, Dialect, Kind};
 
 /// Most rows of batches that are added up in one transaction.
 pub(in crate::store) const FOLD_ROWS: i64 = 5_000;
@@ -84,6 +84,17 @@ pub(in crate::store) fn greatest(column: &Column) -> i64 {
         Kind::SmallInt => i16::MAX.into(),
         Kind::Integer => i32::MAX.into(),
         _ => i64::MAX,
+    }
+}
+
+/// The greatest counts that the app's columns hold.
+pub(in crate::store) fn greatest_totals(app: &AppSchema) -> Totals {
+    let counters = app.counters.as_ref();
+    let of =
+        |pick: fn(&CounterColumns) -> Option<&Column>| counters.and_then(pick).map_or(i64::MAX, greatest);
+    Totals {
+        page_views: of(|columns| columns.page_views.as_ref()),
+        total_visitors: of(|columns| columns.total_visitors.as_ref()),
     }
 }
 

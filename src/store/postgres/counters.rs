@@ -18,7 +18,7 @@ use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published
 use crate::store::operations::{
     AddDeltas, Backend as _, Compare, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
     NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
-    all_time, definition, deltas, first_possible, greatest, no_events, spellings,
+    all_time, definition, deltas, first_possible, greatest, greatest_totals, no_events, spellings,
 };
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables};
 
@@ -351,7 +351,7 @@ impl Runs<Compare<'_>> for Postgres {
             .bind(operation.context.until_ours)
             .fetch_one(connection)
             .await?;
-        Ok(row.compared(app.counters.as_ref()))
+        Ok(row.compared(greatest_totals(app)))
     }
 }
 

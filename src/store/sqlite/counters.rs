@@ -15,7 +15,7 @@ use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published
 use crate::store::operations::{
     AddDeltas, Backend as _, Compare, Context, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
     NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
-    definition, deltas, first_possible, greatest, no_events, spellings,
+    definition, deltas, first_possible, greatest, greatest_totals, no_events, spellings,
 };
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables, EventTable};
 
@@ -331,7 +331,7 @@ impl Runs<Compare<'_>> for Sqlite {
             .bind(app_key(operation.community, app)?)
             .fetch_one(connection)
             .await?;
-        Ok(row.compared(app.counters.as_ref()))
+        Ok(row.compared(greatest_totals(app)))
     }
 }
 
