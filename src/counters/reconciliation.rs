@@ -21,9 +21,6 @@ const PAGE: i64 = 100;
 
 impl Shared {
     pub(super) async fn keep_reconciled(&self) {
-        if !self.config.of_events() {
-            return std::future::pending().await;
-        }
         loop {
             self.held().await;
             let outcome = self.pass_if_due().await;
@@ -56,7 +53,8 @@ impl Shared {
     /// Compares all communities that were not compared since.
     async fn pass(&self, since: chrono::DateTime<Utc>) -> Result<(), StoreError> {
         let (mut drift, mut after, mut failed) = (0, None, None);
-        loop {
+        // Without counts of events there is nothing to compare.
+        while self.config.of_events() {
             let (communities, last) = self.store.unchecked(after.as_ref(), since, PAGE).await?;
             for community in communities {
                 // Another holder goes on from here.

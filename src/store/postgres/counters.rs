@@ -438,11 +438,15 @@ impl Runs<Publish<'_>> for Postgres {
             .bind(&keys)
             .fetch_all(&mut *transaction)
             .await?;
-        query("UPDATE headcount.counter SET pending = FALSE WHERE pending AND community = ANY ($1) AND community <> ALL ($2)")
-            .bind(all_keys(operation))
-            .bind(&there)
-            .execute(&mut *transaction)
-            .await?;
+        // Of those that the app has deleted nothing is to be written again.
+        query(
+            "UPDATE headcount.counter SET pending = FALSE, current_visitors = 0
+             WHERE (pending OR current_visitors <> 0) AND community = ANY ($1) AND community <> ALL ($2)",
+        )
+        .bind(all_keys(operation))
+        .bind(&there)
+        .execute(&mut *transaction)
+        .await?;
         query("INSERT INTO headcount.counter (community) SELECT * FROM UNNEST($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING")
             .bind(&there)
             .execute(&mut *transaction)

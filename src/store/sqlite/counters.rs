@@ -396,7 +396,7 @@ impl Runs<Publish<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<Published>, sqlx::Error> {
-        let Some(columns) = &app.counters else {
+        let (Some(_), Some(columns)) = (&app.community, &app.counters) else {
             // They cannot be written now.
             return Ok(Some(Published {
                 written: 0,
@@ -413,15 +413,14 @@ impl Runs<Publish<'_>> for Sqlite {
             .await?;
         let update = update_sql(app, columns);
         let make = insert_sql(app);
-        let note =
-            "UPDATE headcount_counter SET pending = 0, current_visitors = coalesce(?2, current_visitors)
-                    WHERE community = ?1";
+        let note = note_sql(app);
         let mut published = Published::default();
         for (community, present) in operation.communities {
-            if let Some(key) = app_key(community, app)? {
+            let key = app_key(community, app)?;
+            if let Some(key) = &key {
                 sqlx::query(AssertSqlSafe(make.as_str()))
                     .bind(community.as_str())
-                    .bind(&key)
+                    .bind(key)
                     .execute(&mut *transaction)
                     .await?;
                 let mut query = sqlx::query(AssertSqlSafe(update.as_str()))
@@ -433,9 +432,10 @@ impl Runs<Publish<'_>> for Sqlite {
                 }
                 published.written += query.execute(&mut *transaction).await?.rows_affected();
             }
-            sqlx::query(note)
+            sqlx::query(AssertSqlSafe(note.as_str()))
                 .bind(community.as_str())
                 .bind(present)
+                .bind(key)
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -452,6 +452,23 @@ fn insert_sql(app: &AppSchema) -> String {
     format!(
         "INSERT INTO headcount_counter (community) SELECT ?1 FROM {table} WHERE {id} = ?2
          ON CONFLICT DO NOTHING",
+        table = table.table,
+        id = table.id
+    )
+}
+
+/// Notes that the columns of the community `?1`, `?3` there, are written, with `?2` present; nothing is to be written again
+/// of one that the app has deleted.
+fn note_sql(app: &AppSchema) -> String {
+    let Some(table) = &app.community else {
+        return String::new();
+    };
+    format!(
+        "UPDATE headcount_counter
+         SET pending = 0,
+             current_visitors = CASE WHEN EXISTS (SELECT 1 FROM {table} WHERE {id} = ?3)
+                                     THEN coalesce(?2, current_visitors) ELSE 0 END
+         WHERE community = ?1",
         table = table.table,
         id = table.id
     )

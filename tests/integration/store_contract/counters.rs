@@ -431,6 +431,8 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
         .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
         .await;
     counting.views("bob", &cooking, &["2024-03-01T11:00:00Z"]).await;
+    let here = [(gardening.clone(), Some(3))];
+    counting.counters.publish(counting.holder, &here).await.unwrap();
     let names = &site.config.schema.community;
     site.execute(&format!(
         r#"DELETE FROM {} WHERE "{}" = '{}'"#,
@@ -447,6 +449,7 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
     let published = counting.counters.publish(counting.holder, &absent).await;
     assert_eq!(published.unwrap(), Some(Published::default()));
     assert_eq!(counting.counters.pending(10).await.unwrap(), []);
+    assert_eq!(counting.counters.shown_present(10).await.unwrap(), []);
     assert_eq!(counting.counters.forget_absent().await.unwrap(), 1);
     assert_eq!(counting.counters.forget_absent().await.unwrap(), 0);
     assert_eq!(counting.counters.known(&gardening).await.unwrap(), None);
