@@ -76,7 +76,7 @@ impl Shared {
                 None => break,
             }
         }
-        while self.store.forget_absent().await? > 0 {}
+        self.store.forget_absent().await?;
         self.store.note_pass().await?;
         self.metrics.drift.set(drift.try_into().unwrap_or(i64::MAX));
         self.metrics.last_reconciliation.set(unix_now());

@@ -65,7 +65,8 @@ pub trait CounterStore: Send + Sync + 'static {
         limit: i64,
     ) -> Result<(Vec<CommunityId>, Option<CommunityId>), StoreError>;
 
-    /// Deletes the counters of communities that the app has deleted; returns how many.
+    /// Deletes the counters of communities that the app has deleted, in transactions of a bounded number of rows; returns how
+    /// many communities these were.
     async fn forget_absent(&self) -> Result<u64, StoreError>;
 
     /// When all counters had last been compared; `None` if they never were, or what counts was configured in another way

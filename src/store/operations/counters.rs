@@ -19,6 +19,8 @@ use crate::store::schema::{AppSchema, Column, CounterColumns, Dialect, Kind};
 pub(in crate::store) const FOLD_ROWS: i64 = 5_000;
 /// Most communities that are locked in one.
 pub(in crate::store) const FOLD_COMMUNITIES: i64 = 200;
+/// Most rows of each table that are deleted in one.
+pub(in crate::store) const FORGET_ROWS: i64 = 5_000;
 
 /// What a batch adds to a community for one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,8 +171,17 @@ pub(in crate::store) struct Unchecked<'a> {
     pub limit: i64,
 }
 
-/// Deletes counters without a community.
+/// Deletes some of the counters without a community.
 pub(in crate::store) struct ForgetAbsent<'a>(pub Context<'a>);
+
+/// Result of [`ForgetAbsent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store) struct Forgotten {
+    /// Communities of which nothing is left.
+    pub communities: u64,
+    /// Rows that were deleted; where there are none, nothing is left to be deleted now.
+    pub rows: u64,
+}
 
 /// When all counters were compared.
 pub(in crate::store) struct LastPass<'a>(pub Context<'a>);
@@ -201,7 +212,7 @@ operations! {
     Pending => Vec<CommunityId>, false;
     Publish<'_> => Option<Published>, true;
     Unchecked<'_> => (Vec<CommunityId>, Option<CommunityId>), false;
-    ForgetAbsent<'_> => u64, true;
+    ForgetAbsent<'_> => Forgotten, true;
     LastPass<'_> => Option<DateTime<Utc>>, true;
     NotePass => (), true;
 }

@@ -16,9 +16,10 @@ use super::stats::views;
 use crate::ids::CommunityId;
 use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published, Totals};
 use crate::store::operations::{
-    AddDeltas, Backend as _, Compare, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
-    NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
-    all_time, definition, deltas, first_possible, greatest, greatest_totals, no_events, spellings,
+    AddDeltas, Backend as _, Compare, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold, ForgetAbsent,
+    Forgotten, LastPass, NoteChecked, NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent,
+    TakeLease, Unchecked, Uncounted, all_time, definition, deltas, first_possible, greatest, greatest_totals,
+    no_events, spellings,
 };
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables};
 
@@ -578,9 +579,9 @@ impl Runs<ForgetAbsent<'_>> for Postgres {
         ForgetAbsent(context): &ForgetAbsent<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<Forgotten, sqlx::Error> {
         let Some(table) = &app.community else {
-            return Ok(0);
+            return Ok(Forgotten::default());
         };
         let mut transaction = Postgres::begin(connection, context.database).await?;
         let sql = format!(
@@ -594,15 +595,32 @@ impl Runs<ForgetAbsent<'_>> for Postgres {
             .bind(FOLD_COMMUNITIES)
             .fetch_all(&mut *transaction)
             .await?;
-        for sql in [
-            "DELETE FROM headcount.counter_delta WHERE community = ANY ($1)",
-            "DELETE FROM headcount.counter_visitor WHERE community = ANY ($1)",
-            "DELETE FROM headcount.counter WHERE community = ANY ($1)",
-        ] {
-            query(sql).bind(&absent).execute(&mut *transaction).await?;
+        let mut forgotten = Forgotten::default();
+        for table in ["counter_delta", "counter_visitor"] {
+            let sql = format!(
+                "DELETE FROM headcount.{table} WHERE ctid = ANY (ARRAY(
+                     SELECT ctid FROM headcount.{table} WHERE community = ANY ($1) LIMIT $2))"
+            );
+            let deleted = query(AssertSqlSafe(sql))
+                .bind(&absent)
+                .bind(FORGET_ROWS)
+                .execute(&mut *transaction)
+                .await?;
+            forgotten.rows += deleted.rows_affected();
         }
+        forgotten.communities = query(
+            "DELETE FROM headcount.counter AS k
+             WHERE k.community = ANY ($1)
+               AND NOT EXISTS (SELECT 1 FROM headcount.counter_delta AS d WHERE d.community = k.community)
+               AND NOT EXISTS (SELECT 1 FROM headcount.counter_visitor AS v WHERE v.community = k.community)",
+        )
+        .bind(&absent)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        forgotten.rows += forgotten.communities;
         transaction.commit().await?;
-        Ok(absent.len() as u64)
+        Ok(forgotten)
     }
 }
 

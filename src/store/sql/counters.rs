@@ -82,7 +82,17 @@ impl<B: Backend> CounterStore for SqlStore<B> {
     }
 
     async fn forget_absent(&self) -> Result<u64, StoreError> {
-        self.connections.run(&ForgetAbsent(self.counter_context())).await
+        let mut communities = 0;
+        loop {
+            let forgotten = self
+                .connections
+                .run(&ForgetAbsent(self.counter_context()))
+                .await?;
+            communities += forgotten.communities;
+            if forgotten.rows == 0 {
+                return Ok(communities);
+            }
+        }
     }
 
     async fn last_pass(&self) -> Result<Option<DateTime<Utc>>, StoreError> {

@@ -13,9 +13,10 @@ use super::values::{key, moment, read_key};
 use crate::ids::CommunityId;
 use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published, Totals};
 use crate::store::operations::{
-    AddDeltas, Backend as _, Compare, Context, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
-    NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
-    definition, deltas, first_possible, greatest, greatest_totals, no_events, spellings,
+    AddDeltas, Backend as _, Compare, Context, FOLD_ROWS, FORGET_ROWS, Fold, ForgetAbsent, Forgotten,
+    LastPass, NoteChecked, NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease,
+    Unchecked, Uncounted, definition, deltas, first_possible, greatest, greatest_totals, no_events,
+    spellings,
 };
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables, EventTable};
 
@@ -560,9 +561,9 @@ impl Runs<ForgetAbsent<'_>> for Sqlite {
         ForgetAbsent(context): &ForgetAbsent<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<Forgotten, sqlx::Error> {
         let Some(table) = &app.community else {
-            return Ok(0);
+            return Ok(Forgotten::default());
         };
         let there = format!(
             "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = ?1)",
@@ -573,7 +574,7 @@ impl Runs<ForgetAbsent<'_>> for Sqlite {
         let known: Vec<String> = sqlx::query_scalar("SELECT community FROM headcount_counter")
             .fetch_all(&mut *transaction)
             .await?;
-        let mut forgotten = 0;
+        let mut forgotten = Forgotten::default();
         for community in communities(known) {
             let is_there: bool = sqlx::query_scalar(AssertSqlSafe(there.as_str()))
                 .bind(app_key(&community, app)?)
@@ -583,16 +584,34 @@ impl Runs<ForgetAbsent<'_>> for Sqlite {
                 continue;
             }
             for sql in [
-                "DELETE FROM headcount_counter_delta WHERE community = ?1",
-                "DELETE FROM headcount_counter_visitor WHERE community = ?1",
-                "DELETE FROM headcount_counter WHERE community = ?1",
+                "DELETE FROM headcount_counter_delta
+                 WHERE id IN (SELECT id FROM headcount_counter_delta WHERE community = ?1 LIMIT ?2)",
+                "DELETE FROM headcount_counter_visitor
+                 WHERE community = ?1
+                   AND user_id IN (SELECT user_id FROM headcount_counter_visitor WHERE community = ?1 LIMIT ?2)",
             ] {
-                sqlx::query(sql)
+                let deleted = sqlx::query(sql)
                     .bind(community.as_str())
+                    .bind(FORGET_ROWS)
                     .execute(&mut *transaction)
                     .await?;
+                forgotten.rows += deleted.rows_affected();
             }
-            forgotten += 1;
+            let deleted = sqlx::query(
+                "DELETE FROM headcount_counter
+                 WHERE community = ?1
+                   AND NOT EXISTS (SELECT 1 FROM headcount_counter_delta WHERE community = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM headcount_counter_visitor WHERE community = ?1)",
+            )
+            .bind(community.as_str())
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+            forgotten.communities += deleted;
+            forgotten.rows += deleted;
+            if forgotten.rows >= FORGET_ROWS.unsigned_abs() {
+                break;
+            }
         }
         transaction.commit().await?;
         Ok(forgotten)

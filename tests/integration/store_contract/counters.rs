@@ -450,7 +450,20 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
     assert_eq!(published.unwrap(), Some(Published::default()));
     assert_eq!(counting.counters.pending(10).await.unwrap(), []);
     assert_eq!(counting.counters.shown_present(10).await.unwrap(), []);
+    // More rows than one transaction deletes.
+    let visitors = if variant.is_postgres() {
+        "headcount.counter_visitor"
+    } else {
+        "headcount_counter_visitor"
+    };
+    let many = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+         INSERT INTO {visitors} (community, user_id) SELECT '{gardening}', 'user-' || CAST(i AS text) FROM n"
+    );
+    site.execute(&many).await;
     assert_eq!(counting.counters.forget_absent().await.unwrap(), 1);
+    let left = format!("SELECT CAST(count(*) AS text) FROM {visitors}");
+    assert_eq!(site.text(&left).await, "1");
     assert_eq!(counting.counters.forget_absent().await.unwrap(), 0);
     assert_eq!(counting.counters.known(&gardening).await.unwrap(), None);
     counting.agree(&cooking, (1, 1)).await;
