@@ -43,7 +43,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// While this process has the lease: when the first round may begin.
     held: watch::Sender<Option<Instant>>,
-    /// Communities that take too long to be counted, each with when it is tried again.
+    /// Communities that cannot be counted, or take too long, each with when it is tried again.
     postponed: Mutex<HashMap<CommunityId, Instant>>,
     /// The process ends: the lease is not taken again.
     ending: AtomicBool,

@@ -19,9 +19,11 @@ use crate::store::{Published, StoreError};
 const MOST_FOLDS: usize = 100;
 /// Most communities that one round counts from their events.
 const MOST_RECOUNTS: i64 = 100;
+/// For how long one round counts communities from their events; one that is begun is finished.
+const RECOUNTING: Duration = Duration::from_secs(1);
 /// Most communities of which one round asks and writes who is there.
 const MOST: u16 = 20_000;
-/// How long a community is left alone that takes too long to be counted.
+/// How long a community is left alone that cannot be counted, or takes too long.
 const POSTPONED: Duration = Duration::from_secs(600);
 /// Communities written in one transaction.
 const CHUNK: usize = 200;
@@ -66,25 +68,47 @@ impl Shared {
     }
 
     async fn steps(&self, failures: &mut Vec<Failed>) -> Result<(), Lost> {
+        let mut uncounted = Vec::new();
         if self.config.of_events() {
             self.fold(failures).await?;
-            self.recount_all(failures).await;
+            uncounted = self.uncounted(failures).await;
         }
-        let wishes = match self.wishes().await {
-            Ok(wishes) => wishes,
+        let wishes = self.wishes().await;
+        let (wishes, are_known) = match wishes {
+            Ok(wishes) => (wishes, true),
             Err(error) => {
                 failures.push((Operation::Write, error));
-                return Ok(());
+                (Vec::new(), false)
             }
         };
+        // What is known is written before communities are counted, of which one may take long. Each is written once in a
+        // round: those that are counted, afterwards.
+        let set_aside: BTreeSet<CommunityId> = uncounted.iter().cloned().collect();
+        let (later, now): (Wishes, Wishes) = wishes
+            .into_iter()
+            .partition(|(community, _)| set_aside.contains(community));
+        let mut left = self.publish_all(&now, failures).await?;
+        let mut later: BTreeMap<CommunityId, Option<i64>> = later.into_iter().collect();
+        for community in self.recount_some(uncounted, failures).await {
+            later.entry(community).or_default();
+        }
+        let later: Wishes = later.into_iter().collect();
+        left += self.publish_all(&later, failures).await?;
+        if are_known {
+            self.metrics.pending.set(left.try_into().unwrap_or(i64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Writes all; how many are left.
+    async fn publish_all(&self, wishes: &Wishes, failures: &mut Vec<Failed>) -> Result<u64, Lost> {
         let mut left = 0;
         for chunk in wishes.chunks(CHUNK) {
             let published = self.publish(chunk, failures).await?;
             self.metrics.written.inc_by(published.written);
             left += published.left;
         }
-        self.metrics.pending.set(left.try_into().unwrap_or(i64::MAX));
-        Ok(())
+        Ok(left)
     }
 
     async fn fold(&self, failures: &mut Vec<Failed>) -> Result<(), Lost> {
@@ -102,26 +126,43 @@ impl Shared {
         Ok(())
     }
 
-    /// Counts communities whose first view has come, or whose numbers cannot be added to.
-    async fn recount_all(&self, failures: &mut Vec<Failed>) {
-        let uncounted = match self.store.uncounted(MOST_RECOUNTS).await {
+    /// Communities whose first view has come, or whose numbers cannot be added to.
+    async fn uncounted(&self, failures: &mut Vec<Failed>) -> Vec<CommunityId> {
+        match self.store.uncounted(&self.postponed(), MOST_RECOUNTS).await {
             Ok(uncounted) => uncounted,
-            Err(error) => return failures.push((Operation::Recount, error)),
-        };
-        for community in uncounted {
-            if self.is_postponed(&community) {
-                continue;
-            }
-            if let Err(error) = self.store.recount(&community).await {
-                if error.took_too_long() {
-                    self.postpone(community);
-                }
+            Err(error) => {
                 failures.push((Operation::Recount, error));
+                Vec::new()
             }
         }
     }
 
-    /// Leaves a community that takes too long to be counted alone for a while.
+    /// Counts these from their events: at least one, and no other once [`RECOUNTING`] is over. Those that are counted.
+    async fn recount_some(
+        &self,
+        uncounted: Vec<CommunityId>,
+        failures: &mut Vec<Failed>,
+    ) -> Vec<CommunityId> {
+        let mut recounted = Vec::new();
+        let until = Instant::now() + RECOUNTING;
+        for community in uncounted {
+            match self.store.recount(&community).await {
+                Ok(_) => recounted.push(community),
+                Err(error) => {
+                    if error.took_too_long() || error.is_lasting() {
+                        self.postpone(community);
+                    }
+                    failures.push((Operation::Recount, error));
+                }
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        recounted
+    }
+
+    /// Leaves a community that cannot be counted, or takes too long, alone for a while.
     fn postpone(&self, community: CommunityId) {
         let mut postponed = self.postponed.lock().unwrap_or_else(PoisonError::into_inner);
         postponed.retain(|_, until| *until > Instant::now());
@@ -130,11 +171,12 @@ impl Shared {
         }
     }
 
-    fn is_postponed(&self, community: &CommunityId) -> bool {
+    /// Communities that are left alone now.
+    fn postponed(&self) -> Vec<CommunityId> {
         let postponed = self.postponed.lock().unwrap_or_else(PoisonError::into_inner);
-        postponed
-            .get(community)
-            .is_some_and(|until| *until > Instant::now())
+        let now = Instant::now();
+        let still = postponed.iter().filter(|(_, until)| **until > now);
+        still.map(|(community, _)| community.clone()).collect()
     }
 
     /// What is to be written: what waits for it, and the communities in which others are there now than is written.

@@ -30,8 +30,8 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Adds up what batches have added, a bounded number of rows; `None` if `holder` has not the lease.
     async fn fold(&self, holder: Uuid) -> Result<Option<Folded>, StoreError>;
 
-    /// Communities whose numbers must be counted from the events, at most `limit`.
-    async fn uncounted(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError>;
+    /// Communities whose numbers must be counted from the events, but for `postponed`; at most `limit`.
+    async fn uncounted(&self, postponed: &[CommunityId], limit: i64) -> Result<Vec<CommunityId>, StoreError>;
 
     /// Counts a community from its events. The app's columns are then to be written.
     async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError>;

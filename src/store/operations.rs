@@ -85,7 +85,7 @@ pub(super) trait Backend:
     + for<'a> Runs<TakeLease<'a>>
     + Runs<ReleaseLease>
     + for<'a> Runs<Fold<'a>>
-    + Runs<Uncounted>
+    + for<'a> Runs<Uncounted<'a>>
     + for<'a> Runs<Recount<'a>>
     + for<'a> Runs<Compare<'a>>
     + for<'a> Runs<NoteChecked<'a>>

@@ -134,7 +134,11 @@ pub(in crate::store) struct Fold<'a> {
 }
 
 /// Communities to be counted.
-pub(in crate::store) struct Uncounted(pub i64);
+pub(in crate::store) struct Uncounted<'a> {
+    /// Those that are left alone.
+    pub postponed: &'a [CommunityId],
+    pub limit: i64,
+}
 
 /// Counts one community.
 pub(in crate::store) struct Recount<'a> {
@@ -204,7 +208,7 @@ operations! {
     TakeLease<'_> => Option<Lease>, true;
     ReleaseLease => (), true;
     Fold<'_> => Option<Folded>, true;
-    Uncounted => Vec<CommunityId>, false;
+    Uncounted<'_> => Vec<CommunityId>, false;
     Recount<'_> => Totals, true;
     Compare<'_> => Comparison, false;
     NoteChecked<'_> => (), true;

@@ -214,25 +214,31 @@ impl Runs<Fold<'_>> for Postgres {
     }
 }
 
+fn keys_of(communities: &[CommunityId]) -> Vec<&str> {
+    communities.iter().map(CommunityId::as_str).collect()
+}
+
 /// Keys as communities.
 fn communities(keys: Vec<String>) -> Vec<CommunityId> {
     keys.into_iter().map(CommunityId::new).collect()
 }
 
-impl Runs<Uncounted> for Postgres {
+impl Runs<Uncounted<'_>> for Postgres {
     async fn run(
-        Uncounted(limit): &Uncounted,
+        operation: &Uncounted<'_>,
         _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<CommunityId>, sqlx::Error> {
         let keys = query_scalar(
-            "SELECT community FROM headcount.counter WHERE NOT counted
+            "SELECT community FROM headcount.counter WHERE NOT counted AND community <> ALL ($2::text[])
              UNION
              SELECT d.community FROM headcount.counter_delta AS d
              WHERE NOT EXISTS (SELECT 1 FROM headcount.counter AS k WHERE k.community = d.community)
+               AND d.community <> ALL ($2::text[])
              LIMIT $1",
         )
-        .bind(limit)
+        .bind(operation.limit)
+        .bind(keys_of(operation.postponed))
         .fetch_all(connection)
         .await?;
         Ok(communities(keys))

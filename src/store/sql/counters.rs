@@ -31,8 +31,8 @@ impl<B: Backend> CounterStore for SqlStore<B> {
         self.connections.run(&Fold { context, holder }).await
     }
 
-    async fn uncounted(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError> {
-        self.connections.run(&Uncounted(limit)).await
+    async fn uncounted(&self, postponed: &[CommunityId], limit: i64) -> Result<Vec<CommunityId>, StoreError> {
+        self.connections.run(&Uncounted { postponed, limit }).await
     }
 
     async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError> {

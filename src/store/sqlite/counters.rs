@@ -190,20 +190,24 @@ fn communities(keys: Vec<String>) -> Vec<CommunityId> {
     keys.into_iter().map(CommunityId::new).collect()
 }
 
-impl Runs<Uncounted> for Sqlite {
+impl Runs<Uncounted<'_>> for Sqlite {
     async fn run(
-        Uncounted(limit): &Uncounted,
+        operation: &Uncounted<'_>,
         _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<CommunityId>, sqlx::Error> {
+        let postponed: Vec<&str> = operation.postponed.iter().map(CommunityId::as_str).collect();
         let keys = sqlx::query_scalar(
-            "SELECT community FROM headcount_counter WHERE NOT counted
+            "SELECT community FROM headcount_counter
+             WHERE NOT counted AND community NOT IN (SELECT value FROM json_each(?2))
              UNION
              SELECT d.community FROM headcount_counter_delta AS d
              WHERE NOT EXISTS (SELECT 1 FROM headcount_counter AS k WHERE k.community = d.community)
+               AND d.community NOT IN (SELECT value FROM json_each(?2))
              LIMIT ?1",
         )
-        .bind(limit)
+        .bind(operation.limit)
+        .bind(Json(postponed))
         .fetch_all(connection)
         .await?;
         Ok(communities(keys))
