@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Shared;
 use super::metrics::Operation;
 use crate::ids::CommunityId;
 use crate::metrics::LabelValue as _;
-use crate::presence::Scope;
+use crate::presence::{Presence, Scope};
 use crate::store::{Published, StoreError};
+use crate::telemetry::chain;
 
 /// Most transactions in which one round adds up; the rest is for the next.
 const MOST_FOLDS: usize = 100;
@@ -35,7 +36,7 @@ type Wishes = Vec<(CommunityId, Option<i64>)>;
 struct Lost;
 
 /// A step that failed.
-type Failed = (Operation, StoreError);
+type Failed = (Operation, String);
 
 impl Shared {
     pub(super) async fn keep_rounds(&self) {
@@ -56,7 +57,7 @@ impl Shared {
         let lost = self.steps(&mut failures).await.is_err();
         let failed = |(operation, error): &Failed| {
             self.metrics.failures[*operation].inc();
-            format!("{}: {}", operation.label(), error.chain())
+            format!("{}: {error}", operation.label())
         };
         let reasons: Vec<String> = failures.iter().map(failed).collect();
         if reasons.is_empty() && !lost {
@@ -73,11 +74,11 @@ impl Shared {
             self.fold(failures).await?;
             uncounted = self.uncounted(failures).await;
         }
-        let wishes = self.wishes().await;
+        let wishes = self.wishes(failures).await;
         let (wishes, are_known) = match wishes {
             Ok(wishes) => (wishes, true),
             Err(error) => {
-                failures.push((Operation::Write, error));
+                failures.push((Operation::Write, error.chain()));
                 (Vec::new(), false)
             }
         };
@@ -118,7 +119,7 @@ impl Shared {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(Lost),
                 Err(error) => {
-                    failures.push((Operation::Fold, error));
+                    failures.push((Operation::Fold, error.chain()));
                     break;
                 }
             }
@@ -131,7 +132,7 @@ impl Shared {
         match self.store.uncounted(&self.postponed(), MOST_RECOUNTS).await {
             Ok(uncounted) => uncounted,
             Err(error) => {
-                failures.push((Operation::Recount, error));
+                failures.push((Operation::Recount, error.chain()));
                 Vec::new()
             }
         }
@@ -152,7 +153,7 @@ impl Shared {
                     if error.took_too_long() || error.is_lasting() {
                         self.postpone(community);
                     }
-                    failures.push((Operation::Recount, error));
+                    failures.push((Operation::Recount, error.chain()));
                 }
             }
             if Instant::now() >= until {
@@ -180,7 +181,7 @@ impl Shared {
     }
 
     /// What is to be written: what waits for it, and the communities in which others are there now than is written.
-    async fn wishes(&self) -> Result<Wishes, StoreError> {
+    async fn wishes(&self, failures: &mut Vec<Failed>) -> Result<Wishes, StoreError> {
         let pending = self.store.pending(MOST.into()).await?;
         let Some(presence) = &self.presence else {
             return Ok(pending.into_iter().map(|community| (community, None)).collect());
@@ -188,20 +189,10 @@ impl Shared {
         let shown = self.store.shown_present(MOST.into()).await?;
         let shown: BTreeMap<CommunityId, i64> = shown.into_iter().collect();
         let pending: BTreeSet<CommunityId> = pending.into_iter().collect();
-        let asked = async {
-            let here = presence.communities(MOST.into()).await;
-            let here = here.map(|answer| answer.value).unwrap_or_default();
-            let all: BTreeSet<&CommunityId> = here.iter().chain(shown.keys()).chain(&pending).collect();
-            let all = all.into_iter().map(Scope::from).collect();
-            // An answer from this sidecar's memory is not that of all sidecars: the written one stays.
-            let current = presence.counts(all).filter_map(async |(scope, answer)| {
-                let community = scope.community()?.clone();
-                let answer = answer.ok().filter(|answer| !answer.stale)?;
-                Some((community, i64::try_from(answer.value.current).unwrap_or(i64::MAX)))
-            });
-            current.collect::<BTreeMap<CommunityId, i64>>().await
-        };
-        let current = timeout(self.config.interval, asked).await.unwrap_or_default();
+        let (current, lack) = self
+            .present(presence.as_ref(), shown.keys().chain(&pending))
+            .await;
+        failures.extend(lack.map(|lack| (Operation::Presence, lack)));
         let differs = |(community, now): &(&CommunityId, &i64)| {
             shown.get(*community).copied().unwrap_or_default() != **now && !pending.contains(*community)
         };
@@ -215,6 +206,62 @@ impl Shared {
             (community, now)
         }));
         Ok(wishes)
+    }
+
+    /// Who is there now: where that is known, and in `more`. The second value says why some of it is not known.
+    async fn present<'a>(
+        &self,
+        presence: &dyn Presence,
+        more: impl Iterator<Item = &'a CommunityId>,
+    ) -> (BTreeMap<CommunityId, i64>, Option<String>) {
+        let until = Instant::now() + self.config.interval;
+        let late = || "presence does not answer in time".to_owned();
+        // An answer from this sidecar's memory is not that of all sidecars: the written one stays.
+        let stale = || "presence answers from this sidecar's memory alone".to_owned();
+        let mut current = BTreeMap::new();
+        let mut lack;
+        let here = match timeout_at(until, presence.communities(MOST.into())).await {
+            Ok(Ok(answer)) => {
+                lack = answer.stale.then(stale);
+                answer.value
+            }
+            Ok(Err(error)) => {
+                lack = Some(chain(&error));
+                Vec::new()
+            }
+            Err(_) => return (current, Some(late())),
+        };
+        let mut all: BTreeSet<&CommunityId> = here.iter().collect();
+        for community in more {
+            all.insert(community);
+        }
+        let asked = all.len();
+        let mut counts = presence.counts(all.into_iter().map(Scope::from).collect());
+        let mut answered = 0;
+        while answered < asked {
+            match timeout_at(until, counts.next()).await {
+                Ok(Some((scope, answer))) => {
+                    answered += 1;
+                    match answer {
+                        Ok(answer) if answer.stale => lack = lack.or_else(|| Some(stale())),
+                        Ok(answer) => {
+                            let present = i64::try_from(answer.value.current).unwrap_or(i64::MAX);
+                            current.extend(scope.community().map(|community| (community.clone(), present)));
+                        }
+                        Err(error) => lack = lack.or_else(|| Some(chain(&error))),
+                    }
+                }
+                Ok(None) => {
+                    lack = lack.or_else(|| Some("presence does not answer for all communities".to_owned()));
+                    break;
+                }
+                Err(_) => {
+                    lack = lack.or_else(|| Some(late()));
+                    break;
+                }
+            }
+        }
+        (current, lack)
     }
 
     /// Writes some. Where the app's database refuses a row, the others are still written.
@@ -237,7 +284,7 @@ impl Shared {
                 Ok(all)
             }
             Err(error) => {
-                failures.push((Operation::Write, error));
+                failures.push((Operation::Write, error.chain()));
                 Ok(Published {
                     written: 0,
                     left: wishes.len() as u64,
