@@ -1,7 +1,8 @@
 //! Statements of counters on Postgres.
 //!
-//! Locks, in one order: the lease's row, counters in the order of their keys, the app's rows in that of theirs. None waits
-//! for a lock while it holds one, except for a counter's row; rows of the app's that are locked are left for the next time.
+//! Locks, in one order: the key of the lease's row, counters in the order of their keys, the app's rows in that of theirs, the
+//! whole of the lease's row. None waits for a lock while it holds one, except for a counter's row, and for a renewal of the
+//! lease, which waits for nothing; rows of the app's that are locked are left for the next time.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -74,8 +75,9 @@ impl Runs<AddDeltas<'_>> for Postgres {
 }
 
 impl Runs<TakeLease<'_>> for Postgres {
-    /// A renewal goes on while the holder's own transaction has the row: it changes no key. Taking it from another does
-    /// not, and does not wait.
+    /// A renewal goes on while the holder's own transaction has locked the row's key only ([`holds`]), which it does not
+    /// change; it waits while such a transaction ends with a change of the row. Taking it from another does neither: it is
+    /// not taken then.
     async fn run(
         operation: &TakeLease<'_>,
         _: &AppSchema,
@@ -433,9 +435,6 @@ impl Runs<Publish<'_>> for Postgres {
         if !holds(&mut transaction, operation.holder).await? {
             return Ok(None);
         }
-        query("UPDATE headcount.counter_lease SET round_at = clock_timestamp()")
-            .execute(&mut *transaction)
-            .await?;
         let of_keys = format!(
             "SELECT {id}::text FROM {table} WHERE {id} = ANY ($1::text[]::{key}[])",
             table = table.table,
@@ -492,6 +491,10 @@ impl Runs<Publish<'_>> for Postgres {
         .bind(&present)
         .execute(&mut *transaction)
         .await?;
+        // Last: renewals wait from here on.
+        query("UPDATE headcount.counter_lease SET round_at = clock_timestamp()")
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(Some(Published {
             written,
