@@ -106,7 +106,7 @@ pub struct Published {
     pub left: u64,
 }
 
-/// All-time counts of one community.
+/// All-time counts of one community, of the events that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// As in [`super::Stats`], over all time.
