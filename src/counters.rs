@@ -29,6 +29,9 @@ use crate::store::CounterStore;
 use crate::tasks::{Task, Tasks};
 pub use metrics::Metrics;
 
+/// Longest time in which the lease is given up when the process ends.
+const RELEASING: Duration = Duration::from_secs(1);
+
 /// Keeps the counters while it runs. A handle.
 #[derive(Clone)]
 pub struct Counters(Arc<Shared>);
@@ -43,7 +46,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// While this process has the lease: when the first round may begin.
     held: watch::Sender<Option<Instant>>,
-    /// Communities that take too long to be counted, each with when it is tried again.
+    /// Communities that cannot be counted, or take too long, each with when it is tried again.
     postponed: Mutex<HashMap<CommunityId, Instant>>,
     /// The process ends: the lease is not taken again.
     ending: AtomicBool,
@@ -88,18 +91,20 @@ impl Counters {
     }
 
     /// Writes once more what is counted, where this process has the lease, and gives that up: another sidecar need not
-    /// wait until it has expired. Takes at most `limit`; what is left is written by the next holder.
+    /// wait until it has expired. Writing takes at most `limit`, giving up [`RELEASING`]; what is left is written by the next
+    /// holder.
     pub async fn finish(self, limit: Duration) {
         let shared = self.0;
+        // First: it is not taken or renewed again, however long the round takes.
+        shared.ending.store(true, Ordering::Relaxed);
+        if shared.is_held() {
+            let _ = timeout(limit, shared.round()).await;
+        }
         let last = async {
-            if shared.is_held() {
-                shared.round().await;
-            }
-            shared.ending.store(true, Ordering::Relaxed);
             let _ = shared.store.release_lease(shared.holder).await;
             shared.store.disconnect().await;
         };
-        let _ = timeout(limit, last).await;
+        let _ = timeout(RELEASING, last).await;
     }
 }
 

@@ -22,9 +22,9 @@ pub struct Counters {
     pub enabled: bool,
     /// Column of `schema.community.table` for who is there now; `""` for each that is not wanted.
     pub current_visitors: String,
-    /// Column for the distinct users who ever viewed a page.
+    /// Column for the distinct users who ever viewed a page, by the events that are kept.
     pub total_visitors: String,
-    /// Column for all page views ever.
+    /// Column for all page views ever, by the events that are kept.
     pub page_views: String,
     /// Column for when one of the others was last changed.
     pub updated_at: String,

@@ -11,6 +11,8 @@ label_values! {
         Recount => "recount",
         /// The app's columns are written.
         Write => "write",
+        /// Who is there now is asked; one that is away or late is a failure, too.
+        Presence => "presence",
         /// A community is compared with its events.
         Compare => "compare",
     }

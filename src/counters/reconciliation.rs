@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
@@ -16,18 +16,27 @@ use crate::store::StoreError;
 
 /// Between two looks at whether it is time.
 const LOOK: Duration = Duration::from_secs(10);
+/// After a pass in which some failed, until these are compared again.
+const AGAIN: Duration = Duration::from_secs(300);
 /// Communities that are looked up at a time.
 const PAGE: i64 = 100;
 
+/// A pass that goes on until every community has been compared, with pauses where some cannot be.
+struct Pass {
+    /// Communities that were compared later than that are done.
+    since: DateTime<Utc>,
+    /// By how much counters differed so far.
+    drift: u64,
+}
+
 impl Shared {
     pub(super) async fn keep_reconciled(&self) {
-        if !self.config.of_events() {
-            return std::future::pending().await;
-        }
+        let mut unfinished = None;
         loop {
             self.held().await;
-            let outcome = self.pass_if_due().await;
+            let outcome = self.pass_if_due(&mut unfinished).await;
             let failed: Vec<String> = outcome.err().iter().map(StoreError::chain).collect();
+            let pause = if failed.is_empty() { LOOK } else { AGAIN };
             if !failed.is_empty() {
                 self.metrics.failures[Operation::Compare].inc();
             }
@@ -37,27 +46,41 @@ impl Shared {
                     "the counters of communities cannot be compared with the events"
                 );
             });
-            sleep(LOOK).await;
+            sleep(pause).await;
         }
     }
 
-    async fn pass_if_due(&self) -> Result<(), StoreError> {
+    async fn pass_if_due(&self, unfinished: &mut Option<Pass>) -> Result<(), StoreError> {
         let last = self.store.last_pass().await?;
         let now = Utc::now();
         let due = self.config.reconcile_at.last_before(now);
-        match last {
-            Some(last) if last >= due => Ok(()),
-            Some(_) => self.pass(due).await,
+        let earliest = match last {
+            Some(last) if last >= due => {
+                *unfinished = None;
+                return Ok(());
+            }
+            Some(_) => due,
             // The first time, or what counts is another thing now: those that were compared before are, too.
-            None => self.pass(now).await,
+            None => now,
+        };
+        if unfinished.as_ref().is_some_and(|pass| pass.since < due) {
+            *unfinished = None;
         }
+        let pass = unfinished.get_or_insert(Pass {
+            since: earliest,
+            drift: 0,
+        });
+        self.go_on(pass).await?;
+        *unfinished = None;
+        Ok(())
     }
 
-    /// Compares all communities that were not compared since.
-    async fn pass(&self, since: chrono::DateTime<Utc>) -> Result<(), StoreError> {
-        let (mut drift, mut after, mut failed) = (0, None, None);
-        loop {
-            let (communities, last) = self.store.unchecked(after.as_ref(), since, PAGE).await?;
+    /// Compares all communities that were not compared since. The pass is done only where none of them fails.
+    async fn go_on(&self, pass: &mut Pass) -> Result<(), StoreError> {
+        let (mut after, mut failed) = (None, None);
+        // Without counts of events there is nothing to compare.
+        while self.config.of_events() {
+            let (communities, last) = self.store.unchecked(after.as_ref(), pass.since, PAGE).await?;
             for community in communities {
                 // Another holder goes on from here.
                 if !self.is_held() {
@@ -65,7 +88,7 @@ impl Shared {
                 }
                 let began = Instant::now();
                 match self.reconcile(&community).await {
-                    Ok(difference) => drift += difference,
+                    Ok(difference) => pass.drift += difference,
                     Err(error) => {
                         self.metrics.failures[Operation::Compare].inc();
                         failed = Some(error);
@@ -78,11 +101,14 @@ impl Shared {
                 None => break,
             }
         }
-        while self.store.forget_absent().await? > 0 {}
+        self.store.forget_absent().await?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         self.store.note_pass().await?;
-        self.metrics.drift.set(drift.try_into().unwrap_or(i64::MAX));
+        self.metrics.drift.set(pass.drift.try_into().unwrap_or(i64::MAX));
         self.metrics.last_reconciliation.set(unix_now());
-        failed.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Compares one community, and counts it where it differs; how far it differed.

@@ -6,22 +6,25 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Shared;
 use super::metrics::Operation;
 use crate::ids::CommunityId;
 use crate::metrics::LabelValue as _;
-use crate::presence::Scope;
+use crate::presence::{Presence, Scope};
 use crate::store::{Published, StoreError};
+use crate::telemetry::chain;
 
 /// Most transactions in which one round adds up; the rest is for the next.
 const MOST_FOLDS: usize = 100;
 /// Most communities that one round counts from their events.
 const MOST_RECOUNTS: i64 = 100;
+/// For how long one round counts communities from their events; one that is begun is finished.
+const RECOUNTING: Duration = Duration::from_secs(1);
 /// Most communities of which one round asks and writes who is there.
 const MOST: u16 = 20_000;
-/// How long a community is left alone that takes too long to be counted.
+/// How long a community is left alone that cannot be counted, or takes too long.
 const POSTPONED: Duration = Duration::from_secs(600);
 /// Communities written in one transaction.
 const CHUNK: usize = 200;
@@ -33,7 +36,7 @@ type Wishes = Vec<(CommunityId, Option<i64>)>;
 struct Lost;
 
 /// A step that failed.
-type Failed = (Operation, StoreError);
+type Failed = (Operation, String);
 
 impl Shared {
     pub(super) async fn keep_rounds(&self) {
@@ -54,7 +57,7 @@ impl Shared {
         let lost = self.steps(&mut failures).await.is_err();
         let failed = |(operation, error): &Failed| {
             self.metrics.failures[*operation].inc();
-            format!("{}: {}", operation.label(), error.chain())
+            format!("{}: {error}", operation.label())
         };
         let reasons: Vec<String> = failures.iter().map(failed).collect();
         if reasons.is_empty() && !lost {
@@ -66,25 +69,47 @@ impl Shared {
     }
 
     async fn steps(&self, failures: &mut Vec<Failed>) -> Result<(), Lost> {
+        let mut uncounted = Vec::new();
         if self.config.of_events() {
             self.fold(failures).await?;
-            self.recount_all(failures).await;
+            uncounted = self.uncounted(failures).await;
         }
-        let wishes = match self.wishes().await {
-            Ok(wishes) => wishes,
+        let wishes = self.wishes(failures).await;
+        let (wishes, are_known) = match wishes {
+            Ok(wishes) => (wishes, true),
             Err(error) => {
-                failures.push((Operation::Write, error));
-                return Ok(());
+                failures.push((Operation::Write, error.chain()));
+                (Vec::new(), false)
             }
         };
+        // What is known is written before communities are counted, of which one may take long. Each is written once in a
+        // round: those that are counted, afterwards.
+        let set_aside: BTreeSet<CommunityId> = uncounted.iter().cloned().collect();
+        let (later, now): (Wishes, Wishes) = wishes
+            .into_iter()
+            .partition(|(community, _)| set_aside.contains(community));
+        let mut left = self.publish_all(&now, failures).await?;
+        let mut later: BTreeMap<CommunityId, Option<i64>> = later.into_iter().collect();
+        for community in self.recount_some(uncounted, failures).await {
+            later.entry(community).or_default();
+        }
+        let later: Wishes = later.into_iter().collect();
+        left += self.publish_all(&later, failures).await?;
+        if are_known {
+            self.metrics.pending.set(left.try_into().unwrap_or(i64::MAX));
+        }
+        Ok(())
+    }
+
+    /// Writes all; how many are left.
+    async fn publish_all(&self, wishes: &Wishes, failures: &mut Vec<Failed>) -> Result<u64, Lost> {
         let mut left = 0;
         for chunk in wishes.chunks(CHUNK) {
             let published = self.publish(chunk, failures).await?;
             self.metrics.written.inc_by(published.written);
             left += published.left;
         }
-        self.metrics.pending.set(left.try_into().unwrap_or(i64::MAX));
-        Ok(())
+        Ok(left)
     }
 
     async fn fold(&self, failures: &mut Vec<Failed>) -> Result<(), Lost> {
@@ -94,7 +119,7 @@ impl Shared {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(Lost),
                 Err(error) => {
-                    failures.push((Operation::Fold, error));
+                    failures.push((Operation::Fold, error.chain()));
                     break;
                 }
             }
@@ -102,26 +127,43 @@ impl Shared {
         Ok(())
     }
 
-    /// Counts communities whose first view has come, or whose numbers cannot be added to.
-    async fn recount_all(&self, failures: &mut Vec<Failed>) {
-        let uncounted = match self.store.uncounted(MOST_RECOUNTS).await {
+    /// Communities whose first view has come, or whose numbers cannot be added to.
+    async fn uncounted(&self, failures: &mut Vec<Failed>) -> Vec<CommunityId> {
+        match self.store.uncounted(&self.postponed(), MOST_RECOUNTS).await {
             Ok(uncounted) => uncounted,
-            Err(error) => return failures.push((Operation::Recount, error)),
-        };
-        for community in uncounted {
-            if self.is_postponed(&community) {
-                continue;
-            }
-            if let Err(error) = self.store.recount(&community).await {
-                if error.took_too_long() {
-                    self.postpone(community);
-                }
-                failures.push((Operation::Recount, error));
+            Err(error) => {
+                failures.push((Operation::Recount, error.chain()));
+                Vec::new()
             }
         }
     }
 
-    /// Leaves a community that takes too long to be counted alone for a while.
+    /// Counts these from their events: at least one, and no other once [`RECOUNTING`] is over. Those that are counted.
+    async fn recount_some(
+        &self,
+        uncounted: Vec<CommunityId>,
+        failures: &mut Vec<Failed>,
+    ) -> Vec<CommunityId> {
+        let mut recounted = Vec::new();
+        let until = Instant::now() + RECOUNTING;
+        for community in uncounted {
+            match self.store.recount(&community).await {
+                Ok(_) => recounted.push(community),
+                Err(error) => {
+                    if error.took_too_long() || error.is_lasting() {
+                        self.postpone(community);
+                    }
+                    failures.push((Operation::Recount, error.chain()));
+                }
+            }
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        recounted
+    }
+
+    /// Leaves a community that cannot be counted, or takes too long, alone for a while.
     fn postpone(&self, community: CommunityId) {
         let mut postponed = self.postponed.lock().unwrap_or_else(PoisonError::into_inner);
         postponed.retain(|_, until| *until > Instant::now());
@@ -130,15 +172,16 @@ impl Shared {
         }
     }
 
-    fn is_postponed(&self, community: &CommunityId) -> bool {
+    /// Communities that are left alone now.
+    fn postponed(&self) -> Vec<CommunityId> {
         let postponed = self.postponed.lock().unwrap_or_else(PoisonError::into_inner);
-        postponed
-            .get(community)
-            .is_some_and(|until| *until > Instant::now())
+        let now = Instant::now();
+        let still = postponed.iter().filter(|(_, until)| **until > now);
+        still.map(|(community, _)| community.clone()).collect()
     }
 
     /// What is to be written: what waits for it, and the communities in which others are there now than is written.
-    async fn wishes(&self) -> Result<Wishes, StoreError> {
+    async fn wishes(&self, failures: &mut Vec<Failed>) -> Result<Wishes, StoreError> {
         let pending = self.store.pending(MOST.into()).await?;
         let Some(presence) = &self.presence else {
             return Ok(pending.into_iter().map(|community| (community, None)).collect());
@@ -146,20 +189,10 @@ impl Shared {
         let shown = self.store.shown_present(MOST.into()).await?;
         let shown: BTreeMap<CommunityId, i64> = shown.into_iter().collect();
         let pending: BTreeSet<CommunityId> = pending.into_iter().collect();
-        let asked = async {
-            let here = presence.communities(MOST.into()).await;
-            let here = here.map(|answer| answer.value).unwrap_or_default();
-            let all: BTreeSet<&CommunityId> = here.iter().chain(shown.keys()).chain(&pending).collect();
-            let all = all.into_iter().map(Scope::from).collect();
-            // An answer from this sidecar's memory is not that of all sidecars: the written one stays.
-            let current = presence.counts(all).filter_map(async |(scope, answer)| {
-                let community = scope.community()?.clone();
-                let answer = answer.ok().filter(|answer| !answer.stale)?;
-                Some((community, i64::try_from(answer.value.current).unwrap_or(i64::MAX)))
-            });
-            current.collect::<BTreeMap<CommunityId, i64>>().await
-        };
-        let current = timeout(self.config.interval, asked).await.unwrap_or_default();
+        let (current, lack) = self
+            .present(presence.as_ref(), shown.keys().chain(&pending))
+            .await;
+        failures.extend(lack.map(|lack| (Operation::Presence, lack)));
         let differs = |(community, now): &(&CommunityId, &i64)| {
             shown.get(*community).copied().unwrap_or_default() != **now && !pending.contains(*community)
         };
@@ -173,6 +206,62 @@ impl Shared {
             (community, now)
         }));
         Ok(wishes)
+    }
+
+    /// Who is there now: where that is known, and in `more`. The second value says why some of it is not known.
+    async fn present<'a>(
+        &self,
+        presence: &dyn Presence,
+        more: impl Iterator<Item = &'a CommunityId>,
+    ) -> (BTreeMap<CommunityId, i64>, Option<String>) {
+        let until = Instant::now() + self.config.interval;
+        let late = || "presence does not answer in time".to_owned();
+        // An answer from this sidecar's memory is not that of all sidecars: the written one stays.
+        let stale = || "presence answers from this sidecar's memory alone".to_owned();
+        let mut current = BTreeMap::new();
+        let mut lack;
+        let here = match timeout_at(until, presence.communities(MOST.into())).await {
+            Ok(Ok(answer)) => {
+                lack = answer.stale.then(stale);
+                answer.value
+            }
+            Ok(Err(error)) => {
+                lack = Some(chain(&error));
+                Vec::new()
+            }
+            Err(_) => return (current, Some(late())),
+        };
+        let mut all: BTreeSet<&CommunityId> = here.iter().collect();
+        for community in more {
+            all.insert(community);
+        }
+        let asked = all.len();
+        let mut counts = presence.counts(all.into_iter().map(Scope::from).collect());
+        let mut answered = 0;
+        while answered < asked {
+            match timeout_at(until, counts.next()).await {
+                Ok(Some((scope, answer))) => {
+                    answered += 1;
+                    match answer {
+                        Ok(answer) if answer.stale => lack = lack.or_else(|| Some(stale())),
+                        Ok(answer) => {
+                            let present = i64::try_from(answer.value.current).unwrap_or(i64::MAX);
+                            current.extend(scope.community().map(|community| (community.clone(), present)));
+                        }
+                        Err(error) => lack = lack.or_else(|| Some(chain(&error))),
+                    }
+                }
+                Ok(None) => {
+                    lack = lack.or_else(|| Some("presence does not answer for all communities".to_owned()));
+                    break;
+                }
+                Err(_) => {
+                    lack = lack.or_else(|| Some(late()));
+                    break;
+                }
+            }
+        }
+        (current, lack)
     }
 
     /// Writes some. Where the app's database refuses a row, the others are still written.
@@ -195,7 +284,7 @@ impl Shared {
                 Ok(all)
             }
             Err(error) => {
-                failures.push((Operation::Write, error));
+                failures.push((Operation::Write, error.chain()));
                 Ok(Published {
                     written: 0,
                     left: wishes.len() as u64,

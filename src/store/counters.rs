@@ -30,8 +30,8 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Adds up what batches have added, a bounded number of rows; `None` if `holder` has not the lease.
     async fn fold(&self, holder: Uuid) -> Result<Option<Folded>, StoreError>;
 
-    /// Communities whose numbers must be counted from the events, at most `limit`.
-    async fn uncounted(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError>;
+    /// Communities whose numbers must be counted from the events, but for `postponed`; at most `limit`.
+    async fn uncounted(&self, postponed: &[CommunityId], limit: i64) -> Result<Vec<CommunityId>, StoreError>;
 
     /// Counts a community from its events. The app's columns are then to be written.
     async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError>;
@@ -65,7 +65,8 @@ pub trait CounterStore: Send + Sync + 'static {
         limit: i64,
     ) -> Result<(Vec<CommunityId>, Option<CommunityId>), StoreError>;
 
-    /// Deletes the counters of communities that the app has deleted; returns how many.
+    /// Deletes the counters of communities that the app has deleted, in transactions of a bounded number of rows; returns how
+    /// many communities these were.
     async fn forget_absent(&self) -> Result<u64, StoreError>;
 
     /// When all counters had last been compared; `None` if they never were, or what counts was configured in another way
@@ -105,7 +106,7 @@ pub struct Published {
     pub left: u64,
 }
 
-/// All-time counts of one community.
+/// All-time counts of one community, of the events that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// As in [`super::Stats`], over all time.
@@ -133,6 +134,8 @@ pub struct Comparison {
     /// As the app's columns have them, those that there are; `None` where these are to be written, or there is no such
     /// community.
     pub shown: Option<(Option<i64>, Option<i64>)>,
+    /// The greatest page views and visitors that the app's columns hold: more is written as that.
+    pub greatest: Totals,
 }
 
 impl Comparison {
@@ -144,8 +147,12 @@ impl Comparison {
     /// Whether the counters and the app's columns are as the events have it.
     pub fn agrees(&self) -> bool {
         let shows = |(page_views, total_visitors): (Option<i64>, Option<i64>)| {
-            page_views.is_none_or(|shown| shown == self.counted.page_views)
-                && total_visitors.is_none_or(|shown| shown == self.counted.total_visitors)
+            let Totals {
+                page_views: views,
+                total_visitors: visitors,
+            } = self.counted;
+            page_views.is_none_or(|shown| shown == views.min(self.greatest.page_views))
+                && total_visitors.is_none_or(|shown| shown == visitors.min(self.greatest.total_visitors))
         };
         self.kept == Some(self.counted) && self.shown.is_none_or(shows)
     }
@@ -165,14 +172,17 @@ pub(super) struct ComparisonRow {
 
 from_row!(PgRow, SqliteRow => ComparisonRow { counted_views, counted_visitors, kept_views, kept_visitors, is_settled, is_written, shown_views, shown_visitors });
 
-impl From<ComparisonRow> for Comparison {
-    fn from(row: ComparisonRow) -> Self {
+impl ComparisonRow {
+    /// With the greatest counts that the app's columns hold.
+    pub(super) fn compared(self, greatest: Totals) -> Comparison {
+        let row = self;
         let kept = row.kept_views.zip(row.kept_visitors).filter(|_| row.is_settled);
-        Self {
+        Comparison {
             counted: Totals {
                 page_views: row.counted_views,
                 total_visitors: row.counted_visitors,
             },
+            greatest,
             kept: kept.map(|(page_views, total_visitors)| Totals {
                 page_views,
                 total_visitors,
@@ -196,10 +206,17 @@ mod tests {
             counted: totals(5, 2),
             kept,
             shown,
+            greatest: totals(i64::MAX, i64::MAX),
         };
         assert!(comparison(Some(totals(5, 2)), Some((Some(5), None))).agrees());
         assert!(comparison(Some(totals(5, 2)), None).agrees());
         assert!(!comparison(Some(totals(5, 2)), Some((Some(4), Some(2)))).agrees());
+        // A column that holds no more than that.
+        let full = Comparison {
+            greatest: totals(4, i64::MAX),
+            ..comparison(Some(totals(5, 2)), Some((Some(4), Some(2))))
+        };
+        assert!(full.agrees());
         let drifted = comparison(Some(totals(3, 3)), None);
         assert!(!drifted.agrees());
         assert_eq!(drifted.drift(), 3);

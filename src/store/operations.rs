@@ -34,9 +34,10 @@ use crate::key_type::KeyTypes;
 use crate::routes::CountedTypes;
 
 pub(super) use counters::{
-    AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
-    NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted,
-    all_time, definition, deltas, first_possible, greatest, no_events, spellings,
+    AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold, ForgetAbsent, Forgotten,
+    LastPass, NoteChecked, NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease,
+    Unchecked, Uncounted, all_time, definition, deltas, first_possible, greatest, greatest_totals, no_events,
+    spellings,
 };
 pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
 pub(super) use sessions::{
@@ -84,7 +85,7 @@ pub(super) trait Backend:
     + for<'a> Runs<TakeLease<'a>>
     + Runs<ReleaseLease>
     + for<'a> Runs<Fold<'a>>
-    + Runs<Uncounted>
+    + for<'a> Runs<Uncounted<'a>>
     + for<'a> Runs<Recount<'a>>
     + for<'a> Runs<Compare<'a>>
     + for<'a> Runs<NoteChecked<'a>>

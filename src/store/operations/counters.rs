@@ -13,12 +13,14 @@ use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::routes::PAGE_VIEW;
 use crate::store::counters::{Comparison, Folded, Lease, Published, Totals};
-use crate::store::schema::{AppSchema, Column, Dialect, Kind};
+use crate::store::schema::{AppSchema, Column, CounterColumns, Dialect, Kind};
 
 /// Most rows of batches that are added up in one transaction.
 pub(in crate::store) const FOLD_ROWS: i64 = 5_000;
 /// Most communities that are locked in one.
 pub(in crate::store) const FOLD_COMMUNITIES: i64 = 200;
+/// Most rows of each table that are deleted in one.
+pub(in crate::store) const FORGET_ROWS: i64 = 5_000;
 
 /// What a batch adds to a community for one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,17 @@ pub(in crate::store) fn greatest(column: &Column) -> i64 {
     }
 }
 
+/// The greatest counts that the app's columns hold.
+pub(in crate::store) fn greatest_totals(app: &AppSchema) -> Totals {
+    let counters = app.counters.as_ref();
+    let of =
+        |pick: fn(&CounterColumns) -> Option<&Column>| counters.and_then(pick).map_or(i64::MAX, greatest);
+    Totals {
+        page_views: of(|columns| columns.page_views.as_ref()),
+        total_visitors: of(|columns| columns.total_visitors.as_ref()),
+    }
+}
+
 /// What every operation on counters knows.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Context<'a> {
@@ -121,7 +134,11 @@ pub(in crate::store) struct Fold<'a> {
 }
 
 /// Communities to be counted.
-pub(in crate::store) struct Uncounted(pub i64);
+pub(in crate::store) struct Uncounted<'a> {
+    /// Those that are left alone.
+    pub postponed: &'a [CommunityId],
+    pub limit: i64,
+}
 
 /// Counts one community.
 pub(in crate::store) struct Recount<'a> {
@@ -158,8 +175,17 @@ pub(in crate::store) struct Unchecked<'a> {
     pub limit: i64,
 }
 
-/// Deletes counters without a community.
+/// Deletes some of the counters without a community.
 pub(in crate::store) struct ForgetAbsent<'a>(pub Context<'a>);
+
+/// Result of [`ForgetAbsent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::store) struct Forgotten {
+    /// Communities of which nothing is left.
+    pub communities: u64,
+    /// Rows that were deleted; where there are none, nothing is left to be deleted now.
+    pub rows: u64,
+}
 
 /// When all counters were compared.
 pub(in crate::store) struct LastPass<'a>(pub Context<'a>);
@@ -182,7 +208,7 @@ operations! {
     TakeLease<'_> => Option<Lease>, true;
     ReleaseLease => (), true;
     Fold<'_> => Option<Folded>, true;
-    Uncounted => Vec<CommunityId>, false;
+    Uncounted<'_> => Vec<CommunityId>, false;
     Recount<'_> => Totals, true;
     Compare<'_> => Comparison, false;
     NoteChecked<'_> => (), true;
@@ -190,7 +216,7 @@ operations! {
     Pending => Vec<CommunityId>, false;
     Publish<'_> => Option<Published>, true;
     Unchecked<'_> => (Vec<CommunityId>, Option<CommunityId>), false;
-    ForgetAbsent<'_> => u64, true;
+    ForgetAbsent<'_> => Forgotten, true;
     LastPass<'_> => Option<DateTime<Utc>>, true;
     NotePass => (), true;
 }

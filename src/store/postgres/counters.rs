@@ -1,7 +1,8 @@
 //! Statements of counters on Postgres.
 //!
-//! Locks, in one order: the lease's row, counters in the order of their keys, the app's rows in that of theirs. None waits
-//! for a lock while it holds one, except for a counter's row; rows of the app's that are locked are left for the next time.
+//! Locks, in one order: the key of the lease's row, counters in the order of their keys, the app's rows in that of theirs, the
+//! whole of the lease's row. None waits for a lock while it holds one, except for a counter's row, and for a renewal of the
+//! lease, which waits for nothing; rows of the app's that are locked are left for the next time.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use super::stats::views;
 use crate::ids::CommunityId;
 use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published, Totals};
 use crate::store::operations::{
-    AddDeltas, Backend as _, Compare, FOLD_COMMUNITIES, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
-    NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
-    all_time, definition, deltas, first_possible, greatest, no_events, spellings,
+    AddDeltas, Backend as _, Compare, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold, ForgetAbsent,
+    Forgotten, LastPass, NoteChecked, NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent,
+    TakeLease, Unchecked, Uncounted, all_time, definition, deltas, first_possible, greatest, greatest_totals,
+    no_events, spellings,
 };
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables};
 
@@ -73,8 +75,9 @@ impl Runs<AddDeltas<'_>> for Postgres {
 }
 
 impl Runs<TakeLease<'_>> for Postgres {
-    /// A renewal goes on while the holder's own transaction has the row: it changes no key. Taking it from another does
-    /// not, and does not wait.
+    /// A renewal goes on while the holder's own transaction has locked the row's key only ([`holds`]), which it does not
+    /// change; it waits while such a transaction ends with a change of the row. Taking it from another does neither: it is
+    /// not taken then.
     async fn run(
         operation: &TakeLease<'_>,
         _: &AppSchema,
@@ -213,25 +216,31 @@ impl Runs<Fold<'_>> for Postgres {
     }
 }
 
+fn keys_of(communities: &[CommunityId]) -> Vec<&str> {
+    communities.iter().map(CommunityId::as_str).collect()
+}
+
 /// Keys as communities.
 fn communities(keys: Vec<String>) -> Vec<CommunityId> {
     keys.into_iter().map(CommunityId::new).collect()
 }
 
-impl Runs<Uncounted> for Postgres {
+impl Runs<Uncounted<'_>> for Postgres {
     async fn run(
-        Uncounted(limit): &Uncounted,
+        operation: &Uncounted<'_>,
         _: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<CommunityId>, sqlx::Error> {
         let keys = query_scalar(
-            "SELECT community FROM headcount.counter WHERE NOT counted
+            "SELECT community FROM headcount.counter WHERE NOT counted AND community <> ALL ($2::text[])
              UNION
              SELECT d.community FROM headcount.counter_delta AS d
              WHERE NOT EXISTS (SELECT 1 FROM headcount.counter AS k WHERE k.community = d.community)
+               AND d.community <> ALL ($2::text[])
              LIMIT $1",
         )
-        .bind(limit)
+        .bind(operation.limit)
+        .bind(keys_of(operation.postponed))
         .fetch_all(connection)
         .await?;
         Ok(communities(keys))
@@ -266,7 +275,8 @@ impl Runs<Recount<'_>> for Postgres {
                    AND NOT EXISTS (SELECT 1 FROM headcount_views AS w WHERE w.user_id::text = v.user_id)
              ), headcount_come AS (
                  INSERT INTO headcount.counter_visitor (community, user_id)
-                 SELECT DISTINCT $4, user_id::text FROM headcount_views ON CONFLICT DO NOTHING
+                 SELECT DISTINCT $4, user_id::text FROM headcount_views WHERE user_id IS NOT NULL
+                 ON CONFLICT DO NOTHING
              )
              UPDATE headcount.counter AS k
              SET page_views = (SELECT count(*) FROM headcount_views),
@@ -350,7 +360,7 @@ impl Runs<Compare<'_>> for Postgres {
             .bind(operation.context.until_ours)
             .fetch_one(connection)
             .await?;
-        Ok(row.into())
+        Ok(row.compared(greatest_totals(app)))
     }
 }
 
@@ -425,9 +435,6 @@ impl Runs<Publish<'_>> for Postgres {
         if !holds(&mut transaction, operation.holder).await? {
             return Ok(None);
         }
-        query("UPDATE headcount.counter_lease SET round_at = clock_timestamp()")
-            .execute(&mut *transaction)
-            .await?;
         let of_keys = format!(
             "SELECT {id}::text FROM {table} WHERE {id} = ANY ($1::text[]::{key}[])",
             table = table.table,
@@ -437,11 +444,15 @@ impl Runs<Publish<'_>> for Postgres {
             .bind(&keys)
             .fetch_all(&mut *transaction)
             .await?;
-        query("UPDATE headcount.counter SET pending = FALSE WHERE pending AND community = ANY ($1) AND community <> ALL ($2)")
-            .bind(all_keys(operation))
-            .bind(&there)
-            .execute(&mut *transaction)
-            .await?;
+        // Of those that the app has deleted nothing is to be written again.
+        query(
+            "UPDATE headcount.counter SET pending = FALSE, current_visitors = 0
+             WHERE (pending OR current_visitors <> 0) AND community = ANY ($1) AND community <> ALL ($2)",
+        )
+        .bind(all_keys(operation))
+        .bind(&there)
+        .execute(&mut *transaction)
+        .await?;
         query("INSERT INTO headcount.counter (community) SELECT * FROM UNNEST($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING")
             .bind(&there)
             .execute(&mut *transaction)
@@ -480,6 +491,10 @@ impl Runs<Publish<'_>> for Postgres {
         .bind(&present)
         .execute(&mut *transaction)
         .await?;
+        // Last: renewals wait from here on.
+        query("UPDATE headcount.counter_lease SET round_at = clock_timestamp()")
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(Some(Published {
             written,
@@ -573,9 +588,9 @@ impl Runs<ForgetAbsent<'_>> for Postgres {
         ForgetAbsent(context): &ForgetAbsent<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<Forgotten, sqlx::Error> {
         let Some(table) = &app.community else {
-            return Ok(0);
+            return Ok(Forgotten::default());
         };
         let mut transaction = Postgres::begin(connection, context.database).await?;
         let sql = format!(
@@ -589,15 +604,32 @@ impl Runs<ForgetAbsent<'_>> for Postgres {
             .bind(FOLD_COMMUNITIES)
             .fetch_all(&mut *transaction)
             .await?;
-        for sql in [
-            "DELETE FROM headcount.counter_delta WHERE community = ANY ($1)",
-            "DELETE FROM headcount.counter_visitor WHERE community = ANY ($1)",
-            "DELETE FROM headcount.counter WHERE community = ANY ($1)",
-        ] {
-            query(sql).bind(&absent).execute(&mut *transaction).await?;
+        let mut forgotten = Forgotten::default();
+        for table in ["counter_delta", "counter_visitor"] {
+            let sql = format!(
+                "DELETE FROM headcount.{table} WHERE ctid = ANY (ARRAY(
+                     SELECT ctid FROM headcount.{table} WHERE community = ANY ($1) LIMIT $2))"
+            );
+            let deleted = query(AssertSqlSafe(sql))
+                .bind(&absent)
+                .bind(FORGET_ROWS)
+                .execute(&mut *transaction)
+                .await?;
+            forgotten.rows += deleted.rows_affected();
         }
+        forgotten.communities = query(
+            "DELETE FROM headcount.counter AS k
+             WHERE k.community = ANY ($1)
+               AND NOT EXISTS (SELECT 1 FROM headcount.counter_delta AS d WHERE d.community = k.community)
+               AND NOT EXISTS (SELECT 1 FROM headcount.counter_visitor AS v WHERE v.community = k.community)",
+        )
+        .bind(&absent)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+        forgotten.rows += forgotten.communities;
         transaction.commit().await?;
-        Ok(absent.len() as u64)
+        Ok(forgotten)
     }
 }
 

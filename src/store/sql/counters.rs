@@ -31,8 +31,8 @@ impl<B: Backend> CounterStore for SqlStore<B> {
         self.connections.run(&Fold { context, holder }).await
     }
 
-    async fn uncounted(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError> {
-        self.connections.run(&Uncounted(limit)).await
+    async fn uncounted(&self, postponed: &[CommunityId], limit: i64) -> Result<Vec<CommunityId>, StoreError> {
+        self.connections.run(&Uncounted { postponed, limit }).await
     }
 
     async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError> {
@@ -82,7 +82,17 @@ impl<B: Backend> CounterStore for SqlStore<B> {
     }
 
     async fn forget_absent(&self) -> Result<u64, StoreError> {
-        self.connections.run(&ForgetAbsent(self.counter_context())).await
+        let mut communities = 0;
+        loop {
+            let forgotten = self
+                .connections
+                .run(&ForgetAbsent(self.counter_context()))
+                .await?;
+            communities += forgotten.communities;
+            if forgotten.rows == 0 {
+                return Ok(communities);
+            }
+        }
     }
 
     async fn last_pass(&self) -> Result<Option<DateTime<Utc>>, StoreError> {

@@ -13,9 +13,10 @@ use super::values::{key, moment, read_key};
 use crate::ids::CommunityId;
 use crate::store::counters::{Comparison, ComparisonRow, Folded, Lease, Published, Totals};
 use crate::store::operations::{
-    AddDeltas, Backend as _, Compare, Context, FOLD_ROWS, Fold, ForgetAbsent, LastPass, NoteChecked,
-    NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease, Unchecked, Uncounted,
-    definition, deltas, first_possible, greatest, no_events, spellings,
+    AddDeltas, Backend as _, Compare, Context, FOLD_ROWS, FORGET_ROWS, Fold, ForgetAbsent, Forgotten,
+    LastPass, NoteChecked, NotePass, Pending, Publish, Recount, ReleaseLease, Runs, ShownPresent, TakeLease,
+    Unchecked, Uncounted, definition, deltas, first_possible, greatest, greatest_totals, no_events,
+    spellings,
 };
 use crate::store::schema::{AppSchema, Column, CounterColumns, CounterTables, EventTable};
 
@@ -189,20 +190,24 @@ fn communities(keys: Vec<String>) -> Vec<CommunityId> {
     keys.into_iter().map(CommunityId::new).collect()
 }
 
-impl Runs<Uncounted> for Sqlite {
+impl Runs<Uncounted<'_>> for Sqlite {
     async fn run(
-        Uncounted(limit): &Uncounted,
+        operation: &Uncounted<'_>,
         _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<CommunityId>, sqlx::Error> {
+        let postponed: Vec<&str> = operation.postponed.iter().map(CommunityId::as_str).collect();
         let keys = sqlx::query_scalar(
-            "SELECT community FROM headcount_counter WHERE NOT counted
+            "SELECT community FROM headcount_counter
+             WHERE NOT counted AND community NOT IN (SELECT value FROM json_each(?2))
              UNION
              SELECT d.community FROM headcount_counter_delta AS d
              WHERE NOT EXISTS (SELECT 1 FROM headcount_counter AS k WHERE k.community = d.community)
+               AND d.community NOT IN (SELECT value FROM json_each(?2))
              LIMIT ?1",
         )
-        .bind(limit)
+        .bind(operation.limit)
+        .bind(Json(postponed))
         .fetch_all(connection)
         .await?;
         Ok(communities(keys))
@@ -226,7 +231,7 @@ impl Runs<Recount<'_>> for Sqlite {
             "DELETE FROM headcount_counter_visitor WHERE community = ?6".to_owned(),
             format!(
                 "WITH {views} INSERT INTO headcount_counter_visitor (community, user_id)
-                 SELECT DISTINCT ?6, CAST(user_id AS TEXT) FROM headcount_views"
+                 SELECT DISTINCT ?6, CAST(user_id AS TEXT) FROM headcount_views WHERE user_id IS NOT NULL"
             ),
         ] {
             bound(sqlx::query(AssertSqlSafe(sql)), operation, app)
@@ -331,7 +336,7 @@ impl Runs<Compare<'_>> for Sqlite {
             .bind(app_key(operation.community, app)?)
             .fetch_one(connection)
             .await?;
-        Ok(row.into())
+        Ok(row.compared(greatest_totals(app)))
     }
 }
 
@@ -396,7 +401,7 @@ impl Runs<Publish<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<Published>, sqlx::Error> {
-        let Some(columns) = &app.counters else {
+        let (Some(_), Some(columns)) = (&app.community, &app.counters) else {
             // They cannot be written now.
             return Ok(Some(Published {
                 written: 0,
@@ -413,15 +418,14 @@ impl Runs<Publish<'_>> for Sqlite {
             .await?;
         let update = update_sql(app, columns);
         let make = insert_sql(app);
-        let note =
-            "UPDATE headcount_counter SET pending = 0, current_visitors = coalesce(?2, current_visitors)
-                    WHERE community = ?1";
+        let note = note_sql(app);
         let mut published = Published::default();
         for (community, present) in operation.communities {
-            if let Some(key) = app_key(community, app)? {
+            let key = app_key(community, app)?;
+            if let Some(key) = &key {
                 sqlx::query(AssertSqlSafe(make.as_str()))
                     .bind(community.as_str())
-                    .bind(&key)
+                    .bind(key)
                     .execute(&mut *transaction)
                     .await?;
                 let mut query = sqlx::query(AssertSqlSafe(update.as_str()))
@@ -433,9 +437,10 @@ impl Runs<Publish<'_>> for Sqlite {
                 }
                 published.written += query.execute(&mut *transaction).await?.rows_affected();
             }
-            sqlx::query(note)
+            sqlx::query(AssertSqlSafe(note.as_str()))
                 .bind(community.as_str())
                 .bind(present)
+                .bind(key)
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -452,6 +457,23 @@ fn insert_sql(app: &AppSchema) -> String {
     format!(
         "INSERT INTO headcount_counter (community) SELECT ?1 FROM {table} WHERE {id} = ?2
          ON CONFLICT DO NOTHING",
+        table = table.table,
+        id = table.id
+    )
+}
+
+/// Notes that the columns of the community `?1`, `?3` there, are written, with `?2` present; nothing is to be written again
+/// of one that the app has deleted.
+fn note_sql(app: &AppSchema) -> String {
+    let Some(table) = &app.community else {
+        return String::new();
+    };
+    format!(
+        "UPDATE headcount_counter
+         SET pending = 0,
+             current_visitors = CASE WHEN EXISTS (SELECT 1 FROM {table} WHERE {id} = ?3)
+                                     THEN coalesce(?2, current_visitors) ELSE 0 END
+         WHERE community = ?1",
         table = table.table,
         id = table.id
     )
@@ -543,9 +565,9 @@ impl Runs<ForgetAbsent<'_>> for Sqlite {
         ForgetAbsent(context): &ForgetAbsent<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<Forgotten, sqlx::Error> {
         let Some(table) = &app.community else {
-            return Ok(0);
+            return Ok(Forgotten::default());
         };
         let there = format!(
             "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = ?1)",
@@ -556,7 +578,7 @@ impl Runs<ForgetAbsent<'_>> for Sqlite {
         let known: Vec<String> = sqlx::query_scalar("SELECT community FROM headcount_counter")
             .fetch_all(&mut *transaction)
             .await?;
-        let mut forgotten = 0;
+        let mut forgotten = Forgotten::default();
         for community in communities(known) {
             let is_there: bool = sqlx::query_scalar(AssertSqlSafe(there.as_str()))
                 .bind(app_key(&community, app)?)
@@ -566,16 +588,34 @@ impl Runs<ForgetAbsent<'_>> for Sqlite {
                 continue;
             }
             for sql in [
-                "DELETE FROM headcount_counter_delta WHERE community = ?1",
-                "DELETE FROM headcount_counter_visitor WHERE community = ?1",
-                "DELETE FROM headcount_counter WHERE community = ?1",
+                "DELETE FROM headcount_counter_delta
+                 WHERE id IN (SELECT id FROM headcount_counter_delta WHERE community = ?1 LIMIT ?2)",
+                "DELETE FROM headcount_counter_visitor
+                 WHERE community = ?1
+                   AND user_id IN (SELECT user_id FROM headcount_counter_visitor WHERE community = ?1 LIMIT ?2)",
             ] {
-                sqlx::query(sql)
+                let deleted = sqlx::query(sql)
                     .bind(community.as_str())
+                    .bind(FORGET_ROWS)
                     .execute(&mut *transaction)
                     .await?;
+                forgotten.rows += deleted.rows_affected();
             }
-            forgotten += 1;
+            let deleted = sqlx::query(
+                "DELETE FROM headcount_counter
+                 WHERE community = ?1
+                   AND NOT EXISTS (SELECT 1 FROM headcount_counter_delta WHERE community = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM headcount_counter_visitor WHERE community = ?1)",
+            )
+            .bind(community.as_str())
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+            forgotten.communities += deleted;
+            forgotten.rows += deleted;
+            if forgotten.rows >= FORGET_ROWS.unsigned_abs() {
+                break;
+            }
         }
         transaction.commit().await?;
         Ok(forgotten)

@@ -68,7 +68,7 @@ async fn k9_no_statement_of_counters_scans_the_event_table() {
             .kept
             .is_some()
     );
-    counters.uncounted(10).await.expect("an answer");
+    counters.uncounted(&[], 10).await.expect("an answer");
     let unchecked = counters.unchecked(None, at("2024-01-01T00:00:00Z"), 10).await;
     assert_eq!(unchecked.expect("an answer").0.len(), 10);
     let wishes = [(community.clone(), Some(1))];

@@ -32,6 +32,14 @@ async fn k7_while_redis_is_away_who_is_here_keeps_its_last_value() {
     world.wait_for_views(2).await;
     eventually(async || by_the_columns(&world, "rust").await["total_visitors"] == 2).await;
     assert_eq!(by_the_columns(&world, "rust").await["current_visitors"], 1);
+    // Which is told.
+    world
+        .sidecar
+        .wait_for_metric(
+            r#"headcount_counters_failures_total{operation="presence"}"#,
+            |failures| failures > 0.0,
+        )
+        .await;
 
     redis.resume().await;
     eventually(async || by_the_columns(&world, "rust").await["current_visitors"] == 2).await;

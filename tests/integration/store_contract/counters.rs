@@ -17,6 +17,7 @@ contract! {
     k1_a_view_that_comes_late_counts_as_in_the_statistics,
     k1_all_of_the_apps_own_views_count_where_so_configured,
     k1_only_the_counted_event_types_count,
+    k1_an_event_without_a_user_is_a_page_view_of_no_visitor,
     k2_one_holder_writes_and_another_takes_over,
     k4_nothing_is_written_where_nothing_has_changed,
     k5_what_the_app_deletes_or_writes_is_found_and_put_right,
@@ -45,7 +46,11 @@ impl Counting {
             config.counters.enabled = true;
             config.api.page_views = page_views;
         };
-        let site = Site::unmigrated_with(variant, configure).await;
+        Self::of(Site::unmigrated_with(variant, configure).await).await
+    }
+
+    /// Of a site on which `headcount migrate` was not run yet.
+    async fn of(site: Site) -> Self {
         store::migrate(&site.config, false).await.unwrap();
         let counters =
             store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
@@ -61,7 +66,7 @@ impl Counting {
     /// What a round does, without presence; what was written.
     async fn round(&self) -> Published {
         while self.counters.fold(self.holder).await.unwrap().unwrap().rows > 0 {}
-        for community in self.counters.uncounted(100).await.unwrap() {
+        for community in self.counters.uncounted(&[], 100).await.unwrap() {
             self.counters.recount(&community).await.unwrap();
         }
         let pending = self.counters.pending(100).await.unwrap();
@@ -138,7 +143,14 @@ async fn k1_a_batch_counts_as_in_the_statistics_and_once(variant: Variant) {
         ],
     );
     site.store.apply(&first).await.unwrap();
-    // The first of a community is counted from the events, the next are added.
+    // The first of a community is counted from the events, the next are added. One that is postponed takes no other's place.
+    let counters = &counting.counters;
+    assert_eq!(
+        counters.uncounted(&[], 1).await.unwrap(),
+        std::slice::from_ref(&gardening)
+    );
+    let postponed = std::slice::from_ref(&gardening);
+    assert_eq!(counters.uncounted(postponed, 1).await.unwrap(), []);
     assert_eq!(counting.round().await.written, 1);
     counting.agree(&gardening, (1, 2)).await;
 
@@ -241,6 +253,43 @@ async fn k1_only_the_counted_event_types_count(variant: Variant) {
         counting.round().await;
         counting.agree(&gardening, expected).await;
     }
+}
+
+async fn k1_an_event_without_a_user_is_a_page_view_of_no_visitor(variant: Variant) {
+    let site = Site::unmigrated_with(variant, |config| config.counters.enabled = true).await;
+    let names = site.config.schema.event.clone();
+    let (table, user) = (site.table(&names.table), names.columns.user_id);
+    if variant.is_postgres() {
+        site.execute(&format!(
+            r#"ALTER TABLE {table} ALTER COLUMN "{user}" DROP NOT NULL"#
+        ))
+        .await;
+    } else {
+        // Made anew: SQLite changes no column.
+        let sql = format!(
+            "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = '{}'",
+            names.table
+        );
+        let made = site.text(&sql).await;
+        let (before, after) = made.split_once(&format!(r#""{user}""#)).unwrap();
+        let after = after.replacen(" NOT NULL", "", 1);
+        site.execute(&format!(r#"DROP TABLE {table}; {before}"{user}"{after}"#))
+            .await;
+    }
+    let counting = Counting::of(site).await;
+    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
+    counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"; 3])
+        .await;
+    counting.round().await;
+    counting.agree(&gardening, (1, 3)).await;
+    // As where the app keeps the events of users that it deletes.
+    site.execute(&format!(r#"UPDATE {table} SET "{user}" = NULL"#))
+        .await;
+    counting.counters.recount(&gardening).await.unwrap();
+    counting.views("bob", &gardening, &["2024-03-02T11:00:00Z"]).await;
+    counting.round().await;
+    counting.agree(&gardening, (1, 4)).await;
 }
 
 async fn k2_one_holder_writes_and_another_takes_over(variant: Variant) {
@@ -389,6 +438,8 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
         .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
         .await;
     counting.views("bob", &cooking, &["2024-03-01T11:00:00Z"]).await;
+    let here = [(gardening.clone(), Some(3))];
+    counting.counters.publish(counting.holder, &here).await.unwrap();
     let names = &site.config.schema.community;
     site.execute(&format!(
         r#"DELETE FROM {} WHERE "{}" = '{}'"#,
@@ -405,7 +456,21 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
     let published = counting.counters.publish(counting.holder, &absent).await;
     assert_eq!(published.unwrap(), Some(Published::default()));
     assert_eq!(counting.counters.pending(10).await.unwrap(), []);
+    assert_eq!(counting.counters.shown_present(10).await.unwrap(), []);
+    // More rows than one transaction deletes.
+    let visitors = if variant.is_postgres() {
+        "headcount.counter_visitor"
+    } else {
+        "headcount_counter_visitor"
+    };
+    let many = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+         INSERT INTO {visitors} (community, user_id) SELECT '{gardening}', 'user-' || CAST(i AS text) FROM n"
+    );
+    site.execute(&many).await;
     assert_eq!(counting.counters.forget_absent().await.unwrap(), 1);
+    let left = format!("SELECT CAST(count(*) AS text) FROM {visitors}");
+    assert_eq!(site.text(&left).await, "1");
     assert_eq!(counting.counters.forget_absent().await.unwrap(), 0);
     assert_eq!(counting.counters.known(&gardening).await.unwrap(), None);
     counting.agree(&cooking, (1, 1)).await;
@@ -453,4 +518,20 @@ async fn k8_columns_of_the_app_are_used_as_they_are(variant: Variant) {
         i64::MAX
     };
     assert_eq!(site.text(&sql).await, format!("1 {greatest}"));
+    assert!(counters.compare(&gardening).await.unwrap().agrees());
+
+    if variant.is_postgres() {
+        let session = site.session(&alice, "another-token", SessionRow::default()).await;
+        let views = vec![page_view("2024-03-05T00:00:00Z"); 33_000];
+        site.store
+            .apply(&batch(&session, &gardening, views))
+            .await
+            .unwrap();
+        while counters.fold(holder).await.unwrap().unwrap().rows > 0 {}
+        let wish = [(gardening.clone(), None)];
+        counters.publish(holder, &wish).await.unwrap().unwrap();
+        assert_eq!(site.text(&sql).await, format!("{} {greatest}", i16::MAX));
+        let comparison = counters.compare(&gardening).await.unwrap();
+        assert!(comparison.agrees(), "{comparison:?}");
+    }
 }

@@ -34,10 +34,11 @@ pub(super) async fn settle(
     if !dry_run {
         let mut transaction = begin_briefly(connection).await?;
         execute(&mut transaction, &step).await?;
-        sqlx::query("UPDATE headcount.counter SET pending = TRUE, current_visitors = 0")
-            .execute(&mut *transaction)
-            .await?;
         transaction.commit().await?;
+        // By now the app does not wait for its table. Where this fails, the next reconciliation finds the difference.
+        sqlx::query("UPDATE headcount.counter SET pending = TRUE, current_visitors = 0")
+            .execute(connection)
+            .await?;
     }
     Ok(Some(step))
 }
