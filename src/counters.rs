@@ -91,7 +91,7 @@ impl Counters {
     }
 
     /// Writes once more what is counted, where this process has the lease, and gives that up: another sidecar need not
-    /// wait until it has expired. Writing takes at most `limit`, giving up [`RELEASING`]; what is left is written by the next
+    /// wait until it has expired. Writing takes at most `limit`, giving up the lease one second more; what is left is written by the next
     /// holder.
     pub async fn finish(self, limit: Duration) {
         let shared = self.0;
