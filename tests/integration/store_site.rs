@@ -15,7 +15,7 @@ use headcount::page_view::device::DeviceInfo;
 use headcount::page_view::{PageView, RouteEvent};
 use headcount::store::{self, Store};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, SqlitePool};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -272,6 +272,30 @@ impl Site {
     pub async fn text(&self, sql: &str) -> String {
         let mut rows = self.rows(sql).await;
         rows.remove(0).remove(0).expect("not null")
+    }
+
+    /// How often Postgres has read a table from its beginning to its end so far. A connection may keep what it has counted
+    /// for itself as long as it lives, so all are ended first.
+    pub async fn sequential_scans(&self, table: &str) -> u64 {
+        let ended = "SELECT bool_and(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity
+                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = $1";
+        let options = (*self.postgres().connect_options()).clone();
+        let mut connection = PgConnection::connect_with(&options).await.expect("a connection");
+        // One that has ended by itself meanwhile is gone from the list once it has told what it counted.
+        while sqlx::query_scalar::<_, Option<bool>>(ended)
+            .fetch_one(&mut connection)
+            .await
+            .expect("an answer")
+            .is_some()
+        {}
+        let scans: i64 = sqlx::query_scalar(scans)
+            .bind(table)
+            .fetch_one(&mut connection)
+            .await
+            .expect("an answer");
+        connection.close().await.expect("it closes");
+        u64::try_from(scans).expect("a number of scans")
     }
 
     /// The app's connections to Postgres.

@@ -28,12 +28,7 @@ async fn k9_no_statement_of_counters_scans_the_event_table() {
     .await;
     store::migrate(&site.config, false).await.expect("migrated");
     site.execute("ANALYZE").await;
-    let scans = "SELECT seq_scan::text || ' ' || (idx_scan > 0)::text FROM pg_stat_user_tables
-                 WHERE relname = 'accounts_userevent'";
-    settled(&site).await;
-    let before =
-        site.text("SELECT seq_scan::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'");
-    let before = before.await;
+    let before = site.sequential_scans("accounts_userevent").await;
 
     let counters = store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record))
         .expect("a store");
@@ -78,13 +73,7 @@ async fn k9_no_statement_of_counters_scans_the_event_table() {
     assert!(counters.compare(&community).await.expect("compared").agrees());
     counters.disconnect().await;
     site.store.close().await;
-    settled(&site).await;
-    assert_eq!(site.text(scans).await, format!("{before} true"));
-}
-
-/// A connection hands in its statistics just before it is gone from the list.
-async fn settled(site: &Site) {
-    let open = "SELECT count(*)::text FROM pg_stat_activity
-                WHERE datname = current_database() AND application_name = 'headcount'";
-    while site.text(open).await != "0" {}
+    assert_eq!(site.sequential_scans("accounts_userevent").await, before);
+    let lookups = "SELECT (idx_scan > 0)::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'";
+    assert_eq!(site.text(lookups).await, "true");
 }

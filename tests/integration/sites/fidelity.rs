@@ -326,7 +326,17 @@ impl Compared<'_> {
 fn are_same(through: &Answer, direct: &Answer, what: &str) {
     assert_eq!(through.status, direct.status, "{what}");
     assert_eq!(headers(through), headers(direct), "{what}");
-    assert_eq!(body(through), body(direct), "{what}");
+    let (through, direct) = (body(through), body(direct));
+    let differs = through
+        .lines()
+        .zip(direct.lines())
+        .find(|(through, direct)| through != direct);
+    assert!(
+        through == direct,
+        "{what}: of {} and {} bytes differs first {differs:?}",
+        through.len(),
+        direct.len()
+    );
 }
 
 /// Where a site says that it keeps an uploaded file.

@@ -1,5 +1,6 @@
 """Members, categories and topics. Run by `manage.py shell`; prints their keys as JSON."""
 import json
+from datetime import datetime, timezone
 
 from django.contrib.auth import get_user_model
 from spirit.category.models import Category
@@ -7,6 +8,8 @@ from spirit.comment.models import Comment
 from spirit.topic.models import Topic
 
 User = get_user_model()
+# Pages say of what is newer than a day how old it is: two answers a second apart would differ.
+OLD = datetime(2024, 1, 2, tzinfo=timezone.utc)
 users = {}
 for name in ('alice', 'bob', 'mallory'):
     users[name] = User.objects.create_user(name, f'{name}@site.test', 'password')
@@ -15,9 +18,15 @@ for name in ('alice', 'bob', 'mallory'):
 
 rust = Category.objects.create(title='Rust')
 hidden = Category.objects.create(title='Hidden', is_removed=True)
-topic = Topic.objects.create(user=users['alice'], category=rust, title='Borrow checker')
-Comment.objects.create(user=users['alice'], topic=topic, comment='Hello', comment_html='<p>Hello</p>')
-private = Topic.objects.create(user=users['alice'], category=hidden, title='Secret plan')
+
+
+def topic_of(category, title):
+    return Topic.objects.create(user=users['alice'], category=category, title=title, date=OLD, last_active=OLD)
+
+
+topic, private = topic_of(rust, 'Borrow checker'), topic_of(hidden, 'Secret plan')
+Comment.objects.create(
+    user=users['alice'], topic=topic, comment='Hello', comment_html='<p>Hello</p>', date=OLD)
 print(json.dumps({
     'users': {name: user.pk for name, user in users.items()},
     'communities': {'rust': rust.pk, 'hidden': hidden.pk},
