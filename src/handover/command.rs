@@ -8,6 +8,9 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::Stage;
 
+/// Bytes of a process' name that the system keeps: `TASK_COMM_LEN` without the end mark (`proc(5)`).
+const LONGEST_NAME: usize = 15;
+
 /// Why the hand-over failed. The running sidecar goes on serving.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
@@ -68,25 +71,36 @@ pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
     Err(UpgradeError::Ended { code })
 }
 
-/// Checks that the process runs this program: SIGQUIT ends others. Where the system does not show what a process runs,
-/// the caller is trusted.
+/// Checks that the process runs this program: SIGQUIT ends others. Where the system shows neither the file that a process
+/// runs nor its name, the caller is trusted.
 fn is_a_sidecar(pid: u32) -> Result<(), UpgradeError> {
-    let Ok(running) = std::fs::read_link(format!("/proc/{pid}/exe")) else {
+    let ours = std::env::current_exe()?;
+    let ours = ours.file_name().unwrap_or_default().to_string_lossy();
+    let Some((program, ours)) = file_of(pid)
+        .map(|program| (program, &*ours))
+        // The file of another user's process is not shown.
+        .or_else(|| Some((name_of(pid)?, ours.get(..LONGEST_NAME).unwrap_or(&ours))))
+    else {
         return Ok(());
     };
-    let program = running
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
     // The file may have been replaced since the process started.
-    let name = program.strip_suffix(" (deleted)").unwrap_or(&program);
-    let ours = std::env::current_exe()?;
-    if ours.file_name().is_some_and(|ours| ours == name) {
+    if program.strip_suffix(" (deleted)").unwrap_or(&program) == ours {
         Ok(())
     } else {
         Err(UpgradeError::Other { pid, program })
     }
+}
+
+/// The name of the file that a process runs.
+fn file_of(pid: u32) -> Option<String> {
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(program.file_name()?.to_string_lossy().into_owned())
+}
+
+/// The name of a process.
+fn name_of(pid: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
 }
 
 fn start(config: &Path) -> io::Result<Child> {

@@ -170,27 +170,33 @@ async fn systemd_is_told_when_a_process_serves_and_when_it_stops() {
 
 #[test]
 fn a_process_that_is_no_sidecar_is_not_signalled() {
-    let directory = tempfile::tempdir().expect("a folder");
     let mut other = Command::new("sleep").arg("60").spawn().expect("it starts");
-    let config = "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"sqlite:///nowhere/app.db\"\n";
-    let config = sidecar::write_config(directory.path(), config, "");
-    let pid = other.id().to_string();
-    let told = sidecar::run(
-        &[
-            "upgrade",
-            "--pid",
-            &pid,
-            "--config",
-            config.to_str().expect("UTF-8"),
-        ],
-        &[],
-    );
+    let told = upgrade_of(other.id());
     let lives = other.try_wait().expect("it can be asked").is_none();
     let _ = other.kill();
     let _ = other.wait();
     assert!(lives, "it was left alone");
     assert_eq!(told.code, Some(1), "{told:?}");
     assert!(told.err.contains("is sleep, no headcount"), "{told:?}");
+}
+
+/// The file that the first process runs is shown to nobody else, its name is.
+#[test]
+fn the_first_process_of_the_machine_is_not_signalled() {
+    let told = upgrade_of(1);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let is_named = told.err.contains(", no headcount; --pid names");
+    assert!(is_named || told.err.contains("cannot be signalled"), "{told:?}");
+}
+
+/// Tries to replace a process by a sidecar that cannot serve.
+fn upgrade_of(pid: u32) -> sidecar::Told {
+    let directory = tempfile::tempdir().expect("a folder");
+    let config = "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"sqlite:///nowhere/app.db\"\n";
+    let config = sidecar::write_config(directory.path(), config, "");
+    let pid = pid.to_string();
+    let config = config.to_str().expect("UTF-8");
+    sidecar::run(&["upgrade", "--pid", &pid, "--config", config], &[])
 }
 
 /// Changes where the sidecar's database is, as from its next start.
