@@ -265,6 +265,7 @@ impl App {
             in_flight,
             live,
         };
+        tasks.begin();
         let result = serving.run(ports, sidecar).await;
         recording.finish(config.record.flush_timeout).await;
         finish(counters, &store).await;

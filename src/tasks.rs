@@ -44,6 +44,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Ends the process.
     process: Shutdown,
+    /// The process has started: until then it may be refused, and tasks end with the parts for which they run.
+    begun: Shutdown,
     /// Tasks may end from now on.
     ending: Shutdown,
     failures: Mutex<BTreeMap<Task, Failures>>,
@@ -64,6 +66,7 @@ impl Tasks {
             runtime: runtime.clone(),
             metrics,
             process,
+            begun: Shutdown::new(),
             ending: Shutdown::new(),
             failures: Mutex::default(),
             lost: OnceLock::new(),
@@ -72,7 +75,14 @@ impl Tasks {
 
     /// The same on the current runtime, without a process to end.
     pub fn on_current_runtime() -> Self {
-        Self::new(Arc::default(), &Handle::current(), Shutdown::new())
+        let tasks = Self::new(Arc::default(), &Handle::current(), Shutdown::new());
+        tasks.begin();
+        tasks
+    }
+
+    /// Has it reported from now on if a task ends: everything has been started.
+    pub fn begin(&self) {
+        self.0.begun.start();
     }
 
     /// Runs the future that `make` returns, and a new one whenever it ends or panics.
@@ -117,6 +127,12 @@ impl Tasks {
             // The future is created inside, in case that panics.
             let run = AssertUnwindSafe(async { faulty(task, work(&mut worker)).await });
             let outcome = run.catch_unwind().await;
+            if outcome.is_ok() {
+                tokio::select! {
+                    () = self.0.begun.started() => {}
+                    () = ending.started() => {}
+                }
+            }
             if outcome.is_ok() && ending.has_started() {
                 return;
             }

@@ -9,6 +9,7 @@ use super::*;
 fn tasks() -> (Tasks, Arc<Metrics>, Shutdown) {
     let (metrics, process) = (Arc::<Metrics>::default(), Shutdown::new());
     let tasks = Tasks::new(metrics.clone(), &Handle::current(), process.clone());
+    tasks.begin();
     (tasks, metrics, process)
 }
 
@@ -48,6 +49,24 @@ async fn t3_a_task_that_panics_or_ends_is_started_again_counted_and_told() {
     sleep(TOLD_FOR).await;
     assert_eq!(tasks.degraded(), [""; 0]);
     assert!(!process.has_started());
+}
+
+#[tokio::test(start_paused = true)]
+async fn t3_a_task_that_ends_before_the_process_has_started_fails_once_it_has() {
+    let metrics = Arc::<Metrics>::default();
+    let tasks = Tasks::new(metrics.clone(), &Handle::current(), Shutdown::new());
+    let (works, mut working) = mpsc::channel(2);
+    let task = tasks.keep(Task::Sweeps, move || {
+        let works = works.clone();
+        async move { drop(works.send(()).await) }
+    });
+    working.recv().await.unwrap();
+    sleep(TOLD_FOR).await;
+    assert_eq!(failures(&metrics, Task::Sweeps), 0);
+    assert!(!task.is_finished());
+    tasks.begin();
+    working.recv().await.unwrap();
+    assert_eq!(failures(&metrics, Task::Sweeps), 1);
 }
 
 #[tokio::test(start_paused = true)]
