@@ -166,7 +166,7 @@ impl Exchanged {
     }
 }
 
-/// Views of a usual batch, of people and pages that differ.
+/// Views of a usual batch, each of another person.
 fn recorded_views() -> Vec<RecordedView> {
     let policy = Policy::new(&Record::default(), &Privacy::default());
     let view = PageView::from_exchange(&Exchanged::new().exchange(), &policy).expect("a page view");
