@@ -193,6 +193,12 @@ pub trait Presence: Send + Sync + 'static {
     /// store.
     async fn sweep(&self) -> Result<Sweep, PresenceError>;
 
+    /// The part of a sweep that is this process' turn now: sidecars that share a store leave most of it to one of them. To be
+    /// called every second or so.
+    async fn sweep_in_turn(&self) -> Result<Sweep, PresenceError> {
+        self.sweep().await
+    }
+
     /// The window in force, if the store may have another than the configuration: the longest of all sidecars that
     /// share it.
     fn window(&self) -> Option<Duration> {
@@ -326,6 +332,14 @@ pub struct Sweep {
     pub changes: Vec<CountChange>,
     /// Longest delay between the end of a user's window and the sweep that removed the user.
     pub lag: Duration,
+}
+
+impl Sweep {
+    /// Adds the result of another part of the sweep.
+    fn add(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.lag = self.lag.max(other.lag);
+    }
 }
 
 /// One user present.

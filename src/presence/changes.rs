@@ -5,6 +5,8 @@
 //!
 //! [`RecvError::Lagged`]: broadcast::error::RecvError::Lagged
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::sync::broadcast;
 
 use super::{Count, CountChange, Scope};
@@ -24,20 +26,21 @@ pub enum Event {
 /// Receives events.
 pub type Subscription = broadcast::Receiver<Event>;
 
-/// Sends events to every subscriber. Never waits.
-#[derive(Debug, Clone)]
-pub struct CountChanges(broadcast::Sender<Event>);
+/// Sends events to every subscriber. Never waits. Has no memory for events before the first subscriber: of the stores that
+/// stand one before the other, only the outermost has any.
+#[derive(Debug, Clone, Default)]
+pub struct CountChanges(Arc<OnceLock<broadcast::Sender<Event>>>);
 
 impl CountChanges {
     /// A broadcast without subscribers.
     pub fn new() -> Self {
-        Self(broadcast::Sender::new(CAPACITY))
+        Self::default()
     }
 
     /// Sends a change of a count.
     pub fn tell(&self, scope: &Scope, count: Count) {
         // Most of the time there is a subscriber; without one no event is made.
-        if self.0.receiver_count() > 0 {
+        if self.0.get().is_some_and(|sender| sender.receiver_count() > 0) {
             self.send(Event::Change(CountChange {
                 scope: scope.clone(),
                 count,
@@ -47,18 +50,16 @@ impl CountChanges {
 
     /// Sends any event.
     pub fn send(&self, event: Event) {
-        // An error means that there is no subscriber.
-        let _ = self.0.send(event);
+        if let Some(sender) = self.0.get() {
+            // An error means that there is no subscriber.
+            let _ = sender.send(event);
+        }
     }
 
     /// Every event from now on.
     pub fn subscribe(&self) -> Subscription {
-        self.0.subscribe()
-    }
-}
-
-impl Default for CountChanges {
-    fn default() -> Self {
-        Self::new()
+        self.0
+            .get_or_init(|| broadcast::Sender::new(CAPACITY))
+            .subscribe()
     }
 }

@@ -149,6 +149,11 @@ impl Keys {
         self.named(partition, &format!("mark:{sidecar}"))
     }
 
+    /// Text: which sidecar sweeps the failure domain of the partition, its first.
+    pub fn sweeper(&self, partition: u16) -> String {
+        self.named(partition, "sweeper")
+    }
+
     /// Sorted set: settings of sidecars → when one of them was last used.
     pub fn settings(&self, partition: u16) -> String {
         self.named(partition, "settings")

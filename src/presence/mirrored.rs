@@ -211,11 +211,13 @@ impl Presence for Mirrored {
 
     /// Removals from memory are not reported: the store reports its own changes.
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
-        let mirror = &self.mirror;
-        mirror.memory.sweep().await?;
-        #[expect(clippy::cast_precision_loss, reason = "at most 200 000")]
-        mirror.metrics.remembered.set(mirror.memory.members() as f64);
-        mirror.store.sweep().await
+        self.sweep_memory().await?;
+        self.mirror.store.sweep().await
+    }
+
+    async fn sweep_in_turn(&self) -> Result<Sweep, PresenceError> {
+        self.sweep_memory().await?;
+        self.mirror.store.sweep_in_turn().await
     }
 
     fn window(&self) -> Option<Duration> {
@@ -253,6 +255,16 @@ impl Presence for Mirrored {
 
     fn subscribe(&self) -> Subscription {
         self.feed()
+    }
+}
+
+impl Mirrored {
+    async fn sweep_memory(&self) -> Result<(), PresenceError> {
+        let mirror = &self.mirror;
+        mirror.memory.sweep().await?;
+        #[expect(clippy::cast_precision_loss, reason = "at most 200 000")]
+        mirror.metrics.remembered.set(mirror.memory.members() as f64);
+        Ok(())
     }
 }
 

@@ -54,6 +54,7 @@ mod slots;
 mod subscription;
 mod sweeps;
 mod touches;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,7 @@ use self::marks::Marks;
 use self::node::Node;
 use self::servers::Servers;
 use self::subscription::Listener;
+use self::turns::Turns;
 use super::changes::Subscription;
 use super::failure_domain::{FailureDomain, FailureDomains};
 use super::grants::{Grant, NotedGrant};
@@ -102,6 +104,7 @@ pub struct Redis {
     agreement: Component,
     response_timeout: Duration,
     marks: Marks,
+    turns: Turns,
     domains: FailureDomains,
     touch: Script,
     sweep: Script,
@@ -147,6 +150,7 @@ impl Redis {
             response_timeout: config.response_timeout,
             keys,
             marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
+            turns: Turns::new(config.partitions, domains.clone()),
             domains,
             touch: Script::new(concat!(
                 include_str!("scripts/common.lua"),
@@ -303,6 +307,10 @@ impl Presence for Redis {
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         self.sweep_all().await
+    }
+
+    async fn sweep_in_turn(&self) -> Result<Sweep, PresenceError> {
+        self.sweep_due().await
     }
 
     fn window(&self) -> Option<Duration> {

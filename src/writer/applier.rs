@@ -1,5 +1,7 @@
-//! Applies spools to the database when their batches are due.
-//! Also adopts and drains spools of dead processes, confirms kept rows, and updates the backlog gauges.
+//! Applies spools to the database when their batches are due: the own, and those of dead processes (`holdings`).
+//! Also confirms kept rows, and updates the backlog gauges.
+
+mod holdings;
 
 use std::sync::Arc;
 
@@ -8,24 +10,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use self::holdings::{made_room, retire};
 use super::BatchLimits;
 use super::drain::{Drain, Step};
 use super::forgetting::forget;
 use super::spool::{Directory, Spool, SpoolError};
 use super::spools::{LOOK, Spools};
 use super::trouble::OngoingFailure;
-use crate::batch::WriterId;
-use crate::page_view::Dropped;
 use crate::store::{Class, StoreError};
 use crate::tasks::{Task, Tasks};
 use crate::writer::Metrics;
 
 /// Checks between two searches for spools without an owner.
 const LOOKS_PER_SEARCH: u32 = 5;
-/// Most adopted spools that are applied at a time …
-const MOST_ADOPTED: usize = 8;
-/// … and those held at a time: each costs a thread and a few open files.
-const MOST_HELD: usize = 32;
 
 /// Drains spools while it runs.
 pub struct Applier {
@@ -192,58 +189,6 @@ impl Applier {
         self.spools.show();
     }
 
-    /// Deletes rows of the own spool that were given up, and replaces the spool if that removed its file.
-    pub(super) async fn make_room(&self, own: &Spool) {
-        if made_room(own).await {
-            self.replace_own();
-        }
-    }
-
-    /// The same for adopted spools, where the disk takes no writes: they keep a share of it as well.
-    pub(super) async fn make_room_of_adopted(&self) {
-        for spool in self.spools.adopted() {
-            if spool.is_keeping() {
-                spool.give_up_kept();
-            }
-            if made_room(&spool).await {
-                self.spools.release(&spool);
-            }
-        }
-    }
-
-    /// A copy of this process, resumed from the same machine snapshot, has used the own spool's sequence numbers:
-    /// what was appended since would be taken for applied. A new spool has numbers of its own.
-    async fn replace_copied_spool(&self, own: &Arc<Spool>) {
-        match self.directory.create().await {
-            Ok(new) => {
-                self.spools.own.store(new);
-                self.spools.adopt([Arc::clone(own)]);
-                tracing::error!(
-                    spool = %own.id(),
-                    "the ledger knows parts that this process has not offered: its machine was resumed from a \
-                     snapshot, and page views since then may be lost; a new spool is begun"
-                );
-            }
-            Err(error) => {
-                let error = crate::telemetry::chain(&error);
-                tracing::error!(
-                    spool = %own.id(),
-                    error,
-                    "the ledger knows parts that this process has not offered: its machine was resumed from a \
-                     snapshot, and page views are lost until a new spool can be created"
-                );
-            }
-        }
-    }
-
-    /// Puts a placeholder in the own spool's place; the appender creates a new spool when it next has something to
-    /// append.
-    fn replace_own(&self) {
-        if let Ok(absent) = self.directory.absent() {
-            self.spools.own.store(absent);
-        }
-    }
-
     /// One step; false if it failed.
     async fn step(&mut self, spool: &Spool) -> bool {
         // It may have been replaced since the last step, even within this round.
@@ -301,27 +246,6 @@ impl Applier {
         self.metrics.apply_retries[error.class()].inc();
     }
 
-    /// Sets a damaged spool aside, and creates a new one if it was the own.
-    async fn give_up(&mut self, spool: &Spool, error: &SpoolError) {
-        let views = spool.waiting().views;
-        self.metrics.views.dropped[Dropped::SpoolDamaged].inc_by(views);
-        let error = crate::telemetry::chain(error);
-        match spool.set_aside().await {
-            Ok(name) => tracing::error!(
-                error,
-                views,
-                "a spool is damaged; set aside as {}",
-                name.display()
-            ),
-            Err(cause) => tracing::error!(error, views, %cause, "a spool is damaged and cannot be set aside"),
-        }
-        self.spools.release(spool);
-        if self.spools.own.load().id() == spool.id() {
-            self.replace_own();
-        }
-        self.spools.show();
-    }
-
     /// Periodic work, whatever the state of the database.
     async fn look(&mut self) {
         if self.looks.is_multiple_of(LOOKS_PER_SEARCH) {
@@ -331,75 +255,10 @@ impl Applier {
         self.confirm().await;
         self.spools.show();
     }
-
-    /// Adopts spools without an owner, and counts afresh.
-    async fn search(&mut self) {
-        let own = self.spools.own.load_full();
-        self.make_room(&own).await;
-        let own = self.spools.own.load_full();
-        let adopted = self.spools.adopted();
-        let held: Vec<WriterId> = adopted.iter().chain([&own]).map(|spool| spool.id()).collect();
-        let busy = adopted.iter().filter(|spool| spool.waiting().views > 0).count();
-        let room = MOST_ADOPTED.saturating_sub(busy);
-        let room = room.min(MOST_HELD.saturating_sub(adopted.len()));
-        match self.directory.adopt(&held, room).await {
-            Ok(found) => {
-                self.metrics.spools_adopted.inc_by(found.len() as u64);
-                self.spools.adopt(found);
-            }
-            Err(error) => {
-                let error = crate::telemetry::chain(&error);
-                tracing::debug!(error, "the spool folder cannot be read");
-            }
-        }
-        let housekeeping = async {
-            own.refresh().await?;
-            own.clear_tokens().await?;
-            own.shrink().await?;
-            Ok::<_, SpoolError>(())
-        };
-        if let Err(error) = housekeeping.await {
-            let error = crate::telemetry::chain(&error);
-            tracing::debug!(error, "upkeep of the spool failed");
-        }
-    }
 }
 
 /// Whether there is work at an adopted spool: rows to apply, or the spool to end.
 fn is_ready(spool: &Spool) -> bool {
     let (waiting, passed_over) = (spool.waiting(), spool.passed_over());
     (waiting.views == 0 && !spool.is_keeping()) || waiting.views > passed_over.views
-}
-
-/// Whether a spool's file was removed because the disk takes no writes: nothing in it is needed any more.
-async fn made_room(spool: &Spool) -> bool {
-    match spool.make_room().await {
-        Ok(false) | Err(SpoolError::Closed) => false,
-        Ok(true) => {
-            tracing::warn!(spool = %spool.id(), "the spools' disk is full; removed an applied spool");
-            true
-        }
-        Err(error) => {
-            let error = crate::telemetry::chain(&error);
-            tracing::debug!(error, "applied rows of a spool cannot be deleted");
-            false
-        }
-    }
-}
-
-/// Ends a drained spool.
-async fn retire(spool: &Spool, heir: &Spool) {
-    match spool.retire(heir).await {
-        Ok(true) => tracing::info!(spool = %spool.id(), "an adopted spool is drained"),
-        // Something was put back into it: the next search finds it again.
-        Ok(false) => spool.close().await,
-        // It was a placeholder, or has been removed already.
-        Err(SpoolError::Closed) => {}
-        Err(error) => {
-            let error = crate::telemetry::chain(&error);
-            tracing::warn!(spool = %spool.id(), error, "a drained spool cannot be removed now");
-            // Its lock is released with it; the next search finds it again.
-            spool.close().await;
-        }
-    }
 }

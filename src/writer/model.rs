@@ -10,6 +10,7 @@
 //! More cases: `PROPTEST_CASES=20000 cargo test writer::model`.
 
 mod database;
+mod process;
 mod schedule;
 mod world;
 

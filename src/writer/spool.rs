@@ -7,7 +7,7 @@
 //! sidecars; a process adopts those whose owner is gone (see [`directory`]), so that crashes, upgrades and
 //! hand-overs need no case of their own.
 //!
-//! `file` creates and opens such a file, `append` fills it, `rows` reads from it, `fresh` keeps in memory what was just
+//! `file` creates and opens such a file, `append` fills it (`insert` row by row), `rows` reads from it, `fresh` keeps in memory what was just
 //! appended, `counts` keeps totals, `encode` defines the row format, `tokens` keeps session tokens outside the database file, `resolve` replaces rows after
 //! a late lookup, `done` tracks finished rows, `kept` the acknowledged rows that stay for a while, `refused` and
 //! `letters` handle rows that the database refused, `passed_over` those that are passed over for a while, `upkeep`
@@ -20,6 +20,7 @@ mod done;
 pub mod encode;
 mod file;
 mod fresh;
+mod insert;
 mod kept;
 pub mod letters;
 pub mod passed_over;
@@ -99,6 +100,8 @@ pub struct Spool {
     is_synced: AtomicBool,
     /// Whether the file was made by this process, and so is of this version.
     is_new: bool,
+    /// The place of the next row, as far as this process knows; 0: unknown.
+    next_place: AtomicI64,
     fresh: fresh::FreshGroups,
     /// How often rows were made to wait again.
     requeues: AtomicU64,

@@ -1,12 +1,12 @@
-//! Microbenches of what a request passes on the proxy's thread, and of presence' queue: `cargo bench --bench micro`.
-//! Each works on what a browser sends to a community's page.
+//! Microbenches of what a request passes on the proxy's thread, of presence' queue, and of the spool's rows: `cargo bench
+//! --bench micro`. Each works on what a browser sends to a community's page.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use divan::{Bencher, black_box};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, COOKIE, HOST, REFERER, USER_AGENT,
@@ -14,7 +14,9 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use headcount::auth::cookie::session_token;
+use headcount::batch::RecordedView;
 use headcount::config::{Privacy, Record};
+use headcount::geoip::Location;
 use headcount::ids::UserId;
 use headcount::metrics::Gauge;
 use headcount::page_view::{Exchange, PageView, Policy};
@@ -23,8 +25,9 @@ use headcount::presence::moment::Moment;
 use headcount::presence::{SteadyClock, Whereabouts, worker};
 use headcount::proxy::client_ip::client_ip;
 use headcount::proxy::headers::{Received, upstream_edits};
-use headcount::routes::{RouteFile, RouteTable, decode_path};
+use headcount::routes::{RouteFile, RouteMatch, RouteTable, decode_path};
 use headcount::status::Status;
+use headcount::writer::spool::encode::{decode_recorded, encode_recorded};
 
 const PATH: &str = "/communities/42/posts/1234/";
 const COOKIE_NAME: &str = "sessionid";
@@ -117,30 +120,78 @@ fn header_edits(bencher: Bencher<'_, '_>) {
 /// Step 4: whether an exchange is a page view, and what is kept of it.
 #[divan::bench]
 fn decide(bencher: Bencher<'_, '_>) {
-    let (request, table) = (request(), routes());
+    let exchanged = Exchanged::new();
     let policy = Policy::new(&Record::default(), &Privacy::default());
-    let mut response = HeaderMap::new();
-    response.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    let route = table.find(PATH);
-    let (method, started_at) = (Method::GET, Utc::now());
-    bencher.bench(|| {
-        let exchange = Exchange {
-            method: &method,
+    bencher.bench(|| PageView::from_exchange(&black_box(&exchanged).exchange(), &policy));
+}
+
+/// A request for a community's page, and its answer.
+struct Exchanged {
+    method: Method,
+    request: HeaderMap,
+    response: HeaderMap,
+    route: Option<RouteMatch>,
+    started_at: DateTime<Utc>,
+}
+
+impl Exchanged {
+    fn new() -> Self {
+        let mut response = HeaderMap::new();
+        response.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        Self {
+            method: Method::GET,
+            request: request(),
+            response,
+            route: routes().find(PATH),
+            started_at: Utc::now(),
+        }
+    }
+
+    fn exchange(&self) -> Exchange<'_> {
+        Exchange {
+            method: &self.method,
             path: PATH,
             query: Some("page=2&utm_source=x"),
-            request: black_box(&request),
+            request: &self.request,
             status: StatusCode::OK,
-            response: &response,
-            route: route.as_ref(),
+            response: &self.response,
+            route: self.route.as_ref(),
             is_of_a_file: false,
             has_token: true,
             counted_elsewhere: false,
             client_ip: Some([203, 0, 113, 7].into()),
-            started_at,
+            started_at: self.started_at,
             duration: Duration::from_millis(12),
-        };
-        PageView::from_exchange(&exchange, &policy)
-    });
+        }
+    }
+}
+
+/// Views of a usual batch, each of another person.
+fn recorded_views() -> Vec<RecordedView> {
+    let policy = Policy::new(&Record::default(), &Privacy::default());
+    let view = PageView::from_exchange(&Exchanged::new().exchange(), &policy).expect("a page view");
+    let recorded = |person: usize| RecordedView {
+        view: view.clone(),
+        session_id: Some(person.to_string().as_str().into()),
+        user_id: person.to_string().as_str().into(),
+        community: Some("42".into()),
+        location: Location::default(),
+    };
+    (0..Record::default().batch_views.get()).map(recorded).collect()
+}
+
+/// Step 5b: a row of the spool from the views of a batch.
+#[divan::bench]
+fn spool_encode(bencher: Bencher<'_, '_>) {
+    let views = recorded_views();
+    bencher.bench(|| encode_recorded(black_box(&views)));
+}
+
+/// Step 5b: the same back, as after a crash or from a backlog.
+#[divan::bench]
+fn spool_decode(bencher: Bencher<'_, '_>) {
+    let bytes = encode_recorded(&recorded_views());
+    bencher.bench(|| decode_recorded(black_box(&bytes)));
 }
 
 /// Step 5a: a touch handed to presence' worker, which runs beside it.

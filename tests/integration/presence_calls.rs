@@ -1,7 +1,8 @@
 //! How many calls presence costs Redis: counted by Redis itself.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use headcount::config;
 use headcount::ids::Finer;
@@ -80,5 +81,75 @@ async fn p25_a_view_costs_one_call_whatever_the_number_of_its_scopes() {
         assert_eq!(called, 6 + 1, "calls with {things} things");
         let posts = redis.all_counts(&[Scope::Site, "0".into()]).await.unwrap().value;
         assert_eq!((posts[0].current, posts[1].current), (60, 10));
+    }
+}
+
+/// Two sidecars on one Redis, and nobody anywhere: one call of each a round, and a few now and then, instead of one for
+/// each partition.
+#[tokio::test]
+async fn p5_idle_partitions_are_left_alone() {
+    const ROUNDS: u64 = 20;
+    let server = RedisServer::start(&[]);
+    let sidecars = [(), ()].map(|()| servers::presence(&server.config(), WINDOW));
+    let round = async || {
+        for sidecar in &sidecars {
+            sidecar.sweep_in_turn().await.unwrap();
+        }
+    };
+    for sidecar in &sidecars {
+        servers::until_it_answers(sidecar).await;
+    }
+    // Twice: what a new sidecar finds it takes for a Redis that has lost something.
+    for _ in 0..2 {
+        round().await;
+    }
+    let (before, start) = (scripts_called(&server).await, Instant::now());
+    for _ in 0..ROUNDS {
+        round().await;
+    }
+    let called = scripts_called(&server).await - before;
+    let seconds = start.elapsed().as_secs();
+    // The fifteen others, every three seconds by the one sidecar, every twenty by the other.
+    let now_and_then = 15 * (seconds / 3 + 1) + 15 * (seconds / 20 + 1);
+    assert!(
+        called <= 2 * ROUNDS + now_and_then,
+        "{called} calls in {seconds} s"
+    );
+}
+
+/// In each partition somebody leaves, seen by the sidecar that does not sweep; then the one that does is gone.
+#[tokio::test]
+async fn p5_who_leaves_is_noticed_by_the_sidecar_that_sweeps_and_after_its_end_by_another() {
+    let server = RedisServer::start(&[]);
+    let [holder, other] = [(), ()].map(|()| servers::presence(&server.config(), Duration::from_millis(500)));
+    for sidecar in [&holder, &other] {
+        servers::until_it_answers(sidecar).await;
+        for _ in 0..2 {
+            sidecar.sweep_in_turn().await.unwrap();
+        }
+    }
+    let communities: Vec<Scope> = (0..60).map(|id: usize| id.to_string().as_str().into()).collect();
+    let visit_all = async || {
+        for community in &communities {
+            other
+                .touch(community, &[servers::seen("a", Duration::ZERO)])
+                .await
+                .unwrap();
+        }
+    };
+    for sweeps in [&holder, &other] {
+        visit_all().await;
+        let left = Mutex::new(BTreeSet::new());
+        servers::eventually(async || {
+            let changes = sweeps.sweep_in_turn().await.unwrap().changes;
+            let mut left = left.lock().unwrap();
+            let changes = changes
+                .into_iter()
+                .filter(|change| communities.contains(&change.scope));
+            left.extend(changes.map(|change| (change.count.current, change.scope)));
+            left.len() == communities.len()
+        })
+        .await;
+        assert!(left.lock().unwrap().iter().all(|(current, _)| *current == 0));
     }
 }

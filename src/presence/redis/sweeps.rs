@@ -1,4 +1,5 @@
-//! Sweeps of Redis: each partition separately, so that a failing server does not stop the sweeps of the others.
+//! Sweeps of Redis: each partition separately, so that a failing server does not stop the sweeps of the others. Which of
+//! them are this sidecar's turn: `turns`.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -21,8 +22,22 @@ const SWEEP_ROUNDS: usize = 50;
 /// sidecar's settings count, so that a sidecar whose settings others have dropped touches all users again.
 const MARK_KEPT: Duration = KEPT;
 
-/// Answer of the sweep script: now, lag, whether more are due, the mark before, settings in use, changes.
-type SweepReply = (i64, i64, bool, Option<u64>, Vec<String>, Vec<(String, u64, u64)>);
+/// No partition is left alone for longer than this part of the window: users who come meanwhile leave no earlier than a
+/// window later, or a little earlier where their touch waited.
+const A_PART_OF_THE_WINDOW: u32 = 8;
+
+/// Answer of the sweep script: now, lag, whether more are due, the mark before, settings in use, changes, whether this
+/// sidecar holds the lease, time until a scope is due.
+type SweepReply = (
+    i64,
+    i64,
+    bool,
+    Option<u64>,
+    Vec<String>,
+    Vec<(String, u64, u64)>,
+    bool,
+    i64,
+);
 
 /// Result of sweeping one failure domain.
 #[derive(Debug, Default)]
@@ -34,10 +49,24 @@ struct SweptDomain {
 }
 
 impl Redis {
-    /// A failure domain is left at its first failure; the others are still swept.
+    /// All partitions.
     pub(super) async fn sweep_all(&self) -> Result<Sweep, PresenceError> {
+        self.sweep_partitions(self.keys.partitions().collect()).await
+    }
+
+    /// Those whose turn it is: the first of each failure domain tells whether this sidecar sweeps the others.
+    pub(super) async fn sweep_due(&self) -> Result<Sweep, PresenceError> {
+        let firsts = self.turns.due_firsts(Moment::now());
+        let mut swept = self.sweep_partitions(firsts).await?;
+        let others = self.turns.due_others(Moment::now());
+        swept.add(self.sweep_partitions(others).await?);
+        Ok(swept)
+    }
+
+    /// A failure domain is left at its first failure; the others are still swept.
+    async fn sweep_partitions(&self, partitions: Vec<u16>) -> Result<Sweep, PresenceError> {
         let domains: Vec<_> = self.domains.all().map(|_| SweptDomain::default()).collect();
-        let outcomes = stream::iter(self.keys.partitions()).map(|partition| {
+        let outcomes = stream::iter(partitions).map(|partition| {
             let domain = &domains[self.domains.index(partition)];
             self.sweep_partition_of(domain, partition)
         });
@@ -45,12 +74,16 @@ impl Redis {
             .buffer_unordered(CONCURRENCY)
             .fold(Ok(Sweep::default()), async |all, some| {
                 let (mut all, some) = (all?, some?);
-                all.changes.extend(some.changes);
-                all.lag = all.lag.max(some.lag);
+                all.add(some);
                 Ok(all)
             })
             .await;
         self.adopt_window(&domains);
+        for (domain, swept) in domains.iter().enumerate() {
+            if swept.has_lost.load(Ordering::Relaxed) || swept.has_failed.load(Ordering::Relaxed) {
+                self.turns.begin_anew(domain);
+            }
+        }
         // Also if other partitions could not be swept: the mark is written, and reports a loss only once.
         for (domain, swept) in self.domains.all().zip(domains) {
             if swept.has_lost.into_inner() {
@@ -106,6 +139,9 @@ impl Redis {
             call.key(self.keys.mark(partition, self.marks.id()));
             call.key(self.keys.settings(partition));
             call.key(self.keys.finer(partition));
+            if self.turns.is_first(partition) {
+                call.key(self.keys.sweeper(partition));
+            }
             call.arg(self.window.at_least()).arg(millis(REMEMBERED));
             call.arg(self.keys.changes());
             call.arg(self.keys.seen_prefix(partition));
@@ -113,10 +149,11 @@ impl Redis {
             call.arg(SWEPT_SCOPES);
             call.arg(number).arg(millis(MARK_KEPT));
             call.arg(self.settings.to_string());
+            call.arg(self.marks.id()).arg(millis(self.turns.lease()));
             let call = &call;
             let sweep = |redis: Node| async move { invoke(call, redis.with_all_keys()?).await };
             let called = Moment::now();
-            let (now, lag, more, mark, in_use, changes): SweepReply =
+            let (now, lag, more, mark, in_use, changes, holds, left): SweepReply =
                 self.servers.call(partition, sweep).await?;
             if self.marks.written(partition, number, mark) {
                 domain.has_lost.store(true, Ordering::Relaxed);
@@ -137,6 +174,9 @@ impl Redis {
             });
             swept.changes.extend(changes);
             if !more {
+                let left = u64::try_from(left).ok().map(Duration::from_millis);
+                let longest = self.window.time() / A_PART_OF_THE_WINDOW;
+                self.turns.swept(partition, called, left, longest, holds);
                 break;
             }
         }

@@ -2,12 +2,15 @@
 -- writes the sidecar's mark over the previous one, to detect data loss in Redis (redis/marks.rs), and its
 -- settings, to compare them with other sidecars' (presence/settings.rs).
 --
--- KEYS  due, mark, settings, due of finer scopes and the site
+-- KEYS  due, mark, settings, due of finer scopes and the site; in the first partition of a failure domain, where a sidecar
+--       asks whether it is the one that sweeps the others (redis/turns.rs): which one it is
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, first part of seen keys, first part of state
---       keys, limit, the mark's number, how long it is kept (ms), the sidecar's settings
+--       keys, limit, the mark's number, how long it is kept (ms), the sidecar's settings, its name, how long the lease of
+--       the sweeps lasts (ms)
 -- The keys made from ARGV carry the hash tag of KEYS[1]: they are in its slot.
 -- Returns now (ms), lag (ms), whether more scopes are due (1 or 0), the mark's number before, settings in use,
--- changes: { scope, count, sequence number }…
+-- changes: { scope, count, sequence number }…, whether the sidecar holds the lease (1 or 0), time until a scope is due (ms),
+-- -1 if there is none.
 
 -- Users moved in one call after the clock was set back, before the rest is left to the next call: keeps a call at some
 -- tens of milliseconds of Redis' one thread.
@@ -73,4 +76,22 @@ end
 
 sweep(KEYS[1])
 sweep(KEYS[4])
-return { now, lag, more and 1 or 0, mark, settings, changes }
+
+local holds = 0
+if KEYS[5] then
+  local holder = redis.call('GET', KEYS[5])
+  if not holder or holder == ARGV[10] then
+    redis.call('SET', KEYS[5], ARGV[10], 'PX', ARGV[11])
+    holds = 1
+  end
+end
+
+local left = -1
+for _, key in ipairs({ KEYS[1], KEYS[4] }) do
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if first then
+    local its = math.max(0, first - now)
+    left = left < 0 and its or math.min(left, its)
+  end
+end
+return { now, lag, more and 1 or 0, mark, settings, changes, holds, left }

@@ -31,7 +31,7 @@ pub(super) async fn sweep_until(
         // Given up midway at shutdown: the scripts publish what they did, and the next sweeper does the rest.
         let outcome = tokio::select! {
             () = &mut stop => return,
-            outcome = presence.sweep() => outcome,
+            outcome = presence.sweep_in_turn() => outcome,
         };
         note(&sweeps, "sweeps", outcome.as_ref().err());
         failed = if outcome.is_ok() { 0 } else { failed + 1 };

@@ -12,8 +12,8 @@ pub(super) enum Action {
     Record(usize),
     /// One of a visitor who must be looked up.
     RecordUnresolved(Visitor),
-    /// The commit of a view is cut off at its n-th await: it may be there or not.
-    RecordCutOff(usize),
+    /// The commit of so many views is cut off at its n-th await: they may be there or not.
+    RecordCutOff { count: usize, awaits: usize },
     /// The database meets this at its next calls.
     Faults(Vec<Option<Fault>>),
     /// The disk of the own spool meets this at its next commits.
@@ -77,7 +77,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => (1..6usize).prop_map(Action::Record),
         2 => visitor().prop_map(Action::RecordUnresolved),
-        1 => (1..8usize).prop_map(Action::RecordCutOff),
+        3 => (1..4usize, 1..8usize).prop_map(|(count, awaits)| Action::RecordCutOff { count, awaits }),
         3 => prop::collection::vec(fault(), 1..4).prop_map(Action::Faults),
         2 => prop::collection::vec(disk_fault(), 1..4).prop_map(Action::DiskFails),
         2 => (0..20usize, any::<bool>()).prop_map(|(view, refused)| Action::Refuse { view, refused }),

@@ -1,39 +1,29 @@
-//! The world of the model: a process with its spools, the folder and the database that outlive it, and the final
-//! checks.
+//! The world of the model: a process, the folder and the database that outlive it, and the final checks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytesize::ByteSize;
 use tempfile::TempDir;
 
 use super::database::{Database, Flaw};
+use super::process::Process;
 use super::schedule::{Action, Visitor};
-use crate::communities::Communities;
 use crate::config;
-use crate::config::RecentPrecision;
 use crate::ids::SessionToken;
-use crate::recent_pages::RecentPages;
-use crate::store::Store;
-use crate::writer::BatchLimits;
-use crate::writer::drain::{Drain, Step};
 use crate::writer::kept::Confirmed;
-use crate::writer::late::Late;
+use crate::writer::spool::Directory;
 use crate::writer::spool::append::Append;
 use crate::writer::spool::encode::StoredViews;
 use crate::writer::spool::letters::LetterAction;
-use crate::writer::spool::{Directory, Spool};
 use crate::writer::testing::{recorded, view};
 use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// Steps of a healthy system after which everything must be where it belongs.
 const ENOUGH: usize = 500;
-/// How long the database may lose what it has acknowledged: until time passes.
-const KEPT: Duration = Duration::from_secs(3_600);
 /// In every token of the model.
 const TOKEN: &str = "token-that-must-go";
 
@@ -55,106 +45,6 @@ pub(super) struct World {
     views: BTreeMap<String, Fact>,
     /// None only while one takes the place of another.
     process: Option<Process>,
-}
-
-/// What ends with the process.
-struct Process {
-    directory: Directory,
-    drain: Drain,
-    own: Arc<Spool>,
-    adopted: Vec<Arc<Spool>>,
-    /// A spool that is gone had given up what it kept.
-    gave_up: bool,
-}
-
-impl Process {
-    async fn start(directory: &Directory, database: &Arc<Database>) -> Self {
-        let store: Arc<dyn Store> = database.clone();
-        let record = config::Record {
-            batch_views: 4.try_into().expect("not zero"),
-            keep_applied: KEPT,
-            ..config::Record::default()
-        };
-        let limits = BatchLimits::new(&record, &config::Spool::default(), &config::Database::default());
-        let communities = Arc::new(Communities::new(store.clone()));
-        let late = Late::new(store.clone(), communities);
-        let own = directory.create().await.expect("a spool");
-        let adopted = directory.adopt(&[own.id()], usize::MAX).await.expect("a folder");
-        let mut drain = Drain::new(
-            store,
-            late,
-            None,
-            RecentPages::new(RecentPrecision::None),
-            limits,
-            Default::default(),
-            Arc::default(),
-        );
-        drain.owns(own.id());
-        Self {
-            directory: directory.clone(),
-            drain,
-            own,
-            adopted,
-            gave_up: false,
-        }
-    }
-
-    fn spools(&self) -> Vec<Arc<Spool>> {
-        self.adopted.iter().chain([&self.own]).cloned().collect()
-    }
-
-    /// So long that everything that is passed over, or kept, is due.
-    fn wait(&self) {
-        for spool in self.spools() {
-            spool.end_all_pauses();
-            spool.end_all_keeping();
-        }
-    }
-
-    /// Asks whether what is kept is there.
-    async fn confirm(&self) {
-        for spool in self.spools() {
-            let _ = self.drain.confirm_due(&spool).await;
-        }
-    }
-
-    /// What the applier does from time to time.
-    async fn housekeeping(&self) {
-        self.own.refresh().await.expect("it can be read");
-        for spool in self.spools() {
-            spool.make_room().await.expect("it takes writes");
-        }
-        self.own.clear_tokens().await.expect("it takes writes");
-    }
-
-    /// One step at every spool, as the applier takes them; says whether something is left to do.
-    async fn step(&mut self) -> bool {
-        let mut left = false;
-        for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
-            let step = self.drain.step(&spool).await;
-            left |= !matches!(step, Ok(Step::Nothing));
-            if matches!(spool.make_room().await, Ok(true)) {
-                // Its file is gone; the appender makes another for it.
-                self.gave_up |= spool.was_given_up();
-                if spool.id() == self.own.id() {
-                    self.own = self.directory.create().await.expect("a spool");
-                    self.drain.owns(self.own.id());
-                }
-                self.adopted.retain(|adopted| adopted.id() != spool.id());
-                continue;
-            }
-            let is_own = spool.id() == self.own.id();
-            if !is_own
-                && matches!(step, Ok(Step::Nothing))
-                && spool.waiting().views == 0
-                && !spool.is_keeping()
-            {
-                spool.retire(&self.own).await.expect("it is removed");
-                self.adopted.retain(|adopted| adopted.id() != spool.id());
-            }
-        }
-        left
-    }
 }
 
 impl World {
@@ -218,7 +108,7 @@ impl World {
                 };
                 self.append(&[StoredViews::Unresolved(vec![view])]).await;
             }
-            Action::RecordCutOff(awaits) => self.append_cut_off(*awaits).await,
+            Action::RecordCutOff { count, awaits } => self.append_cut_off(*count, *awaits).await,
             Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
             // A disk that takes nothing costs what is kept, so it does not fail before a loss was noticed.
             Action::DiskFails(faults) => {
@@ -315,9 +205,10 @@ impl World {
     }
 
     /// As the appender does it before its process ends in the middle.
-    async fn append_cut_off(&mut self, awaits: usize) {
+    async fn append_cut_off(&mut self, count: usize, awaits: usize) {
         self.plant();
-        let views = vec![recorded(&self.page(Fact::Perhaps))];
+        let pages: Vec<String> = (0..count).map(|_| self.page(Fact::Perhaps)).collect();
+        let views = pages.iter().map(|page| recorded(page)).collect();
         let mut append = Append::new(vec![StoredViews::Recorded(views)]);
         cut_off(awaits, self.process().own.append(&mut append)).await;
     }

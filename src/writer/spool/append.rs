@@ -4,20 +4,18 @@
 //! each try notes its keys first, and after a failed one the next connection looks for them before anything else
 //! is done to the file: what is there is not appended again, even if it has been applied and deleted since.
 
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::SqliteConnection;
 
 use super::counts::Change;
-use super::encode::{StoredViews, checksum};
-use super::rows::{begin, number};
-use super::tokens::{TokenRange, Tokens};
-use super::{Spool, SpoolError, file};
-use crate::batch::{BatchKey, WriterId};
+use super::encode::StoredViews;
+use super::{Spool, SpoolError};
+use crate::batch::BatchKey;
 
 /// Bodies to append, over all tries: each becomes a row of its own, all in one commit.
 pub struct Append {
-    bodies: Vec<StoredViews>,
+    pub(super) bodies: Vec<StoredViews>,
     /// The keys under which an earlier try may have left them; empty until a try has reached its COMMIT.
-    keys: Vec<BatchKey>,
+    pub(super) keys: Vec<BatchKey>,
 }
 
 impl Append {
@@ -31,19 +29,14 @@ impl Append {
 /// A COMMIT that was begun and whose outcome is unknown.
 #[derive(Debug)]
 pub(super) struct UncertainCommit {
-    keys: Vec<BatchKey>,
-    change: Change,
-    /// Where the next token goes if the COMMIT did not arrive.
-    tokens_end: u64,
-    /// Known once a new connection has looked.
-    is_there: Option<bool>,
-}
-
-/// A row that was inserted, and not yet committed.
-pub(super) struct Inserted {
-    place: i64,
-    key: BatchKey,
+    pub(super) keys: Vec<BatchKey>,
+    /// Of the first row: another process may have put one of its own in its place.
+    pub(super) checksum: i64,
     pub(super) change: Change,
+    /// Where the next token goes if the COMMIT did not arrive.
+    pub(super) tokens_end: u64,
+    /// Known once a new connection has looked.
+    pub(super) is_there: Option<bool>,
 }
 
 impl Spool {
@@ -73,8 +66,9 @@ impl Spool {
             Ok((places, change)) => {
                 // Committed: whatever fails from here on, it must not be appended again.
                 *self.doubt() = None;
+                let oldest = append.bodies.first().map(StoredViews::oldest);
                 self.hand_over(places, std::mem::take(&mut append.bodies));
-                self.note(lease.connection(), change).await;
+                self.note_appended(lease.connection(), change, oldest).await;
                 lease.done();
                 Ok(())
             }
@@ -101,49 +95,8 @@ impl Spool {
         Ok(is_there)
     }
 
-    /// Inserts and commits; from the COMMIT on the outcome is in doubt.
-    async fn insert_all(
-        &self,
-        connection: &mut SqliteConnection,
-        append: &mut Append,
-        tokens: &mut Tokens,
-    ) -> Result<(Vec<i64>, Change), SpoolError> {
-        let tokens_end = tokens.end();
-        let mut transaction = begin(connection).await?;
-        let mut change = Change::default();
-        let former = std::mem::take(&mut append.keys);
-        let (mut keys, mut rows) = (Vec::new(), Vec::new());
-        for (nth, body) in append.bodies.iter().enumerate() {
-            let wanted = body.tokens();
-            let places = if wanted.is_empty() {
-                Vec::new()
-            } else {
-                // On disk before the row that refers to them.
-                tokens.append(&wanted).await?
-            };
-            let former = former.get(nth).copied();
-            let inserted = self.insert(&mut transaction, body, &places, former).await?;
-            keys.push(inserted.key);
-            rows.push(inserted.place);
-            change.add(inserted.change);
-        }
-        #[cfg(test)]
-        if self.hands_over_early.load(std::sync::atomic::Ordering::Relaxed) {
-            self.hand_over(rows.clone(), append.bodies.clone());
-        }
-        append.keys.clone_from(&keys);
-        *self.doubt() = Some(UncertainCommit {
-            keys,
-            change,
-            tokens_end,
-            is_there: None,
-        });
-        self.commit(transaction).await?;
-        Ok((rows, change))
-    }
-
     /// Keeps what can be applied as it is, by the places of its rows.
-    fn hand_over(&self, rows: Vec<i64>, bodies: Vec<StoredViews>) {
+    pub(super) fn hand_over(&self, rows: Vec<i64>, bodies: Vec<StoredViews>) {
         for (place, body) in rows.into_iter().zip(bodies) {
             if let StoredViews::Recorded(views) = body {
                 self.fresh.put(place, views);
@@ -151,74 +104,30 @@ impl Spool {
         }
     }
 
-    /// Inserts one row. Its sequence number is its place, which is never used again, not even after everything was
-    /// deleted; a row that has a key from another spool keeps it.
-    pub(super) async fn insert(
-        &self,
-        transaction: &mut Transaction<'_, Sqlite>,
-        body: &StoredViews,
-        places: &[TokenRange],
-        key: Option<BatchKey>,
-    ) -> Result<Inserted, sqlx::Error> {
-        self.raise_version(transaction).await?;
-        let bytes = body.encode(places);
-        let size = number(bytes.len());
-        let (place, writer, seq): (i64, String, i64) = sqlx::query_as(
-            "INSERT INTO batch (place, writer_id, batch_seq, state, views, bytes, checksum, oldest_at, body)
-             SELECT n, ?1, coalesce(?8, n), ?2, ?3, ?4, ?5, ?6, ?7
-             FROM (SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'batch'), 0) AS n)
-             RETURNING place, writer_id, batch_seq",
-        )
-        .bind(key.map_or(self.id, |key| key.writer).to_string())
-        .bind(body.state())
-        .bind(number(body.len()))
-        .bind(size)
-        .bind(checksum(&bytes))
-        .bind(body.oldest())
-        .bind(bytes)
-        .bind(key.map(|key| key.seq))
-        .fetch_one(&mut **transaction)
-        .await?;
-        let writer = WriterId::parse(&writer).unwrap_or(self.id);
-        Ok(Inserted {
-            place,
-            key: BatchKey { writer, seq },
-            change: Change::of(number(body.len()), size, body.state()),
-        })
-    }
-
-    /// Makes the file one of this version, before a row is put into it.
-    pub(super) async fn raise_version(
-        &self,
-        transaction: &mut Transaction<'_, Sqlite>,
-    ) -> Result<(), sqlx::Error> {
-        if self.is_new {
-            return Ok(());
-        }
-        file::raise_version(transaction).await
-    }
-
     /// Finds out, over a new connection, whether the last append is there. Nothing else has been done to the file
     /// since.
     pub(super) async fn look_for_doubted(&self, connection: &mut SqliteConnection) -> Result<(), SpoolError> {
-        let (key, change, tokens_end) = match &*self.doubt() {
+        let (key, checksum, change, tokens_end) = match &*self.doubt() {
             Some(UncertainCommit {
                 keys,
+                checksum,
                 change,
                 tokens_end,
                 is_there: None,
             }) => match keys.first() {
-                Some(key) => (*key, *change, *tokens_end),
+                Some(key) => (*key, *checksum, *change, *tokens_end),
                 None => return Ok(()),
             },
             _ => return Ok(()),
         };
-        let is_there: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM batch WHERE writer_id = ?1 AND batch_seq = ?2)")
-                .bind(key.writer.to_string())
-                .bind(key.seq)
-                .fetch_one(&mut *connection)
-                .await?;
+        let is_there: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM batch WHERE writer_id = ?1 AND batch_seq = ?2 AND checksum = ?3)",
+        )
+        .bind(key.writer.to_string())
+        .bind(key.seq)
+        .bind(checksum)
+        .fetch_one(&mut *connection)
+        .await?;
         if !is_there {
             // No row refers to its tokens: the next ones overwrite them.
             self.tokens.lock().await.rewind(tokens_end);
@@ -251,7 +160,7 @@ impl Spool {
         Ok(())
     }
 
-    fn doubt(&self) -> std::sync::MutexGuard<'_, Option<UncertainCommit>> {
+    pub(super) fn doubt(&self) -> std::sync::MutexGuard<'_, Option<UncertainCommit>> {
         self.in_doubt
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

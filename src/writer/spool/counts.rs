@@ -48,19 +48,44 @@ impl Change {
     }
 }
 
+impl SpoolTotals {
+    fn add(&mut self, change: Change) {
+        self.views = self.views.saturating_add_signed(change.views);
+        self.bytes = self.bytes.saturating_add_signed(change.bytes);
+        self.unresolved_bytes = self.unresolved_bytes.saturating_add_signed(change.unresolved);
+        self.dead_letters = self.dead_letters.saturating_add_signed(change.letters);
+        self.dead_bytes = self.dead_bytes.saturating_add_signed(change.letter_bytes);
+    }
+}
+
 impl Spool {
     /// Adds a change to the totals. It has been committed, so nothing here may fail; at worst the age of the
     /// oldest stays as it was.
     pub(super) async fn note(&self, connection: &mut SqliteConnection, change: Change) {
         let oldest = oldest(connection, self.done_to(), &self.passed_over.places()).await;
         let mut waiting = self.counted();
-        waiting.views = waiting.views.saturating_add_signed(change.views);
-        waiting.bytes = waiting.bytes.saturating_add_signed(change.bytes);
-        waiting.unresolved_bytes = waiting.unresolved_bytes.saturating_add_signed(change.unresolved);
-        waiting.dead_letters = waiting.dead_letters.saturating_add_signed(change.letters);
-        waiting.dead_bytes = waiting.dead_bytes.saturating_add_signed(change.letter_bytes);
+        waiting.add(change);
         if let Ok(oldest) = oldest {
             waiting.oldest = oldest;
+        }
+    }
+
+    /// The same after rows were appended, the first of which was made at `oldest`: they are behind all that waited, so the
+    /// file need not be asked.
+    pub(super) async fn note_appended(
+        &self,
+        connection: &mut SqliteConnection,
+        change: Change,
+        oldest: Option<i64>,
+    ) {
+        let before = self.waiting();
+        if before.views > 0 && before.oldest.is_none() {
+            return self.note(connection, change).await;
+        }
+        let mut waiting = self.counted();
+        waiting.add(change);
+        if before.views == 0 {
+            waiting.oldest = oldest.and_then(DateTime::from_timestamp_millis);
         }
     }
 

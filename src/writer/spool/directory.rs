@@ -161,6 +161,7 @@ impl Directory {
                 let spool = Spool::new(id, files, Some(lock), link, tokens, self.fsync);
                 Ok(Arc::new(Spool {
                     is_new: true,
+                    next_place: AtomicI64::new(0),
                     ..spool
                 }))
             }
@@ -317,6 +318,7 @@ impl Spool {
             in_doubt: Mutex::default(),
             is_synced: AtomicBool::new(true),
             is_new: false,
+            next_place: AtomicI64::new(0),
             fresh: super::fresh::FreshGroups::default(),
             requeues: AtomicU64::new(0),
             #[cfg(test)]

@@ -79,7 +79,7 @@ impl StoredViews {
     /// Its bytes; `places` are those of its tokens.
     pub(super) fn encode(&self, places: &[TokenRange]) -> Vec<u8> {
         match self {
-            Self::Recorded(views) => binary::recorded(views),
+            Self::Recorded(views) => encode_recorded(views),
             Self::Unresolved(views) => binary::unresolved(views, places),
         }
     }
@@ -99,9 +99,8 @@ impl Stored {
             return None;
         }
         match (bytes.first()?, unresolved) {
-            (&json::FIRST, false) => json::read_recorded(bytes).map(Self::Recorded),
+            (_, false) => decode_recorded(bytes).map(Self::Recorded),
             (&json::FIRST, true) => json::read_unresolved(bytes).map(Self::Unresolved),
-            (&binary::FIRST, false) => binary::read_recorded(&bytes[1..]).map(Self::Recorded),
             (&binary::FIRST, true) => binary::read_unresolved(&bytes[1..]).map(Self::Unresolved),
             _ => None,
         }
@@ -131,6 +130,20 @@ impl Stored {
                     .collect::<Option<_>>()?,
             ),
         })
+    }
+}
+
+/// The bytes of a row of recorded views.
+pub fn encode_recorded(views: &[RecordedView]) -> Vec<u8> {
+    binary::recorded(views)
+}
+
+/// The views of such a row, of this version or an earlier one; `None` if its bytes are damaged.
+pub fn decode_recorded(bytes: &[u8]) -> Option<Vec<RecordedView>> {
+    match *bytes.first()? {
+        json::FIRST => json::read_recorded(bytes),
+        binary::FIRST => binary::read_recorded(&bytes[1..]),
+        _ => None,
     }
 }
 

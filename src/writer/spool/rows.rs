@@ -32,6 +32,9 @@ struct StoredBody {
 
 from_row!(SqliteRow => StoredBody { place, checksum, body });
 
+/// Bytes of rows that are read from the file before they are decoded; few in tests, so that they are read in several parts.
+const READ_AT_A_TIME: i64 = if cfg!(test) { 300 } else { 256 << 10 };
+
 /// How much is read at a time: rows until they have that many views or bytes, and at most that many rows; at least one
 /// where there is one.
 #[derive(Debug, Clone, Copy)]
@@ -87,47 +90,57 @@ impl Spool {
         Ok(self.with_bodies(heads).await?.pop())
     }
 
-    /// Rows with their views: those that are in memory, and the others from the file.
+    /// Rows with their views: those that are in memory, and the others from the file. Their bytes are read some at a time:
+    /// views take several times the memory of theirs, which is to be free before.
     async fn with_bodies(&self, heads: Vec<Head>) -> Result<Vec<Row>, SpoolError> {
-        let (mut rows, mut to_read) = (Vec::with_capacity(heads.len()), Vec::new());
-        for head in heads {
-            let fresh = (head.state == READY)
-                .then(|| self.fresh.take(head.place))
-                .flatten();
-            if fresh.is_none() {
-                to_read.push(head.place);
-            }
-            rows.push((head, fresh));
-        }
-        let mut stored = self.bodies_at(&to_read).await?;
-        let mut with_bodies = Vec::with_capacity(rows.len());
-        for (head, fresh) in rows {
-            let writer = WriterId::parse(&head.writer_id);
-            let body = if let Some(views) = fresh {
-                Some(StoredViews::Recorded(views))
-            } else {
-                let Some(stored) = stored.remove(&head.place) else {
-                    // Removed meanwhile.
-                    continue;
-                };
-                // Decoding takes a while: others of this thread go on.
-                tokio::task::yield_now().await;
-                match writer {
-                    Some(_) => self.decoded(&head, &stored).await?,
-                    None => None,
+        let mut rows = Vec::with_capacity(heads.len());
+        let mut heads = heads.into_iter();
+        while heads.len() > 0 {
+            let (mut some, mut to_read, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while bytes < READ_AT_A_TIME
+                && let Some(head) = heads.next()
+            {
+                let fresh = (head.state == READY)
+                    .then(|| self.fresh.take(head.place))
+                    .flatten();
+                if fresh.is_none() {
+                    to_read.push(head.place);
+                    bytes += head.bytes;
                 }
-            };
-            with_bodies.push(Row {
-                place: head.place,
-                key: BatchKey {
-                    writer: writer.unwrap_or(self.id),
-                    seq: head.batch_seq,
-                },
-                views: head.views.unsigned_abs(),
-                body,
-            });
+                some.push((head, fresh));
+            }
+            let mut stored = self.bodies_at(&to_read).await?;
+            for (head, fresh) in some {
+                let body = match fresh {
+                    Some(views) => Some(StoredViews::Recorded(views)),
+                    None => match stored.remove(&head.place) {
+                        Some(stored) => self.body(&head, &stored).await?,
+                        // Removed meanwhile.
+                        None => continue,
+                    },
+                };
+                rows.push(Row {
+                    place: head.place,
+                    key: BatchKey {
+                        writer: WriterId::parse(&head.writer_id).unwrap_or(self.id),
+                        seq: head.batch_seq,
+                    },
+                    views: head.views.unsigned_abs(),
+                    body,
+                });
+            }
         }
-        Ok(with_bodies)
+        Ok(rows)
+    }
+
+    /// The views of a row; `None` if it is damaged.
+    async fn body(&self, head: &Head, stored: &StoredBody) -> Result<Option<StoredViews>, SpoolError> {
+        // Decoding takes a while: others of this thread go on.
+        tokio::task::yield_now().await;
+        match WriterId::parse(&head.writer_id) {
+            Some(_) => self.decoded(head, stored).await,
+            None => Ok(None),
+        }
     }
 
     /// The bytes of rows, by their places.
@@ -181,11 +194,8 @@ impl Spool {
     /// Commits.
     pub(super) async fn commit(&self, transaction: Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
         #[cfg(test)]
-        {
-            let fault = self.faults.lock().expect("no test panics with it").pop_front();
-            if let Some(fault) = fault.flatten() {
-                return fault.commit(transaction).await;
-            }
+        if let Some(fault) = self.next_fault() {
+            return fault.commit(transaction).await;
         }
         transaction.commit().await
     }

@@ -1,5 +1,6 @@
 //! Tests of spools in a folder of their own; a crash is a spool that is dropped without being closed.
 
+mod alone;
 mod directory;
 mod fresh;
 mod full_disk;

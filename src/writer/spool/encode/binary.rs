@@ -144,12 +144,11 @@ pub(super) fn unresolved(views: &[UnresolvedView], places: &[TokenRange]) -> Vec
 }
 
 pub(super) fn read_recorded<'b>(bytes: &'b [u8]) -> Option<Vec<RecordedView>> {
-    let mut texts = Texts::default();
-    read(bytes, |stored: Recorded<'b>| {
+    read(bytes, |stored: Recorded<'b>, texts| {
         Some(RecordedView {
-            view: stored.view.view(&mut texts)?,
-            session_id: stored.session.map(|id| BrowserSessionId::new(texts.shared(id))),
-            user_id: UserId::new(texts.shared(stored.user)),
+            view: stored.view.view(texts)?,
+            session_id: stored.session.map(|id| texts.session(id)),
+            user_id: texts.user(stored.user),
             community: stored.community.map(|id| CommunityId::new(texts.shared(id))),
             location: Location::default(),
         })
@@ -157,17 +156,16 @@ pub(super) fn read_recorded<'b>(bytes: &'b [u8]) -> Option<Vec<RecordedView>> {
 }
 
 pub(super) fn read_unresolved<'b>(bytes: &'b [u8]) -> Option<Vec<StoredView>> {
-    let mut texts = Texts::default();
-    read(bytes, |stored: Unresolved<'b>| {
+    read(bytes, |stored: Unresolved<'b>, texts| {
         let whose = match (stored.token_at, stored.token_length, stored.user) {
             (Some(at), Some(len), None) => StoredVisitor::Token(TokenRange { at, len }),
             (None, None, Some(user)) => StoredVisitor::Session {
-                id: stored.session.map(Into::into),
-                user_id: user.into(),
+                id: stored.session.map(|id| texts.session(id)),
+                user_id: texts.user(user),
             },
             _ => return None,
         };
-        let view = stored.view.view(&mut texts)?;
+        let view = stored.view.view(texts)?;
         Some(StoredView { view, whose })
     })
 }
@@ -184,10 +182,17 @@ fn row<V: Encode<()>>(views: impl ExactSizeIterator<Item = V>) -> Vec<u8> {
     encoder.into_writer()
 }
 
-fn read<'b, S: Decode<'b, ()>, V>(bytes: &'b [u8], mut view: impl FnMut(S) -> Option<V>) -> Option<Vec<V>> {
+/// Reads a row; `view` makes a view of its stored form and the row's texts.
+fn read<'b, S: Decode<'b, ()>, V>(
+    bytes: &'b [u8],
+    mut view: impl FnMut(S, &mut Texts<'b>) -> Option<V>,
+) -> Option<Vec<V>> {
+    let mut texts = Texts::default();
     let mut decoder = Decoder::new(bytes);
     let views = decoder.array_iter::<S>().ok()?;
-    let views = views.map(|stored| view(stored.ok()?)).collect::<Option<_>>()?;
+    let views = views
+        .map(|stored| view(stored.ok()?, &mut texts))
+        .collect::<Option<_>>()?;
     (decoder.position() == bytes.len()).then_some(views)
 }
 
@@ -198,6 +203,14 @@ struct Texts<'b>(HashMap<&'b str, Arc<str>>);
 impl<'b> Texts<'b> {
     fn shared(&mut self, text: &'b str) -> Arc<str> {
         Arc::clone(self.0.entry(text).or_insert_with(|| text.into()))
+    }
+
+    fn session(&mut self, id: &'b str) -> BrowserSessionId {
+        BrowserSessionId::new(self.shared(id))
+    }
+
+    fn user(&mut self, id: &'b str) -> UserId {
+        UserId::new(self.shared(id))
     }
 }
 
