@@ -1,6 +1,7 @@
 """Measures Headcount beside what one would run instead: the parts of the comparison, one after the other."""
 
 import argparse
+import datetime
 import importlib
 import os
 import pathlib
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from . import build, report, services
+from . import build, report, services, summary
 from .postgres import Postgres
 from .proxies import World
 from .redis import Redis
@@ -68,8 +69,11 @@ def compare(options, binary, bare):
     out = options.out or (None if options.parts else services.BENCH)
     if out:
         out.mkdir(parents=True, exist_ok=True)
+        short = summary.summary(parts, datetime.date.today(), os.cpu_count())
+        if out == services.BENCH and short:
+            summary.quote(short)
         head = ['# Results', '', 'Written by `tests/bench/compare`; how it measures: [README.md](README.md).', '', about,
-                f'{options.rounds} rounds. {took}', '', report.goals(parts)]
+                f'{options.rounds} rounds. {took}', '', short, '', report.goals(parts)]
         (out / 'RESULTS.md').write_text('\n'.join([*head, *texts, '']))
         for name, svg in pictures.items():
             (out / name).write_text(svg)
@@ -91,7 +95,7 @@ def arguments():
     parser.add_argument('--bare-pingora', type=pathlib.Path, help='of bare Pingora; built by default')
     parser.add_argument('--profile', default='release', help='to build with (default release; `bench` is built sooner)')
     parser.add_argument('--out', type=pathlib.Path, help='folder for RESULTS.md and results.svg; by default the '
-                        'results of all parts go to tests/bench, those of some parts are printed only')
+                        'results of all parts go to tests/bench, and some of them into README; those of some parts are printed only')
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:

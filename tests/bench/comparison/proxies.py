@@ -1,5 +1,6 @@
 """What is measured, and the app behind it."""
 
+import tempfile
 import time
 import urllib.request
 
@@ -33,10 +34,11 @@ class World:
         """nginx that answers every path with one page: the app, where its own cost is not of interest."""
         port = free_port()
         self.stack = stack
+        self.socket = f'{tempfile.mkdtemp(prefix="app-")}/app.sock'
         self.app = self._nginx('origin', port, nginx_config(f'''
             server {{
                 listen 127.0.0.1:{port} backlog=1024;
-                listen unix:app.sock backlog=1024;
+                listen unix:{self.socket} backlog=1024;
                 default_type "text/html; charset=utf-8";
                 location / {{ return 200 '{PAGE}'; }}
             }}'''))
@@ -91,7 +93,7 @@ class World:
         """A sidecar that is ready, or that has just given what `first_answer` asks for; `record` is the `[record]`
         section, `socket` reaches the app over its Unix socket."""
         port, admin = free_port(), free_port()
-        app = f'unix:{self.app.directory}/app.sock' if socket else f'127.0.0.1:{self.app.port}'
+        app = f'unix:{self.socket}' if socket else f'127.0.0.1:{self.app.port}'
         service = self.stack.add(Sidecar('headcount', [binary or self.binary, 'run', '--config', 'headcount.toml'], files={
             'headcount.toml': SIDECAR.format(
                 port=port, admin=admin, app=app, threads=threads, database=self.postgres.url, redis=self.redis.port,

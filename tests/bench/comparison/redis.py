@@ -36,12 +36,13 @@ class Redis(Service):
             return file.read(int(line[1:])) if line.startswith(b'$') else line
 
     def commands(self):
-        """How many it has executed so far, those of scripts among them."""
-        for line in self.command('INFO', 'stats').decode().splitlines():
-            name, _, value = line.partition(':')
-            if name == 'total_commands_processed':
-                return int(value)
-        raise KeyError('total_commands_processed')
+        """How many it has been sent so far by those who send scripts: what a script does in turn is not among them."""
+        sent = 0
+        for line in self.command('INFO', 'commandstats').decode().splitlines():
+            name, _, values = line.partition(':')
+            if name.removeprefix('cmdstat_') in ('evalsha', 'eval', 'ping'):
+                sent += int(values.split('calls=')[1].split(',')[0])
+        return sent
 
     def sessions(self):
         """What the Lua script looks up."""
