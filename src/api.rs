@@ -21,6 +21,7 @@ mod cursor;
 mod finer;
 mod handshake;
 mod history;
+mod joined_reads;
 pub(crate) mod live;
 mod metrics;
 mod openapi;
@@ -131,6 +132,7 @@ struct Shared {
     gate: Gate,
     statistics: Statistics,
     past: PastVisits,
+    first_pages: visitors::FirstPages,
     live: Option<Live>,
     cors: Cors,
     reports: reports::Rate,
@@ -218,6 +220,7 @@ impl Api {
             session_facts: site_settings.session_facts,
             statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
             past: PastVisits::new(Arc::clone(&store)),
+            first_pages: visitors::FirstPages::new(),
             cors: Cors::new(site_settings.allowed_origins.clone()),
             contract: Contract::new(site_settings),
             live,
@@ -374,12 +377,19 @@ impl Shared {
 
 /// An answer in JSON.
 fn json(value: &impl Serialize) -> Result<Response<Body>, Problem> {
+    Ok(json_response(json_text(value)?))
+}
+
+fn json_text(value: &impl Serialize) -> Result<Bytes, Problem> {
     // Numbers and text always serialise.
-    let body = serde_json::to_vec(value).map_err(|_| Problem::Internal)?;
-    let mut response = Response::new(Body::Bytes(body.into()));
+    Ok(serde_json::to_vec(value).map_err(|_| Problem::Internal)?.into())
+}
+
+fn json_response(text: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::Bytes(text));
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
-    Ok(response)
+    response
 }
 
 /// Sets headers that every answer has, and `Allow` on a refused method. A live connection has no `length`.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Response;
 
@@ -12,10 +13,11 @@ use crate::presence::{Answer, Count, Scope, Seen};
 use super::answers::{CommunityCount, CountOf, Counts, Visitor, VisitorList};
 use super::caller::Caller;
 use super::cursor;
+use super::joined_reads::JoinedReads;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedKey, ListQuery};
-use super::{Body, Shared, json};
+use super::{Body, Shared, json, json_response, json_text};
 use crate::json::{Seconds, Timestamp};
 
 /// Communities of one request that are checked at the same time.
@@ -46,20 +48,18 @@ pub(super) async fn list(
 ) -> Result<Response<Body>, Problem> {
     let query = ListQuery::parse(query, &shared.settings)?;
     let community = shared.visible_community(caller, community).await?;
-    let mut count = shared.count(&community).await?;
-    let (visitors, next) = if shared.settings.identities {
-        let page = shared.page(&community.id.into(), &query).await?;
-        count.stale |= page.stale;
-        page.value
+    let text = if query.after.is_none() {
+        let page = (community.clone(), query.limit);
+        let read = async || shared.list_text(&community, &query).await;
+        shared.first_pages.read(page, read).await?
     } else {
-        (Vec::new(), None)
+        shared.list_text(&community, &query).await?
     };
-    json(&VisitorList {
-        count,
-        visitors,
-        next,
-    })
+    Ok(json_response(text))
 }
+
+/// First pages, which are the same for all who may see the community: of a community as asked, by their size.
+pub(super) type FirstPages = JoinedReads<(AskedCommunity, usize), Result<Bytes, Problem>>;
 
 /// How many are in a community now
 #[utoipa::path(
@@ -158,6 +158,23 @@ impl Shared {
             .buffered(CHECKED_AT_ONCE)
             .try_collect()
             .await
+    }
+
+    /// One page of a community's visitors, as it is sent.
+    async fn list_text(&self, community: &AskedCommunity, query: &ListQuery) -> Result<Bytes, Problem> {
+        let mut count = self.count(community).await?;
+        let (visitors, next) = if self.settings.identities {
+            let page = self.page(&(&community.id).into(), query).await?;
+            count.stale |= page.stale;
+            page.value
+        } else {
+            (Vec::new(), None)
+        };
+        json_text(&VisitorList {
+            count,
+            visitors,
+            next,
+        })
     }
 
     async fn count(&self, community: &AskedCommunity) -> Result<CommunityCount, Problem> {

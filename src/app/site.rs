@@ -184,6 +184,9 @@ fn configuration(config: &Config, addresses: &Listen) -> ServerConf {
         // `app` waits for requests in flight and then ends the process; this is only its backstop.
         grace_period_seconds: Some(drain.as_secs() + 60),
         graceful_shutdown_timeout_seconds: Some(0),
+        // The app is reached without TLS: no certificates of authorities are read for its connections, which would take
+        // a sixth of the time to the first answer.
+        ca_file: Some("/dev/null".into()),
         ..ServerConf::default()
     }
 }

@@ -11,7 +11,7 @@ use crate::routes::CommunityRef;
 use crate::store::StoreError;
 
 /// A community that there is, as it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AskedCommunity {
     /// The community.
     pub id: CommunityId,

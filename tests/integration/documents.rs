@@ -202,3 +202,18 @@ fn the_top_level_holds_what_one_looks_for_there() {
         );
     }
 }
+
+#[test]
+fn what_readme_says_of_measurements_is_what_was_measured() {
+    let measured = |file: &str| {
+        let text = std::fs::read_to_string(project().join(file)).expect("a document");
+        let (_, rest) = text
+            .split_once("<!-- measured -->")
+            .expect("the place of the figures");
+        let (figures, _) = rest.split_once("<!-- /measured -->").expect("its end");
+        figures.trim().to_owned()
+    };
+    let figures = measured("tests/bench/RESULTS.md");
+    assert!(figures.contains("µs"), "no figures: {figures}");
+    assert_eq!(measured("README.md"), figures, "tests/bench/compare writes both");
+}

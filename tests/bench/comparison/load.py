@@ -1,5 +1,6 @@
 """Load on a server: as much as it bears (wrk), at a rate (from here, or h2load for latencies)."""
 
+import json
 import pathlib
 import re
 import selectors
@@ -20,34 +21,70 @@ HEADERS = {
     'User-Agent': AGENT,
 }
 
-# All requests are made before the first is sent: the load itself costs little.
+# Few requests are made before the first is sent, and cost nothing more. Many are made as they are sent: Lua holds each
+# text once, and takes long to tell that thousands of them are different.
 WRK = '''
-local requests, next = {}, 0
+local template, requests, next = nil, {}, FIRST
+local function made(n)
+    local person = n % PEOPLE
+    local community = (person + (WALKING and math.floor(n / PEOPLE) or 0)) % COMMUNITIES + 1
+    if PLACED then return string.format(template, community, person) end
+    return string.format(template, person)
+end
 function init()
-    for n = 0, PEOPLE - 1 do
-        wrk.headers["Cookie"] = string.format("session_id=bench-session-%08d", n)
-        requests[n] = wrk.format("GET", string.format("PATH", n % COMMUNITIES + 1))
-    end
+    wrk.headers["Cookie"] = "session_id=bench-session-%08d"
+    template = wrk.format("GET", "PATH")
+    if not MANY then for n = 0, PEOPLE - 1 do requests[n] = made(n) end end
 end
 function request()
-    next = (next + 1) % PEOPLE
-    return requests[next]
+    next = next + 1
+    return MANY and made(next) or requests[next % PEOPLE]
+end
+'''
+# Each connection waits until the next request is due.
+STEADY = '''
+local ffi = require("ffi")
+ffi.cdef[[ typedef struct { long s, ns; } moment; int clock_gettime(int clock, moment *now); ]]
+local moment, started, due = ffi.new("moment"), nil, 0
+function delay()
+    ffi.C.clock_gettime(1, moment)
+    local now = tonumber(moment.s) * 1000 + tonumber(moment.ns) / 1000000
+    started = started or now
+    due = math.max(due + 1000 / RATE, now - started - 100)
+    return math.max(0, math.floor(started + due - now))
 end
 '''
 PATH = '/communities/%d/'
 
 
-def saturate(port, seconds, connections=64, people=PEOPLE, path=PATH):
-    """As many requests as are answered; how many in all, and refused ones are an error."""
-    script = WRK.replace('PEOPLE', str(people)).replace('COMMUNITIES', str(COMMUNITIES)).replace('PATH', path)
+def saturate(port, seconds, connections=64, people=PEOPLE, path=PATH, first=0):
+    """As many requests as are answered; how many in all, and refused ones are an error. The people ask in turn, after the
+    first so many."""
+    return _wrk(port, seconds, connections, _script(people, COMMUNITIES, path, first=first))
+
+
+def steady(port, rate, seconds, communities=COMMUNITIES, walking=False):
+    """As many requests a second as `rate` says, or as are answered; how many in all. Those who are `walking` ask for
+    another community each time."""
+    return _wrk(port, seconds, 64, _script(PEOPLE, communities, PATH, walking=walking) + STEADY.replace('RATE', str(rate)))
+
+
+def _script(people, communities, path, first=0, walking=False):
+    values = {'FIRST': first, 'PEOPLE': people, 'COMMUNITIES': communities, 'PATH': path, 'PLACED': '%d' in path,
+              'WALKING': walking, 'MANY': walking or people > PEOPLE}
+    texts = {name: value if name == 'PATH' else json.dumps(value) for name, value in values.items()}
+    return re.sub('|'.join(texts), lambda found: texts[found.group()], WRK)
+
+
+def _wrk(port, seconds, connections, script):
     with tempfile.NamedTemporaryFile('w', suffix='.lua') as file:
         file.write(script)
         file.flush()
         command = ['wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '-s', file.name]
         for name, value in HEADERS.items():
             command += ['-H', f'{name}: {value}']
-        done = subprocess.run(
-            [*command, f'http://127.0.0.1:{port}/'], check=True, capture_output=True, text=True).stdout
+        done = subprocess.run([*command, f'http://127.0.0.1:{port}/'], check=True, capture_output=True, text=True,
+                              timeout=seconds + 30).stdout
     wrong = re.search(r'Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)', done)
     if wrong:
         raise RuntimeError(f'wrk met errors: {wrong.group(0)}')
@@ -100,7 +137,7 @@ def latencies(port, rate, seconds, connections=32):
         for name, value in headers.items():
             command += ['-H', f'{name}: {value}']
         subprocess.run([*command, f'http://127.0.0.1:{port}/communities/7/'], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
+                       stderr=subprocess.DEVNULL, timeout=seconds + 30)
         lines = [line.split('\t') for line in log.read_text().splitlines()]
     if any(line[1] != '200' for line in lines):
         raise RuntimeError('h2load met other answers than 200')

@@ -1,7 +1,6 @@
-"""What was measured: as it comes, as a Markdown file, and as a picture of the proxies."""
+"""What was measured, as Markdown."""
 
 import datetime
-import html
 import os
 import pathlib
 import platform
@@ -9,38 +8,67 @@ import subprocess
 
 from .measure import median, spread
 
+NO_GOAL = '–'
+
+
+class Figure:
+    """One measured thing: a value per round, and its goal ("≤ 1.15"), if it has one."""
+
+    def __init__(self, name, unit, values, goal, digits):
+        self.name, self.unit, self.values, self.goal, self.digits = name, unit, values, goal, digits
+
+    def met(self):
+        """Whether the median is on the right side of the goal."""
+        sign, _, limit = self.goal.partition(' ')
+        return median(self.values) <= float(limit) if sign == '≤' else median(self.values) >= float(limit)
+
+    def shown(self, value):
+        text = f'{value:.{self.digits}f}' if self.digits is not None else number(value)
+        return f'{text} {self.unit}'.rstrip()
+
+    def cells(self):
+        low, high = spread(self.values)
+        return f'{self.shown(median(self.values))} | {self.shown(low)} – {self.shown(high)} | {len(self.values)}'
+
 
 class Part:
-    """Rows of one part, in the order in which they came."""
+    """Figures of one part, in the order in which they came."""
 
     def __init__(self, title):
         self.title = title
         self.rows = {}
-        self.ratios = []
+        self.problem = None
 
-    def add(self, name, unit, value):
-        self.rows.setdefault((name, unit), []).append(value)
+    def add(self, name, unit, value, goal=NO_GOAL, digits=None):
+        """One value; those of one name are its rounds."""
+        self.rows.setdefault(name, Figure(name, unit, [], goal, digits)).values.append(value)
 
-    def extend(self, name, unit, values):
+    def extend(self, name, unit, values, goal=NO_GOAL, digits=None):
         for value in values:
-            self.add(name, unit, value)
+            self.add(name, unit, value, goal, digits)
 
-    def ratio(self, name, over, under, goal, digits=2):
+    def ratio(self, name, over, under, goal=NO_GOAL, digits=2):
         """Ratios within each round, so that a machine that gets slower does not show in them."""
-        self.ratios.append((name, [a / b for a, b in zip(over, under)], goal, digits))
+        self.extend(name, '', [a / b for a, b in zip(over, under)], goal, digits)
+
+    def goals(self):
+        return [figure for figure in self.rows.values() if figure.goal != NO_GOAL]
 
     def markdown(self):
-        lines = [f'## {self.title}', '', '| | median | smallest – largest | rounds |', '|---|---|---|---|']
-        for (name, unit), values in self.rows.items():
-            low, high = spread(values)
-            lines.append(
-                f'| {name} | {number(median(values))} {unit} | {number(low)} – {number(high)} | {len(values)} |')
-        if self.ratios:
-            lines += ['', '| ratio, per round | median | smallest – largest | goal |', '|---|---|---|---|']
-            for name, values, goal, digits in self.ratios:
-                low, high = spread(values)
-                lines.append(f'| {name} | **{median(values):.{digits}f}** | {low:.{digits}f} – {high:.{digits}f} | {goal} |')
+        lines = [f'## {self.title}', '']
+        if self.problem:
+            lines += [f'Not all of it was measured: {self.problem}', '']
+        lines += ['| | median | smallest – largest | rounds |', '|---|---|---|---|']
+        lines += [f'| {figure.name} | {figure.cells()} |' for figure in self.rows.values()]
         return '\n'.join(lines)
+
+
+def goals(parts):
+    """The table of what has a goal."""
+    lines = ['## Goals', '', '| | goal | median | smallest – largest | rounds | |', '|---|---|---|---|---|---|']
+    lines += [f'| {figure.name} | {figure.goal} {figure.unit}'.rstrip() + f' | {figure.cells()} | '
+              + ('met |' if figure.met() else 'missed |') for part in parts for figure in part.goals()]
+    return '\n'.join(lines)
 
 
 def number(value):
@@ -52,38 +80,16 @@ def first_line(*command):
     return (done.stdout + done.stderr).strip().splitlines()[0]
 
 
-def about():
-    """Date, machine and versions."""
+def about(binary, profile, postgres):
+    """Date, machine, versions and load."""
     model = next((line.split(':', 1)[1].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
                   if line.startswith('model name')), platform.machine())
     versions = [
-        first_line(os.environ['HEADCOUNT_BINARY'], '--version'),
+        f'{first_line(binary, "--version")} ({profile}, {os.path.getsize(binary) / 1e6:.1f} MB)',
         first_line('/usr/sbin/nginx', '-v').split(': ')[-1],
         ' '.join(first_line('/usr/sbin/haproxy', '-v').split()[:3]),
-        first_line('redis-server', '--version').split(' sha')[0],
+        first_line(postgres, '--version'),
+        ' '.join(first_line('redis-server', '--version').split()[:3]),
     ]
     return (f'{datetime.date.today()}, {os.cpu_count()} cores ({model}), Linux {platform.release()}; '
             + '; '.join(versions) + '. Load before: ' + ' '.join(f'{load:.1f}' for load in os.getloadavg()) + '.')
-
-
-def picture(rows):
-    """Bars of medians with their spread, as SVG."""
-    rows = [(name, values) for (name, unit), values in rows.items() if unit == 'µs' and 'saturated' in name]
-    most = max(max(values) for _, values in rows)
-    parts = []
-    for index, (name, values) in enumerate(rows):
-        y = 40 + index * 34
-        low, high = (340 + 400 * value / most for value in spread(values))
-        middle = 400 * median(values) / most
-        fill = '#2563eb' if name.startswith('Headcount') else '#94a3b8'
-        label = html.escape(name.split(', saturated')[0])
-        parts.append(
-            f'<text x="330" y="{y + 15}" text-anchor="end">{label}</text>'
-            f'<rect x="340" y="{y}" width="{middle:.0f}" height="20" fill="{fill}"/>'
-            f'<path d="M{low:.0f} {y + 10}H{high:.0f}" stroke="#0f172a" stroke-width="2"/>'
-            f'<text x="{high + 8:.0f}" y="{y + 15}">{median(values):.1f}</text>')
-    height = 60 + len(rows) * 34
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}" font-family="sans-serif" '
-            f'font-size="14"><rect width="820" height="{height}" fill="#fff"/>'
-            '<text x="20" y="24" font-weight="bold">CPU of the proxy per request, saturated, in µs '
-            '(bar: median; line: smallest to largest)</text>' + ''.join(parts) + '</svg>\n')

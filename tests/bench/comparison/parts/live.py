@@ -9,14 +9,14 @@ from .. import load, services
 from ..measure import Used, resident
 
 TITLE = 'Live connections (WebSockets on one community)'
+LIMIT = 75
 CONNECTIONS = 10_000
 
 
-def run(stack, report, options):
+def run(world, report, options):
     # A sidecar lets no more connections be live than three quarters of half its open files, less a reserve.
     count = min(CONNECTIONS, open_files(5 * CONNECTIONS) * 36 // 100)
-    postgres, redis, origin = stack.postgres(), stack.redis(), stack.origin()
-    sidecar = stack.headcount(origin, postgres, redis, sections=f'''
+    sidecar = world.headcount(sections=f'''
 [live]
 max_connections = {count}
 max_per_user = {count}
@@ -49,7 +49,7 @@ max_connections = {count * 2}
                         told += 1
                 took = time.monotonic() - start
         report.add('CPU per message to one connection', 'µs', used.seconds / count * 1e6)
-        report.add('until all are told (reading them takes most of it)', 'ms', took * 1000)
+        report.add('until all have read it (reading takes most of it)', 'ms', took * 1000)
     for key in list(connections.get_map().values()):
         key.fileobj.close()
 
