@@ -1,4 +1,6 @@
-//! The API's JSON answers: names and types. Pure.
+//! The API's JSON answers: names and types; `past_visitors` has those of past visitors. Pure.
+
+pub(super) mod past_visitors;
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use utoipa::ToSchema;
 use crate::config::SessionFacts;
 use crate::json::{Key, Seconds, Timestamp};
 use crate::key_type::AppKeys;
-use crate::store::{PastVisitor, Stats, VisitorRow};
+use crate::store::{Stats, VisitorRow};
 
 /// Who is here.
 #[derive(Debug, Serialize, ToSchema)]
@@ -277,99 +279,6 @@ impl Visitor {
             started_at: AppValue::new(facts.started_at, row.started_at.map(Timestamp)),
             pages_visited: AppValue::new(facts.pages_visited, row.pages_visited),
             last_seen_at: Timestamp(last_seen),
-        }
-    }
-}
-
-/// Who was in a community over the half-open window from `from` up to, but not including, `to`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PastVisitorList {
-    /// The community.
-    pub(super) community_id: Key,
-    /// Length of the window, in days of 24 hours.
-    pub(super) days: u32,
-    /// Start of the window, included.
-    pub(super) from: Timestamp,
-    /// End of the window, excluded: the same on all pages.
-    pub(super) to: Timestamp,
-    /// The order.
-    pub(super) sort: &'static str,
-    /// The event types that count as page views.
-    #[schema(value_type = Vec<String>)]
-    pub(super) event_types: Vec<Arc<str>>,
-    /// One page: the latest, or the most visits, first. Users whose profile is gone are left out: a page may be short, or
-    /// empty, while `next` still leads on.
-    pub(super) visitors: Vec<PastVisitorAnswer>,
-    /// The `cursor` of the next page; null after the last.
-    #[schema(required = true)]
-    pub(super) next: Option<String>,
-}
-
-/// What one user did in a community over that window.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PastVisitorOfCommunity {
-    /// The community.
-    pub(super) community_id: Key,
-    /// Length of the window, in days of 24 hours.
-    pub(super) days: u32,
-    /// Start of the window, included.
-    pub(super) from: Timestamp,
-    /// End of the window, excluded.
-    pub(super) to: Timestamp,
-    /// The event types that count as page views.
-    #[schema(value_type = Vec<String>)]
-    pub(super) event_types: Vec<Arc<str>>,
-    #[serde(flatten)]
-    pub(super) visitor: PastVisitorAnswer,
-}
-
-/// What one user did in a community.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PastVisitor)]
-pub(super) struct PastVisitorAnswer {
-    /// Key of the user's profile.
-    user_id: Key,
-    /// Name.
-    username: String,
-    /// URL of the picture.
-    #[schema(required = true)]
-    avatar: Option<String>,
-    /// Visits: page views of the community in the window, of which one that comes more than 30 minutes after the user's
-    /// former one begins another.
-    visit_count: i64,
-    /// Page views of the community in the window.
-    page_views: i64,
-    /// The first of them.
-    first_visit: Timestamp,
-    /// The last of them.
-    last_visit: Timestamp,
-    /// The pages seen most, at most five: the most views first.
-    pages: Vec<PastPage>,
-}
-
-/// A page that a user has seen.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PastPage {
-    /// As it was recorded: the path, and the query parameters that may be.
-    url: String,
-    /// Views of it.
-    views: i64,
-}
-
-impl PastVisitorAnswer {
-    /// Puts a profile and its visits together.
-    pub(super) fn new(row: VisitorRow, visits: &PastVisitor, avatar_base: &str, keys: &AppKeys) -> Self {
-        let avatar = row.avatar.as_deref();
-        let pages = visits.pages.iter().cloned();
-        Self {
-            user_id: Key::of_user(&row.user_id, keys),
-            avatar: avatar.and_then(|path| avatar_url(avatar_base, path)),
-            username: row.username,
-            visit_count: visits.visit_count,
-            page_views: visits.page_views,
-            first_visit: Timestamp(visits.first_visit),
-            last_visit: Timestamp(visits.last_visit),
-            pages: pages.map(|(url, views)| PastPage { url, views }).collect(),
         }
     }
 }

@@ -41,6 +41,10 @@ pub(super) enum Problem {
     ForeignOrigin,
     /// Not there, or not for this caller: the two look the same (I9).
     NotFound,
+    /// A user who was not there, does not exist, or is shown to nobody: these look the same.
+    NoSuchVisitor,
+    /// Who is on the site, where that is shown to nobody who asks like this.
+    NobodyShown,
     /// Another format than JSON is asked for.
     NoSuchFormat,
     /// Another method is needed. `Allow` is set by [`super::Api::call`].
@@ -117,7 +121,9 @@ impl Problem {
             Self::ForeignOrigin | Self::OutOfScope(_) | Self::LimitedKey | Self::NotForServers => {
                 StatusCode::FORBIDDEN
             }
-            Self::NotFound | Self::NoSuchFormat => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoSuchVisitor | Self::NobodyShown | Self::NoSuchFormat => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -142,6 +148,11 @@ impl Problem {
             Self::TooOften(_) => "The key asks too often. Try again later.".into(),
             Self::ForeignOrigin => "Only the site's own pages may ask this.".into(),
             Self::NotFound => "There is no such community, or you may not see it.".into(),
+            Self::NoSuchVisitor => {
+                "There was no such visitor in the community in these days, or you may not see who it was."
+                    .into()
+            }
+            Self::NobodyShown => "Who is on the site is not shown.".into(),
             Self::NoSuchFormat => "There is no other format than JSON.".into(),
             Self::MethodNotAllowed => "Method not allowed.".into(),
             Self::NotAcceptable => "Ask with Accept: text/event-stream, or upgrade to a WebSocket.".into(),

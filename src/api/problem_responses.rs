@@ -14,7 +14,8 @@ pub(super) enum Problems {
     /// A session is needed.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(ProblemDocument),
-    /// There is no such community, or the caller may not see it; or another `format` than JSON is asked for.
+    /// What is asked for is not there, or the caller may not see it: `detail` says which, the community or the visitor; or
+    /// another `format` than JSON is asked for.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(ProblemDocument),
     /// Another method is needed.

@@ -93,7 +93,7 @@ pub(super) async fn users(
 ) -> Result<Response<Body>, Problem> {
     let asked = query::users(query)?;
     if !shared.gate.site(caller)? {
-        return Err(Problem::NotFound);
+        return Err(Problem::NobodyShown);
     }
     let keys = shared.store.keys();
     let mut users: Vec<UserId> = Vec::new();

@@ -56,6 +56,10 @@ pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec
             line: ask("/stats?days=30"),
         },
         Command {
+            title: "who was there in these days, most visits first",
+            line: ask("/history?days=30&sort=visit_count&limit=5"),
+        },
+        Command {
             title: "the numbers for Prometheus",
             line: format!("curl -s 'http://{admin}/metrics' | grep '^headcount_page_views.* [1-9]'"),
         },

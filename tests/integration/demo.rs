@@ -158,6 +158,7 @@ async fn every_command_of_the_banner_works_as_printed() {
             "how many",
             "each time it changes (until Ctrl-C)",
             "the last 30 days",
+            "who was there in these days, most visits first",
             "the numbers for Prometheus",
             "not signed in: 401",
         ]
@@ -198,17 +199,23 @@ async fn every_command_of_the_banner_works_as_printed() {
         stats["page_views"].is_u64() && stats["total_visitors"].is_u64(),
         "{stats}"
     );
+    let past = json(&told[6]);
+    assert_eq!(
+        (&past["days"], &past["sort"]),
+        (&30.into(), &"visit_count".into()),
+        "{past}"
+    );
     assert!(
-        told[6]
+        told[7]
             .lines()
             .all(|line| line.starts_with("headcount_page_views")),
         "{}",
-        told[6]
+        told[7]
     );
     assert!(
-        told[7].starts_with("HTTP/1.1 401 ") && told[7].contains("application/problem+json"),
+        told[8].starts_with("HTTP/1.1 401 ") && told[8].contains("application/problem+json"),
         "{}",
-        told[7]
+        told[8]
     );
 
     // The page that the second command opened is seen, and written, in a moment.
@@ -226,6 +233,18 @@ async fn every_command_of_the_banner_works_as_printed() {
     .await;
     in_time("ada's view to be written", async {
         while json(&pasted(commands[5].1))["total_visitors"] == 0 {}
+    })
+    .await;
+    in_time("somebody to have been there", async {
+        loop {
+            let past = json(&pasted(commands[6].1));
+            if let Some(visitor) = past["visitors"].as_array().unwrap().first() {
+                assert!(visitor["visit_count"].as_i64().unwrap() >= 1, "{past}");
+                let page = visitor["pages"][0]["url"].as_str().unwrap();
+                assert!(page.starts_with("/communities/1/"), "{past}");
+                return;
+            }
+        }
     })
     .await;
     demo.ends_on(&["INT"]);

@@ -1,7 +1,8 @@
--- The events of one visitor of one community, in the order of their times: who was there before.
+-- The events of one visitor of one community, in the order of their times: who was there before. The visitor is first, as
+-- the planner would else read a whole community by this index, and look into `metadata` of each event whose it is.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS headcount_event_visitor
     ON {event.table} (
-        ({event.metadata} ->> 'community_id'),
         {event.user_id},
+        ({event.metadata} ->> 'community_id'),
         {event.timestamp}
     )

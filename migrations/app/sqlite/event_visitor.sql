@@ -5,5 +5,6 @@ CREATE INDEX IF NOT EXISTS headcount_event_visitor
         {event.user_id},
         {event.timestamp},
         coalesce(json_extract({event.metadata}, '$.source') = 'headcount', 0),
-        {event.event_type}
+        {event.event_type},
+        json_type({event.metadata}, '$.community_id')
     )

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::fakes::Mood;
 use super::support::{Site, anonymous, now, send};
-use crate::api::cursor::past::PastCursor;
-use crate::store::{PastPlace, PastVisitor};
+use crate::api::cursor::past::{Belonging, PastCursor};
+use crate::store::{PastPlace, PastSort, PastVisitor};
 
 const HISTORY: &str = "/api/communities/42/visitors/history";
 
@@ -168,7 +168,9 @@ async fn s36_a_cursor_is_taken_for_an_hour() {
             now().trunc_subsecs(3) + TimeDelta::milliseconds(1) - age,
             place.clone(),
         );
-        let cursor = PastCursor { to, place }.encode();
+        let belonging = Belonging::new(&"42".into(), 30, PastSort::LastVisit);
+        let cursor = PastCursor { to, place, belonging };
+        let cursor = cursor.encode();
         let answer = site.get(&format!("{HISTORY}?cursor={cursor}")).await;
         assert_eq!(answer.status, status, "{age}");
         if status == StatusCode::BAD_REQUEST {
@@ -195,4 +197,64 @@ async fn s36_who_may_not_see_the_community_sees_no_past_visitors() {
         let head = send(&site.api, http::Method::HEAD, &path, super::support::member()).await;
         assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0), "{path}");
     }
+}
+
+/// Or its value would be compared with what it is not: a moment with a number of visits, another community's with this one's.
+#[tokio::test]
+async fn s38_a_cursor_is_taken_for_its_own_list_alone() {
+    let site = site(&["7", "8", "9"], &["7", "8", "9"]);
+    site.store.community("44");
+    let asked = |rest: &str| format!("{HISTORY}?days=30&sort=first_visit&limit=1{rest}");
+    let first = site.get(&asked("")).await.json();
+    let next = first["next"].as_str().unwrap();
+    let second = site.get(&asked(&format!("&cursor={next}"))).await.json();
+    assert_eq!(second["visitors"][0]["user_id"], 8);
+    // The default of `days`, another page's size, another spelling of the community.
+    for own in [
+        format!("{HISTORY}?sort=first_visit&limit=2&cursor={next}"),
+        format!("/api/communities/0042/visitors/history?sort=first_visit&cursor={next}"),
+    ] {
+        assert_eq!(site.get(&own).await.status, StatusCode::OK, "{own}");
+    }
+    for other in [
+        format!("{HISTORY}?days=30&limit=1&cursor={next}"),
+        format!("{HISTORY}?days=30&sort=visit_count&limit=1&cursor={next}"),
+        format!("{HISTORY}?days=29&sort=first_visit&limit=1&cursor={next}"),
+        format!("/api/communities/44/visitors/history?sort=first_visit&cursor={next}"),
+    ] {
+        let answer = site.get(&other).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{other}");
+        assert_eq!(
+            answer.json()["detail"],
+            "cursor belongs to another community, days or sort. \
+             Send those of its own list, or no cursor for the first page.",
+            "{other}"
+        );
+    }
+}
+
+/// Whoever was not there, does not exist, or is hidden: one text, to whoever may see the community. To others there is no such
+/// community, whoever is asked for.
+#[tokio::test]
+async fn s39_what_is_missing_is_named() {
+    let detail = async |site: &Site, path: &str| {
+        let answer = site.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        answer.json()["detail"].as_str().unwrap().to_owned()
+    };
+    let no_visitor =
+        "There was no such visitor in the community in these days, or you may not see who it was.";
+    let no_community = "There is no such community, or you may not see it.";
+    let shown = site(&["7"], &["7", "8"]);
+    for nobody in ["8", "99"] {
+        assert_eq!(detail(&shown, &format!("{HISTORY}/{nobody}")).await, no_visitor);
+        let elsewhere = format!("/api/communities/43/visitors/history/{nobody}");
+        assert_eq!(detail(&shown, &elsewhere).await, no_community);
+    }
+    let unnamed = Site::with(|settings| settings.identities = false);
+    *unnamed.store.past.lock().unwrap() = vec![visitor("7", 1)];
+    unnamed.store.profile("7");
+    assert_eq!(detail(&unnamed, &format!("{HISTORY}/7")).await, no_visitor);
+    let users = "/api/visitors/users?ids=7";
+    assert_eq!(detail(&unnamed, users).await, "Who is on the site is not shown.");
 }

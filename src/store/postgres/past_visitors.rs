@@ -1,8 +1,10 @@
 //! Past visitors of a community on Postgres; [`PastVisitor`] defines each number.
 //!
-//! A page takes two steps: whose page it is, and what these users did. In the order of a moment the first step walks the
-//! index of a community's events backwards until the page is full; for the number of visits it has to read all views of
-//! the window. The second reads the index of a visitor's events.
+//! A page takes two steps: whose page it is ([`by_moment`], [`by_visits`]), and what these users did. The second reads the
+//! index of a visitor's events.
+
+mod by_moment;
+mod by_visits;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -11,20 +13,11 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 use super::event_index::{is_ours, key, of_community};
 use super::statement::{query, query_as, query_scalar};
 use super::{moment, read_moment};
-use crate::from_row::from_row;
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
-use crate::store::past_visitors::{
-    Numbers, Page, PastAsked, PastPlace, PastSort, PastVisitor, pages, starts, together,
-};
+use crate::store::past_visitors::statements::{Numbers, Page, numbers, pages, starts, together};
+use crate::store::past_visitors::{GAP, PastAsked, PastPlace, PastSort, PastVisitor};
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
-
-/// Rows that the walk reads first; each further time four times as many.
-const FIRST_CHUNK: i64 = 500;
-const LARGEST_CHUNK: i64 = 32_000;
-
-/// [`GAP`](crate::store::past_visitors::GAP).
-const GAP: &str = "interval '30 minutes'";
 
 /// For the sorts and hashes of a community's views in memory; and the compilation of a statement takes longer than the
 /// statement. Never below what the server has.
@@ -97,14 +90,6 @@ struct Views<'a> {
     /// Before this the app's views count, too.
     until: DateTime<Utc>,
 }
-
-struct Candidate {
-    user_id: String,
-    at: i64,
-    is_it: bool,
-}
-
-from_row!(PgRow => Candidate { user_id, at, is_it });
 
 // Parameters of every statement: $1 spellings, $2 from, $3 to, $4 until.
 impl Views<'_> {
@@ -193,111 +178,13 @@ impl Views<'_> {
         )
     }
 
-    /// Users in the order of their last or first view. Each range is limited, so that the index is walked; the outer query
-    /// looks whether a view is its user's last, or first.
-    fn chunk(&self, sort: PastSort, limit: i64) -> String {
-        let EventTable {
-            timestamp,
-            table,
-            user_id,
-            ..
-        } = self.event;
-        let beyond = if sort == PastSort::LastVisit { ">" } else { "<" };
-        let place = moment(
-            timestamp,
-            "(timestamptz 'epoch' + $5::bigint * interval '1 microsecond')",
-        );
-        let more = format!(
-            "AND ($5::bigint IS NULL
-                  OR {timestamp} <= {place} AND ({timestamp} < {place} OR {user_id} > $6::text::{key_type}))
-             ORDER BY {timestamp} DESC, {user_id} LIMIT {limit}",
-            key_type = user_id.type_name,
-        );
-        format!(
-            "SELECT headcount_view.user_id::text AS user_id, {micros} AS at,
-                    (SELECT true FROM {table}
-                     WHERE {is_view} AND {timestamp} {beyond} headcount_view.at LIMIT 1) IS NULL AS is_it
-             FROM (
-                 SELECT user_id, at FROM ({ranges}) AS headcount_ranges ORDER BY at DESC, user_id LIMIT {limit}
-             ) AS headcount_view
-             ORDER BY headcount_view.at DESC, headcount_view.user_id",
-            micros = self.micros("headcount_view.at"),
-            is_view = self.is_view(&format!("{user_id} = headcount_view.user_id")),
-            ranges = self.ranges(&more),
-        )
+    /// SQL of `headcount_starts`, from `headcount_views`.
+    fn starts() -> String {
+        starts("user_id", &format!("interval '{} minutes'", GAP.num_minutes()))
     }
 
-    async fn by_moment(
-        &self,
-        connection: &mut PgConnection,
-        sort: PastSort,
-        after: Option<&PastPlace>,
-        limit: i64,
-    ) -> Result<Vec<String>, sqlx::Error> {
-        let mut place = after.map(|after| (after.value, self.key_of(after)));
-        let mut users: Vec<String> = Vec::new();
-        let mut chunk = FIRST_CHUNK;
-        loop {
-            let rows: Vec<Candidate> = self
-                .bound_as(self.chunk(sort, chunk))
-                .bind(place.as_ref().map(|(value, _)| *value))
-                .bind(place.as_ref().and_then(|(_, user)| user.as_deref()))
-                .fetch_all(&mut *connection)
-                .await?;
-            let is_last = i64::try_from(rows.len()).is_ok_and(|read| read < chunk);
-            place = rows
-                .last()
-                .map(|row| (row.at, Some(row.user_id.clone())))
-                .or(place);
-            for row in rows {
-                // Two views of one moment are both the last.
-                if row.is_it && !users.contains(&row.user_id) {
-                    users.push(row.user_id);
-                }
-            }
-            users.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-            if is_last || i64::try_from(users.len()).is_ok_and(|found| found == limit) {
-                return Ok(users);
-            }
-            chunk = (chunk * 4).min(LARGEST_CHUNK);
-        }
-    }
-
-    /// Users in the order of their visits.
-    fn visits(&self, limit: i64) -> String {
-        format!(
-            "WITH headcount_views AS ({ranges}), {starts}
-             SELECT user_id::text FROM (
-                 SELECT user_id, sum(is_start) AS visits FROM headcount_starts GROUP BY user_id
-             ) AS headcount_visits
-             WHERE $5::bigint IS NULL OR visits < $5 OR (visits = $5 AND user_id > $6::text::{key_type})
-             ORDER BY visits DESC, headcount_visits.user_id LIMIT {limit}",
-            ranges = self.ranges(""),
-            starts = starts("user_id", GAP),
-            key_type = self.event.user_id.type_name,
-        )
-    }
-
-    async fn by_visits(
-        &self,
-        connection: &mut PgConnection,
-        after: Option<&PastPlace>,
-        limit: i64,
-    ) -> Result<Vec<String>, sqlx::Error> {
-        let window = self.operation.window;
-        query_scalar(AssertSqlSafe(self.visits(limit)))
-            .bind(&self.spellings)
-            .bind(window.from)
-            .bind(window.to)
-            .bind(self.until)
-            .bind(after.map(|after| after.value))
-            .bind(after.and_then(|after| self.key_of(after)))
-            .fetch_all(connection)
-            .await
-    }
-
-    /// The views of some users.
-    fn views_of_users(&self) -> String {
+    /// SQL of `headcount_views`, of the users whose keys the parameter `users` lists.
+    fn views_of_users(&self, users: &str) -> String {
         let EventTable {
             timestamp,
             table,
@@ -310,26 +197,29 @@ impl Views<'_> {
                  SELECT {user_id} AS user_id, {timestamp} AS at, {metadata} ->> 'url' AS url FROM {table}
                  WHERE {is_view}
              )",
-            is_view = self.is_view(&format!("{user_id} = ANY ($5::text[]::{}[])", user_id.type_name)),
+            is_view = self.is_view(&format!(
+                "{user_id} = ANY ({users}::text[]::{}[])",
+                user_id.type_name
+            )),
         )
     }
 
     fn numbers(&self) -> String {
         format!(
-            "WITH {views}, {starts}
-             SELECT user_id::text, count(*) AS page_views, sum(is_start) AS visit_count,
-                    {first} AS first_visit, {last} AS last_visit
-             FROM headcount_starts GROUP BY headcount_starts.user_id",
-            views = self.views_of_users(),
-            starts = starts("user_id", GAP),
-            first = self.micros("min(at)"),
-            last = self.micros("max(at)"),
+            "WITH {views}, {starts} {numbers}",
+            views = self.views_of_users("$5"),
+            starts = Self::starts(),
+            numbers = numbers(
+                "user_id::text AS user_id",
+                &self.micros("min(at)"),
+                &self.micros("max(at)")
+            ),
         )
     }
 
     fn pages(&self) -> String {
         let pages = pages("user_id::text", "url COLLATE \"C\"");
-        format!("WITH {views} {pages}", views = self.views_of_users())
+        format!("WITH {views} {pages}", views = self.views_of_users("$5"))
     }
 
     async fn of_users(

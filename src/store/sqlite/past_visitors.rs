@@ -8,9 +8,8 @@ use super::moments::{Days, micros};
 use super::values::{key as user_key, read_key};
 use crate::ids::UserId;
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
-use crate::store::past_visitors::{
-    GAP, Numbers, Page, PastAsked, PastSort, PastVisitor, pages, starts, together,
-};
+use crate::store::past_visitors::statements::{self, Numbers, Page, pages, starts, together};
+use crate::store::past_visitors::{GAP, PastAsked, PastSort, PastVisitor};
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
 
@@ -131,11 +130,7 @@ fn numbers(operation: &PastVisitors<'_>, event: &EventTable) -> String {
     // A comparison with a column gives the parameter that column's affinity.
     let keyed = format!("(SELECT CAST(?7 AS {affinity}))", affinity = affinity(event));
     format!(
-        "WITH {views}, {starts}, headcount_numbers AS (
-             SELECT user_id, min(key) AS key, count(*) AS page_views, sum(is_start) AS visit_count,
-                    min(at) AS first_visit, max(at) AS last_visit
-             FROM headcount_starts GROUP BY user_id
-         )
+        "WITH {views}, {starts}, headcount_numbers AS ({numbers})
          SELECT user_id, page_views, visit_count, first_visit, last_visit FROM headcount_numbers
          WHERE ?6 IS NULL OR {value} < ?6 OR ({value} = ?6 AND key > {keyed})
          ORDER BY {value} DESC, key LIMIT {limit}",
@@ -144,6 +139,7 @@ fn numbers(operation: &PastVisitors<'_>, event: &EventTable) -> String {
             "user_id, key",
             &GAP.num_microseconds().unwrap_or_default().to_string()
         ),
+        numbers = statements::numbers("user_id, min(key) AS key", "min(at)", "max(at)"),
     )
 }
 
