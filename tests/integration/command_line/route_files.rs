@@ -82,6 +82,29 @@ fn a_folder_of_route_files_that_is_not_there_is_named_with_its_key() {
     );
 }
 
+#[test]
+fn a23_a_table_that_belongs_elsewhere_is_refused_with_its_right_form() {
+    for (header, remedy) in [
+        (
+            "[[routes]]",
+            "[[routes]] has no place in this file; write [[route]]",
+        ),
+        (
+            "[[routes.route]]",
+            "[[routes.route]] has no place in this file; write [[route]]",
+        ),
+        (
+            "[route]",
+            "[route] has no place in this file; write [[route]], with two brackets: there may be several",
+        ),
+    ] {
+        let routes = format!("# One.\n{header}\nname = \"a\"\npattern = '^/a'\n");
+        let folder = Folder::new(IN_ORDER, &routes);
+        let told = folder.run(&["routes", "test", "/a"]);
+        told.is_one_message(64, &format!("{}:2: {remedy}", folder.path("routes.d/site.toml")));
+    }
+}
+
 /// What `headcount routes test` says of a URL, with FILE for the route file.
 fn explained(arguments: &[&str]) -> String {
     let folder = Folder::new(IN_ORDER, ROUTES);
