@@ -7,6 +7,7 @@
 mod admission;
 mod facts;
 mod intake;
+mod late;
 mod recognition;
 mod resolve;
 mod shown;
@@ -126,7 +127,7 @@ impl Recorder {
         let load = Load::new(Queue::Recorder, bytes, &destinations.metrics);
         let communities = resolver.communities.clone();
         let authenticator = resolver.authenticator.clone();
-        let work = resolve::Work::new(resolver, destinations.clone(), load.clone());
+        let (work, late) = resolve::Work::new(resolver, destinations.clone(), load.clone());
         let handle = Self {
             unresolved,
             load,
@@ -134,7 +135,7 @@ impl Recorder {
             authenticator,
             destinations,
         };
-        (handle, Worker { queue, work })
+        (handle, Worker { queue, work, late })
     }
 
     /// Records a view. Reads caches only, and never waits.

@@ -2,7 +2,7 @@
 //! bounded, and so is the time for which a view may stay off the disk; a view that is not resolved by then is written
 //! unresolved.
 
-mod lookup;
+pub(super) mod lookup;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use self::lookup::{Answer, Unavailable, in_time};
+use self::lookup::{Answer, Sought, Unavailable, in_time};
+use super::late::{self, LateVisitors};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::{Absent, Authenticator};
 use crate::browser_session::BrowserSession;
@@ -51,6 +52,8 @@ pub struct Resolver {
     pub patience: Duration,
     /// How long a reported view waits for the decision whether it counts.
     pub admission: Duration,
+    /// For how long after a view its visitor is present.
+    pub window: Duration,
 }
 
 /// State of the worker.
@@ -61,20 +64,25 @@ pub(super) struct Work {
     pub(super) lookups: Arc<Semaphore>,
     /// The same for views whose token was never seen with a session.
     pub(super) strangers: Arc<Semaphore>,
+    /// Visitors who are looked up again, for presence.
+    pub(super) late: LateVisitors,
     /// True at the end of a flush: second queries are then made at once.
     pub(super) flushing: watch::Sender<bool>,
 }
 
 impl Work {
-    pub(super) fn new(resolver: Resolver, destinations: Destinations, load: Load) -> Self {
-        Self {
+    pub(super) fn new(resolver: Resolver, destinations: Destinations, load: Load) -> (Self, late::Worker) {
+        let (late, worker) = LateVisitors::new(resolver.clone(), destinations.clone());
+        let work = Self {
+            late,
             resolver,
             destinations,
             load,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
             flushing: watch::Sender::new(false),
-        }
+        };
+        (work, worker)
     }
 }
 
@@ -82,13 +90,16 @@ impl Work {
 pub(crate) struct Worker {
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) work: Work,
+    pub(super) late: late::Worker,
 }
 
 impl Worker {
     /// Runs until every handle is dropped and the queue is empty.
     pub(crate) fn start(self, tasks: &Tasks) {
-        tasks.keep_worker(Task::Recorder, self, |worker| {
-            run(&mut worker.queue, &worker.work).boxed()
+        let Self { queue, work, late } = self;
+        tasks.keep_worker(Task::LateVisitors, late, |late| late.run().boxed());
+        tasks.keep_worker(Task::Recorder, (queue, work), |(queue, work)| {
+            run(queue, work).boxed()
         });
     }
 }
@@ -227,6 +238,9 @@ impl Work {
     }
 
     fn hand_on(&self, accepted: AcceptedView, found: Found, mut hand: InProgress) {
+        if let Found::NotYet(_) = found {
+            self.late.expect(Sought::of(&accepted));
+        }
         let AcceptedView { view, seen, .. } = accepted;
         // Its bytes are counted by the writer from here on, if at all.
         hand.free();
