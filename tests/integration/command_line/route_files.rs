@@ -128,10 +128,33 @@ fn a_page_of_a_community_is_explained() {
                  route      community-post  (FILE:3)\n\
                  page type  post\n\
                  community  42\n\
-                 counted    {COUNTED}\nevent type page_view\n"
+                 counted    {COUNTED}\nevent type page_view\n\
+                 presence   post \"7\"  (…/posts/{{post}}/visitors)\n"
             )
         );
     }
+}
+
+/// What a route says of its events and of presence, with the values of this path.
+#[test]
+fn what_a_route_writes_and_counts_besides_is_explained() {
+    let routes = ROUTES.replacen(
+        "presence = [\"community\", \"post\"]",
+        "presence = [\"community\", { capture = \"post\", path = \"stories\" }]\nevent_type = \"post_view\"\n\
+         metadata = { post_id = \"post\" }\ndescription = \"Post {post}\"",
+        1,
+    );
+    let folder = Folder::new(IN_ORDER, &routes);
+    let told = folder.run(&["routes", "test", "/communities/42/posts/7/"]);
+    assert!(
+        told.out.ends_with(
+            "\nevent type post_view\nmetadata   post_id = \"7\"\ndescribes  Post 7\n\
+             presence   post \"7\"  (…/stories/{post}/visitors)\n"
+        ),
+        "{told:?}"
+    );
+    let told = folder.run(&["routes", "test", "/communities/42/"]);
+    assert!(!told.out.contains("presence"), "{told:?}");
 }
 
 #[test]
