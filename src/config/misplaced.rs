@@ -91,7 +91,8 @@ impl Misplaced {
             }
             let (key, item) = table.get_key_value(name)?;
             let (header, span) = header(one.name, item);
-            let is_it = !one.is_single || header.starts_with('[') && !header.starts_with("[[");
+            let (is_table, is_list) = (header.starts_with('['), header.starts_with("[["));
+            let is_it = is_table && !(one.is_single && is_list);
             let start = span.or_else(|| key.span()).map_or(0, |span| span.start);
             is_it.then(|| (line_of(text, start), header, one))
         })

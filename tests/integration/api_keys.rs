@@ -163,7 +163,7 @@ async fn a24_a_key_for_what_can_be_no_community_is_refused_with_its_line() {
         "keys.toml:5: key[0].communities: \"rust\" is the primary key of no community: those are integers";
     file.has(&limited(&format!("{community}, \"rust\"")));
     world.sidecar.wait_for_metric(OK, |ok| ok == 0.0).await;
-    world.sidecar.says(reason);
+    world.sidecar.says("is the primary key of no community");
     let count = world.visitors("rust", "/count");
     assert_eq!(
         status(&world.stranger(), &count, &key("django")).await,

@@ -165,7 +165,7 @@ async fn a18_an_open_page_brings_no_grant_back_that_the_store_has_lost() {
     other.writes().await;
     store.loses_everything();
     one.still_shows();
-    let brings_nothing = |at| assert_ne!(store.verdict(), Some(Verdict::Shown), "{at:?}");
+    let brings_nothing = |at: Duration| assert_ne!(store.verdict(), Some(Verdict::Shown), "{at:?}");
     nobody_sees_it(&one, &other, brings_nothing).await;
     assert_eq!(store.verdict(), Some(Verdict::Refused));
 }
