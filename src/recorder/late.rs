@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -16,9 +17,9 @@ use tokio::time::sleep;
 use super::resolve::lookup::{Answer, Sought};
 use super::{Destinations, RequestVisitor, Resolver};
 use crate::ids::{Finer, SessionToken, UserId};
-use crate::page_view::Dropped;
 use crate::retry::jittered;
 use crate::routes::CommunityRef;
+use crate::tasks::{Task, Tasks};
 
 /// Most visitors that wait.
 const MOST: usize = 4_096;
@@ -36,13 +37,6 @@ enum Who {
     User(UserId),
 }
 
-/// Takes visitors who are to be identified. Cheap to clone; never waits.
-#[derive(Clone)]
-pub(super) struct LateVisitors {
-    queue: mpsc::Sender<Sought>,
-    destinations: Destinations,
-}
-
 /// Identifies them while it is run.
 pub(super) struct Worker {
     queue: mpsc::Receiver<Sought>,
@@ -53,34 +47,26 @@ pub(super) struct Worker {
     order: VecDeque<Place>,
 }
 
-impl LateVisitors {
-    pub(super) fn new(resolver: Resolver, destinations: Destinations) -> (Self, Worker) {
+impl Worker {
+    /// The queue of those who are to be identified, and its worker.
+    pub(super) fn new(resolver: Resolver, destinations: Destinations) -> (mpsc::Sender<Sought>, Self) {
         let (sender, queue) = mpsc::channel(MOST);
-        let worker = Worker {
+        let worker = Self {
             queue,
             resolver,
-            destinations: destinations.clone(),
+            destinations,
             waiting: HashMap::new(),
             order: VecDeque::new(),
         };
-        let handle = Self {
-            queue: sender,
-            destinations,
-        };
-        (handle, worker)
+        (sender, worker)
     }
 
-    /// Somebody is to be looked up again.
-    pub(super) fn expect(&self, sought: Sought) {
-        if self.destinations.presence.is_some() && self.queue.try_send(sought).is_err() {
-            self.destinations.metrics.dropped[Dropped::PresenceQueueFull].inc();
-        }
+    pub(super) fn start(self, tasks: &Tasks) {
+        tasks.keep_worker(Task::LateVisitors, self, |late| late.run().boxed());
     }
-}
 
-impl Worker {
     /// Works until every handle is dropped; then nobody waits any more.
-    pub(super) async fn run(&mut self) {
+    async fn run(&mut self) {
         let mut is_away = false;
         loop {
             if self.order.is_empty() {

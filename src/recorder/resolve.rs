@@ -14,7 +14,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use self::lookup::{Answer, Sought, Unavailable, in_time};
-use super::late::{self, LateVisitors};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::{Absent, Authenticator};
 use crate::browser_session::BrowserSession;
@@ -65,15 +64,19 @@ pub(super) struct Work {
     /// The same for views whose token was never seen with a session.
     pub(super) strangers: Arc<Semaphore>,
     /// Visitors who are looked up again, for presence.
-    pub(super) late: LateVisitors,
+    pub(super) late: mpsc::Sender<Sought>,
     /// True at the end of a flush: second queries are then made at once.
     pub(super) flushing: watch::Sender<bool>,
 }
 
 impl Work {
-    pub(super) fn new(resolver: Resolver, destinations: Destinations, load: Load) -> (Self, late::Worker) {
-        let (late, worker) = LateVisitors::new(resolver.clone(), destinations.clone());
-        let work = Self {
+    pub(super) fn new(
+        resolver: Resolver,
+        destinations: Destinations,
+        load: Load,
+        late: mpsc::Sender<Sought>,
+    ) -> Self {
+        Self {
             late,
             resolver,
             destinations,
@@ -81,8 +84,7 @@ impl Work {
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             strangers: Arc::new(Semaphore::new(STRANGERS)),
             flushing: watch::Sender::new(false),
-        };
-        (work, worker)
+        }
     }
 }
 
@@ -90,16 +92,13 @@ impl Work {
 pub(crate) struct Worker {
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) work: Work,
-    pub(super) late: late::Worker,
 }
 
 impl Worker {
     /// Runs until every handle is dropped and the queue is empty.
     pub(crate) fn start(self, tasks: &Tasks) {
-        let Self { queue, work, late } = self;
-        tasks.keep_worker(Task::LateVisitors, late, |late| late.run().boxed());
-        tasks.keep_worker(Task::Recorder, (queue, work), |(queue, work)| {
-            run(queue, work).boxed()
+        tasks.keep_worker(Task::Recorder, self, |worker| {
+            run(&mut worker.queue, &worker.work).boxed()
         });
     }
 }
@@ -239,7 +238,7 @@ impl Work {
 
     fn hand_on(&self, accepted: AcceptedView, found: Found, mut hand: InProgress) {
         if let Found::NotYet(_) = found {
-            self.late.expect(Sought::of(&accepted));
+            self.look_up_later(Sought::of(&accepted));
         }
         let AcceptedView { view, seen, .. } = accepted;
         // Its bytes are counted by the writer from here on, if at all.
@@ -257,6 +256,13 @@ impl Work {
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
         hand.done();
+    }
+
+    /// Has somebody looked up again, for presence.
+    fn look_up_later(&self, sought: Sought) {
+        if self.destinations.presence.is_some() && self.late.try_send(sought).is_err() {
+            self.destinations.metrics.dropped[Dropped::PresenceQueueFull].inc();
+        }
     }
 
     /// What is found in time. Lookups go on when no view waits any more: the next view can use their answer.
