@@ -4,9 +4,9 @@
 //! ([`Api::parse`]) into an [`ApiPath`], or is the app's; everything else goes by that. The proxy passes what it knows of
 //! the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
-//! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters), `access` (who may see which
-//! community), `visitors`, `finer`, `site`, `stats` and `history` (the answers), `answers` (their JSON), `live`, `handshake`, `origin` and
-//! `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
+//! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters; `parameters` describes them),
+//! `access` and `visible` (who may see which community), `visitors`, `finer`, `site`, `stats` and `history` (the answers),
+//! `list` (pages of visitors), `answers` (their JSON), `live`, `handshake`, `origin` and `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
 //! (the script), `servers` (callers with a key), `problem` (error answers), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Reported page views go to
@@ -22,10 +22,12 @@ mod finer;
 mod handshake;
 mod history;
 mod joined_reads;
+mod list;
 pub(crate) mod live;
 mod metrics;
 mod openapi;
 mod origin;
+mod parameters;
 mod paths;
 mod problem;
 mod problem_responses;
@@ -37,6 +39,7 @@ mod stats;
 mod stream_reader;
 #[cfg(test)]
 mod tests;
+mod visible;
 mod visitors;
 mod widget;
 

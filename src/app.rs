@@ -200,6 +200,10 @@ impl App {
 
         background_checks::event_types_at_start(&store, &routes.load()).await?;
         let prepared = recording::first_look(spools, geoip, key_files.clone(), &store).await?;
+        if let Some(api_keys) = &key_files.api_keys {
+            let checked = api_keys.check_against(store.keys());
+            checked.map_err(|error| StartError::Configuration(error.to_string()))?;
+        }
         config.limits.max_connections = Some(open_files::connections(&config.limits));
         let recording = Recording::start(&config, prepared, &store, &presence, &status, &metrics, &tasks);
         let reloader = Reloader::new(

@@ -407,6 +407,7 @@ fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
             list.concat()
         )));
     }
+    block_on(api_key::check_communities(config))??;
     print_line("the database has the tables that the configuration names");
     for warning in warnings {
         print_line(format_args!("warning: {warning}"));

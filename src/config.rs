@@ -18,6 +18,7 @@ mod listen;
 mod live;
 mod load;
 mod log;
+mod misplaced;
 mod networks;
 mod privacy;
 mod record;
@@ -38,7 +39,7 @@ mod widget;
 use serde::Deserialize;
 
 pub use api::{Access, Api, CommunityKey, PageViews};
-pub use api_keys::{ApiKey, KEY_PREFIX, KeyHash, Scope, is_api_key_name, read_api_keys};
+pub use api_keys::{ApiKey, KEY_PREFIX, KeyHash, Scope, check_communities, is_api_key_name, read_api_keys};
 pub use certificate_dates::Validity;
 pub use counters::{Counters, TimeOfDay};
 pub use database::Database;
@@ -51,6 +52,7 @@ pub use limits::Limits;
 pub use listen::{Listen, TlsListener};
 pub use live::Live;
 pub use log::{Format, Log};
+pub use misplaced::{IN_ROUTE_FILE, Misplaced};
 pub use privacy::{IpPrecision, Privacy, RecentPrecision, ReferrerPrecision};
 pub use record::event_type_fault;
 pub use record::{

@@ -87,6 +87,7 @@ pub fn explain(
     };
     if let Ok(view) = counted {
         write_event(&mut text, &view);
+        write_presence(&mut text, table, &view);
     }
     Ok(text)
 }
@@ -104,6 +105,24 @@ fn write_event(text: &mut String, view: &PageView) {
     }
     if let Some(description) = &event.description {
         let _ = writeln!(text, "describes  {description}");
+    }
+}
+
+/// In what finer things than the community its visitor is counted, and where the API tells of them.
+fn write_presence(text: &mut String, table: &RouteTable, view: &PageView) {
+    for finer in &*view.finer {
+        let kind = table
+            .finer_kinds()
+            .iter()
+            .find(|kind| *kind.kind == *finer.kind());
+        let segment = kind.map_or("", |kind| &kind.segment);
+        let _ = writeln!(
+            text,
+            "presence   {} {:?}  (…/{segment}/{{{}}}/visitors)",
+            finer.kind(),
+            finer.key(),
+            finer.kind()
+        );
     }
 }
 

@@ -67,6 +67,18 @@ impl KeyType {
         }
     }
 
+    /// What such a key is, for messages.
+    pub fn in_words(self) -> String {
+        match self {
+            Self::Integer(..) => "integers".into(),
+            Self::Uuid => "UUIDs".into(),
+            Self::Text(None) | Self::LooseText(None) => "texts".into(),
+            Self::Text(Some(limit)) | Self::LooseText(Some(limit)) => {
+                format!("texts of at most {limit} characters")
+            }
+        }
+    }
+
     /// Every text that the app may have written into JSON for a key in canonical form.
     pub fn spellings(self, key: &str) -> Vec<String> {
         let mut spellings = vec![key.to_owned()];
@@ -140,6 +152,12 @@ impl AppKeys {
     /// known.
     pub fn user_key(&self, spelling: &str) -> Option<UserId> {
         self.user(&AccountId::from(spelling))
+    }
+
+    /// What the keys of communities are where a text is none; `None` where it may be one, or the types are unknown.
+    pub fn no_community(&self, spelling: &str) -> Option<String> {
+        let keys = self.get()?.community;
+        keys.canonical(spelling).is_none().then(|| keys.in_words())
     }
 
     /// The number of a community's key, where keys are integers.

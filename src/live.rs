@@ -6,13 +6,14 @@
 //! - `hub`: which connections subscribe to which community (`topic`: its latest count, and when to push it). Presence
 //!   tells it of changes, whichever sidecar made them ([`Presence::subscribe`]).
 //! - `registry`: all connections, their limits, and which belong to a session that has changed.
-//! - `subscriber`: what hub and registry leave for a connection's task: the latest value of each scope, never a
-//!   queue, and signals.
+//! - `subscriber`: what hub and registry leave for a connection's task: the latest value for each of its subscriptions
+//!   (`asked`), never a queue, and signals.
 //!
 //! An [`AccessPolicy`] decides what a caller may subscribe to; sockets and HTTP are the proxy's. Invariant: nothing here waits
 //! for a client except that client's own task.
 
 mod access_policy;
+mod asked;
 mod checks;
 mod close;
 mod connection;
@@ -47,7 +48,8 @@ use crate::retry::widely_jittered;
 use crate::tasks::{Task, Tasks};
 
 pub use access_policy::{AccessPolicy, Denied};
-pub use connection::{AskedScope, Connection, ConnectionRequest, MAX_COMMUNITIES, Owner};
+pub use asked::AskedScope;
+pub use connection::{Connection, ConnectionRequest, MAX_COMMUNITIES, Owner};
 pub use message::Framing;
 pub use metrics::Metrics;
 pub use registry::{LimitReached, Refused};

@@ -7,6 +7,7 @@
 mod admission;
 mod facts;
 mod intake;
+mod late;
 mod recognition;
 mod resolve;
 mod shown;
@@ -31,6 +32,7 @@ use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
 use crate::presence::Whereabouts;
 use crate::presence::moment::Moment;
 use crate::presence::worker::PresenceHandle;
+use crate::tasks::Tasks;
 use crate::writer::Writer;
 
 use crate::recent_pages::RecentPages;
@@ -39,7 +41,6 @@ pub use facts::RequestFacts;
 pub use intake::{Intake, Report};
 pub use recognition::Recognition;
 pub use resolve::Resolver;
-pub(crate) use resolve::Worker;
 pub use shown::ShownPages;
 
 /// An accepted page view, with its visitor as known from the request.
@@ -126,7 +127,8 @@ impl Recorder {
         let load = Load::new(Queue::Recorder, bytes, &destinations.metrics);
         let communities = resolver.communities.clone();
         let authenticator = resolver.authenticator.clone();
-        let work = resolve::Work::new(resolver, destinations.clone(), load.clone());
+        let (sender, late) = late::Worker::new(resolver.clone(), destinations.clone());
+        let work = resolve::Work::new(resolver, destinations.clone(), load.clone(), sender);
         let handle = Self {
             unresolved,
             load,
@@ -134,7 +136,8 @@ impl Recorder {
             authenticator,
             destinations,
         };
-        (handle, Worker { queue, work })
+        let resolving = resolve::Worker { queue, work };
+        (handle, Worker { resolving, late })
     }
 
     /// Records a view. Reads caches only, and never waits.
@@ -212,6 +215,20 @@ impl Recorder {
             }
         };
         tokio::join!(presence, writer);
+    }
+}
+
+/// Looks views up while it is run.
+pub(crate) struct Worker {
+    resolving: resolve::Worker,
+    late: late::Worker,
+}
+
+impl Worker {
+    /// Runs until every handle is dropped and the queue is empty.
+    pub(crate) fn start(self, tasks: &Tasks) {
+        self.late.start(tasks);
+        self.resolving.start(tasks);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::presence::Scope;
 
 use super::answers::{FinerCount, FinerList};
 use super::caller::Caller;
+use super::parameters::{CommunityInPath, FinerInPath, PageOfList};
 use super::paths::AskedFiner;
 use super::problem::Problem;
 use super::problem_responses::Problems;
@@ -22,13 +23,7 @@ use crate::json::Timestamp;
     path = "/communities/{community}/{scopes}/{scope}/visitors",
     tag = "visitors",
     operation_id = "list_visitors",
-    params(
-        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
-        ("scope" = String, Path, description = "Which one, as the site's own paths spell it", min_length = 1,
-            example = "7"),
-        ("limit" = Option<u32>, Query, minimum = 1, nullable = false, description = "Entries per page"),
-        ("cursor" = Option<String>, Query, nullable = false, description = "`next` of the page before"),
-    ),
+    params(CommunityInPath, FinerInPath, PageOfList),
     responses((status = 200, description = "One page", body = FinerList), Problems)
 )]
 pub(super) async fn list(
@@ -64,11 +59,7 @@ pub(super) async fn list(
     path = "/communities/{community}/{scopes}/{scope}/visitors/count",
     tag = "visitors",
     operation_id = "count_visitors",
-    params(
-        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
-        ("scope" = String, Path, description = "Which one, as the site's own paths spell it", min_length = 1,
-            example = "7"),
-    ),
+    params(CommunityInPath, FinerInPath),
     responses((status = 200, description = "The count", body = FinerCount), Problems)
 )]
 pub(super) async fn count(

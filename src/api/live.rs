@@ -29,10 +29,10 @@ use super::caller::Caller;
 use super::handshake::{Handshake, PROTOCOL};
 use super::metrics::LiveRefusal;
 use super::origin::{self, RequestOrigin};
+use super::parameters::{CommunityInPath, FinerInPath};
 use super::problem::Problem;
 use super::problem_responses::{LiveProblems, Problems};
 use super::query::{self, AskedKey, LiveOf};
-use super::visitors::is_among;
 use super::{ApiPath, Body, Operation, Shared, backend_check, finer};
 
 /// How many are in a community, each time it changes
@@ -61,7 +61,7 @@ use super::{ApiPath, Body, Operation, Shared, backend_check, finer};
     tag = "live",
     operation_id = "listen_to_community",
     params(
-        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        CommunityInPath,
         ("heartbeat" = Option<bool>, Query, nullable = false,
             description = "`false` where the page is not one of the community's: the connection does not \
                 make its user present"),
@@ -85,9 +85,8 @@ pub(super) fn live() {}
     tag = "live",
     operation_id = "listen",
     params(
-        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
-        ("scope" = String, Path, description = "Which one, as the site's own paths spell it", min_length = 1,
-            example = "7"),
+        CommunityInPath,
+        FinerInPath,
         ("heartbeat" = Option<bool>, Query, nullable = false,
             description = "`false` where the page is another: the connection does not make its user present"),
     ),
@@ -217,11 +216,7 @@ impl Shared {
         let (scopes, unknown) = match of {
             LiveOf::Site(_) => {
                 self.gate.site(&caller)?;
-                let site = AskedScope {
-                    scope: Scope::Site,
-                    slug: None,
-                };
-                (vec![site], Vec::new())
+                (vec![Scope::Site.into()], Vec::new())
             }
             LiveOf::Communities(asked) => self.visible_scopes(&caller, asked, finer).await?,
         };
@@ -258,7 +253,7 @@ impl Shared {
         let (mut communities, mut unknown) = (Vec::new(), Vec::new());
         for (asked, community) in asked.into_iter().zip(admitted) {
             match community {
-                Some(community) if is_among(&communities, &community) => {}
+                Some(community) if communities.contains(&community) => {}
                 Some(community) => communities.push(community),
                 None => unknown.push(asked),
             }

@@ -11,6 +11,7 @@ use crate::presence::{Answer, Scope};
 
 use super::answers::{OnlineUser, OnlineUsers, OnlineVisitors, SiteCount};
 use super::caller::Caller;
+use super::parameters::PageOfList;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedUser, ListQuery};
@@ -45,10 +46,7 @@ pub(super) async fn count(
     path = "/visitors/online",
     tag = "site",
     operation_id = "list_site_visitors",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, nullable = false, description = "Entries per page"),
-        ("cursor" = Option<String>, Query, nullable = false, description = "`next` of the page before"),
-    ),
+    params(PageOfList),
     responses((status = 200, description = "One page", body = OnlineVisitors), Problems)
 )]
 pub(super) async fn online(

@@ -17,6 +17,7 @@ use crate::store::Store;
 
 use super::answers::CommunityStats;
 use super::caller::Caller;
+use super::parameters::CommunityInPath;
 use super::problem::Problem;
 use super::problem_responses::{Problems, StatisticsProblems};
 use super::query;
@@ -37,7 +38,7 @@ const MAX_COMPUTATIONS: usize = 4;
     tag = "statistics",
     operation_id = "community_statistics",
     params(
-        ("community" = String, Path, description = "The community's key", min_length = 1, example = "42"),
+        CommunityInPath,
         ("days" = Option<u32>, Query, minimum = 1, nullable = false, description = "Length of the window"),
     ),
     responses((status = 200, description = "The numbers", body = CommunityStats), Problems, StatisticsProblems)

@@ -185,6 +185,7 @@ impl Recording {
             authenticator: authenticator.clone(),
             communities: communities.clone(),
             admission: config.api.timeout,
+            window: record.window,
             // Where nothing is written there is no spool to wait in.
             patience: if record.writes() {
                 limits.unspooled

@@ -2,9 +2,11 @@
 
 use clap::{Subcommand, ValueEnum};
 
-use super::print_line;
+use super::{Failure, print_line};
 use crate::auth::api_keys::new_key;
-use crate::config::{self, KeyHash, Scope};
+use crate::config::{self, Config, KeyHash, Scope};
+use crate::reload::ApiKeyFile;
+use crate::store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeyCommand {
@@ -67,6 +69,23 @@ pub(super) fn run(command: ApiKeyCommand) {
         KeyHash::of(key.as_bytes()),
         scopes.join(", ")
     ));
+}
+
+/// Whether each community that a key names can be one of the database's.
+///
+/// # Errors
+/// One cannot. A database that does not answer now is no fault of the keys.
+pub(super) async fn check_communities(config: &Config) -> Result<(), Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
+    let file = ApiKeyFile::read(&config.api).map_err(|error| usage(&error))?;
+    let Some(file) = file else {
+        return Ok(());
+    };
+    let store = store::open(config).map_err(|error| usage(&error))?;
+    let _ = store.key_types().await;
+    let checked = file.check_against(store.keys());
+    store.close().await;
+    checked.map_err(|error| usage(&error))
 }
 
 /// What `check` prints of the keys of a configuration that is valid.

@@ -55,6 +55,9 @@ pub struct Api {
     pub timeout: Duration,
     /// Keys of servers.
     pub key: Vec<ApiKey>,
+    /// Where the `communities` of each of them stand, for messages.
+    #[serde(skip)]
+    pub key_places: Vec<String>,
     /// A file with them, as `[[key]]` tables, that is read again when it changes; instead of `key`.
     pub key_file: Option<PathBuf>,
 }
@@ -116,6 +119,7 @@ impl Default for Api {
             page_views: PageViews::Ours,
             timeout: Duration::from_secs(5),
             key: Vec::new(),
+            key_places: Vec::new(),
             key_file: None,
         }
     }
@@ -133,7 +137,7 @@ impl Api {
     /// The file is faulty: one sentence with the remedy.
     pub fn keys(&self) -> Result<Vec<ApiKey>, String> {
         match &self.key_file {
-            Some(path) => read_api_keys(path),
+            Some(path) => read_api_keys(path, |_| None),
             None => Ok(self.key.clone()),
         }
     }

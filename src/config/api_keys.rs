@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use toml::value::Datetime;
 
 use super::ConfigError;
+use super::misplaced::IN_KEY_FILE;
 use super::rules::{Checked, ensure, within};
 use super::source::Source;
 
@@ -182,11 +183,11 @@ impl ApiKey {
     }
 }
 
-/// Reads a file of keys: `[[key]]` tables, perhaps none.
+/// Reads a file of keys: `[[key]]` tables, perhaps none. `fault` as of [`check_communities`].
 ///
 /// # Errors
 /// What is wrong, with file and line. It quotes no hash.
-pub fn read_api_keys(path: &Path) -> Result<Vec<ApiKey>, String> {
+pub fn read_api_keys(path: &Path, fault: impl Fn(&str) -> Option<String>) -> Result<Vec<ApiKey>, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{} cannot be read ({error})", path.display()))?;
     let source = Source {
@@ -195,8 +196,11 @@ pub fn read_api_keys(path: &Path) -> Result<Vec<ApiKey>, String> {
         overridden: BTreeMap::new(),
     };
     let read = || -> Result<_, ConfigError> {
+        source.refuse(&IN_KEY_FILE)?;
         let File { key } = source.typed()?;
-        check(&key, "key").map_err(|(key, problem)| source.error_at(key, problem))?;
+        check(&key, "key")
+            .and_then(|()| check_communities(&key, "key", fault))
+            .map_err(|(key, problem)| source.error_at(key, problem))?;
         Ok(key)
     };
     read().map_err(|error| error.to_string())
@@ -260,6 +264,30 @@ pub(super) fn check(keys: &[ApiKey], key: &str) -> Checked {
             &place("communities"),
             format!("must name 1 to {MAX_COMMUNITIES}; leave it out for all of them"),
         )?;
+    }
+    Ok(())
+}
+
+/// Refuses communities that can be none of the app's, whatever rows there are: `fault` says what a community's primary key
+/// is where a text cannot be one. A list of keys stands under `key`.
+///
+/// # Errors
+/// The dotted key, and what is wrong with it.
+pub fn check_communities(
+    keys: &[ApiKey],
+    key: &str,
+    fault: impl Fn(&str) -> Option<String>,
+) -> Result<(), (String, String)> {
+    for (index, one) in keys.iter().enumerate() {
+        for named in one.communities.iter().flatten() {
+            if let Some(type_of_keys) = fault(named) {
+                let problem = format!(
+                    "\"{named}\" is the primary key of no community: those are {type_of_keys}; name the ids, also where \
+                     callers name communities by slugs"
+                );
+                return Err((format!("{key}[{index}].communities"), problem));
+            }
+        }
     }
     Ok(())
 }

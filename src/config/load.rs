@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::error::{ConfigError, SetBy};
 use super::files::ConfigFolder;
+use super::misplaced::IN_CONFIGURATION;
 use super::rules::Section;
 use super::source::Source;
 use super::{Config, Counters, validate};
@@ -38,6 +39,7 @@ impl Config {
             text,
             overridden: BTreeMap::new(),
         };
+        source.refuse(&IN_CONFIGURATION)?;
         let mut config = source.with_variables(environment)?;
         let files = ConfigFolder {
             folder: path.parent().unwrap_or(Path::new("")),
@@ -49,6 +51,10 @@ impl Config {
         resolved
             .and_then(|()| validate::validate(&mut config))
             .map_err(|(key, problem)| source.error_at(key, problem))?;
+        for index in 0..config.api.key.len() {
+            let place = source.place_of(&format!("api.key[{index}].communities"));
+            config.api.key_places.push(place.unwrap_or_default());
+        }
         for key in Counters::placed() {
             let place = source.place_of(&format!("counters.{key}"));
             config.counters.places.extend(place.map(|place| (key, place)));

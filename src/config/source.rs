@@ -109,7 +109,7 @@ pub(super) fn in_words(error: &toml::de::Error) -> String {
 }
 
 /// Line number, from 1, of a byte offset.
-fn line_of(text: &str, offset: usize) -> usize {
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes()
         .iter()
         .take(offset)

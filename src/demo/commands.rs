@@ -21,8 +21,10 @@ pub struct Command {
 pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec<Command> {
     let jar = quoted(&directory.join("cookies").to_string_lossy());
     let user_agent = quoted(USER_AGENTS[2]);
-    let visitors = format!("http://{site}/api/communities/1/visitors");
-    let ask = |path: &str| format!(r"curl -s -w '\n' -b {jar} '{visitors}{path}'");
+    let community = format!("http://{site}/api/communities/1");
+    let visitors = format!("{community}/visitors");
+    let ask_of = |path: &str| format!(r"curl -s -w '\n' -b {jar} '{community}{path}'");
+    let ask = |path: &str| ask_of(&format!("/visitors{path}"));
     vec![
         Command {
             title: "sign in (303)",
@@ -44,6 +46,10 @@ pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec
         Command {
             title: "how many",
             line: ask("/count"),
+        },
+        Command {
+            title: "how many read one of its posts",
+            line: ask_of("/posts/1/visitors/count"),
         },
         Command {
             title: "each time it changes (until Ctrl-C)",

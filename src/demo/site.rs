@@ -158,11 +158,14 @@ async fn community_post(
         .and_then(|number| number.checked_sub(1));
     let found = community
         .zip(index)
-        .and_then(|(community, index)| Some((community, community.posts.get(index)?)));
+        .and_then(|(community, index)| Some((community, index, community.posts.get(index)?)));
     match found {
-        Some((community, post)) => {
+        Some((community, index, post)) => {
             let reader = reader(&tables, &headers).await?;
-            Ok(html(StatusCode::OK, pages::post(community, post, reader)))
+            Ok(html(
+                StatusCode::OK,
+                pages::post(community, index + 1, post, reader),
+            ))
         }
         None => not_found(State(tables), headers).await,
     }

@@ -247,6 +247,15 @@ pub(super) fn routes(routes: &[Route]) -> String {
             route.name
         );
         let _ = writeln!(text, "{mark}pattern = {}", pattern(&route.pattern));
+        if let Some(finer) = route.finer() {
+            let _ = writeln!(
+                text,
+                "# To count by themselves those who are at each of them, this pattern in its place, and `presence`:\n\
+                 #pattern = {}\n#presence = {}",
+                pattern(&finer.pattern),
+                finer.presence
+            );
+        }
         if let Some(page_type) = &route.page_type {
             let _ = writeln!(text, "{mark}page_type = {}", super::guess::text(page_type));
         }

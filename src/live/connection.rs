@@ -1,6 +1,6 @@
 //! One live connection: opened when there is a snapshot of each community, then run on its socket to its end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 
 use super::access_policy::AccessPolicy;
+use super::asked::AskedScope;
 use super::checks::{self, FoundCommunities};
 use super::close::{Close, End};
 use super::deadlines::{Beginning, Deadlines};
 use super::event_stream::EventStream;
-use super::message::{self, Update};
+use super::message;
 use super::registry::{Refused, Registration};
 use super::state::LiveState;
 use super::subscriber::Subscriber;
@@ -23,19 +24,18 @@ use super::transport::{Kind, Outgoing, Socket, Transport};
 use super::websocket::WebSocket;
 use crate::auth::ServerKey;
 use crate::browser_session::BrowserSession;
-use crate::communities::AskedCommunity;
 use crate::ids::{CommunityId, SessionToken};
 use crate::metrics::IntGauge;
 use crate::presence::Scope;
 
-/// Most communities on one connection.
+/// Most communities on one connection, each by each of its names.
 pub const MAX_COMMUNITIES: usize = 100;
 
 /// A request for a live connection by a caller who may have it.
 pub struct ConnectionRequest {
     /// The protocol.
     pub kind: Kind,
-    /// What is counted; not empty, each once.
+    /// What is counted; not empty, each once by each of its names.
     pub scopes: Vec<AskedScope>,
     /// Communities asked for that do not exist or that the caller may not see.
     pub unknown: Vec<String>,
@@ -49,23 +49,6 @@ pub struct ConnectionRequest {
     pub access_policy: Arc<dyn AccessPolicy>,
 }
 
-/// Whose visitors a connection counts, and how its client names the community.
-pub struct AskedScope {
-    /// The scope.
-    pub scope: Scope,
-    /// The slug by which its community was asked for; none where that was its id, or there is none.
-    pub slug: Option<Arc<str>>,
-}
-
-impl From<AskedCommunity> for AskedScope {
-    fn from(AskedCommunity { id, slug }: AskedCommunity) -> Self {
-        Self {
-            scope: id.into(),
-            slug,
-        }
-    }
-}
-
 /// An admitted connection. Dropping it ends it. Boxed, as it is passed on several times before it is run.
 pub struct Connection {
     pub(super) state: Arc<LiveState>,
@@ -76,8 +59,6 @@ pub struct Connection {
     pub(super) owner: Option<Owner>,
     /// What the page that the connection belongs to is of, if it is a heartbeat (P11).
     pub(super) page: Option<Scope>,
-    /// Slugs by which the client asked for communities.
-    slugs: HashMap<CommunityId, Arc<str>>,
     /// Sent once, at the beginning.
     unknown: Vec<String>,
     pub(super) access_policy: Arc<dyn AccessPolicy>,
@@ -118,7 +99,7 @@ impl Connection {
         if let Some(Owner::Server(_)) = owner {
             registration.is_a_servers();
         }
-        let mut connection = Box::new(Self {
+        let connection = Box::new(Self {
             state: Arc::clone(state),
             registration,
             kind: wanted.kind,
@@ -129,13 +110,12 @@ impl Connection {
                 .first()
                 .filter(|_| wanted.is_page)
                 .map(|page| page.scope.clone()),
-            slugs: HashMap::new(),
             unknown: wanted.unknown,
             access_policy: wanted.access_policy,
             end: None,
         });
-        for scope in wanted.scopes {
-            connection.add(scope);
+        for asked in &wanted.scopes {
+            state.hub.subscribe(connection.subscriber(), asked);
         }
         let complete = poll_fn(|context| connection.subscriber().poll_complete(context));
         timeout(limit, complete).await.map_err(|_| Refused::Unavailable)?;
@@ -206,7 +186,7 @@ impl Connection {
     pub(super) fn greet(&mut self, transport: &mut impl Transport) -> Result<u64, End> {
         let mut values = 0;
         while let Some(update) = self.subscriber().take() {
-            transport.send(Outgoing::Value(&self.named(update)))?;
+            transport.send(Outgoing::Value(&update))?;
             values += 1;
         }
         let unknown = std::mem::take(&mut self.unknown);
@@ -227,18 +207,18 @@ impl Connection {
         Ok(())
     }
 
-    /// Looks up communities that the client subscribes to; those that it has already are left out.
+    /// Looks up communities that the client subscribes to; those that it has already by the same name are left out.
     pub(super) fn subscribe(
         &self,
         asked: Vec<String>,
     ) -> Result<impl Future<Output = Result<FoundCommunities, Close>> + use<>, Close> {
-        let scopes = self.subscriber().scopes();
-        let before = scopes.len();
-        let mut known: HashSet<CommunityId> = scopes.into_iter().filter_map(whole_community).collect();
-        // Each once, whatever the spelling.
+        let subscriptions = self.subscriber().subscriptions();
+        let before = subscriptions.len();
+        // Each id once, whatever the spelling.
         let mut unknown = HashSet::new();
+        let mut known: HashSet<AskedScope> = subscriptions.into_iter().collect();
         let is_new = |asked: &String| match self.community(asked) {
-            Some(community) => known.insert(community),
+            Some(named) => known.insert(named),
             None => unknown.insert(asked.clone()),
         };
         let asked: Vec<String> = asked.into_iter().filter(is_new).collect();
@@ -250,99 +230,54 @@ impl Connection {
     }
 
     /// Subscribes to communities that were looked up; returns those that there are not.
-    pub(super) fn subscribed(&mut self, found: FoundCommunities) -> Result<Vec<String>, Close> {
+    pub(super) fn subscribed(&self, found: FoundCommunities) -> Result<Vec<String>, Close> {
         let mut unknown = Vec::new();
         for (asked, community) in found {
             match community {
                 None => unknown.push(asked),
-                Some(community) => self.add(community.into()),
+                Some(community) => self.state.hub.subscribe(self.subscriber(), &community.into()),
             }
         }
-        if !unknown.is_empty() && self.subscriber().scopes().is_empty() {
+        if !unknown.is_empty() && self.subscriber().is_idle() {
             return Err(Close::Unknown);
         }
         Ok(unknown)
     }
 
-    /// Subscribes to a scope, once: its messages name the community as it was first asked for.
-    fn add(&mut self, AskedScope { scope, slug }: AskedScope) {
-        if let (Some(slug), Some(community)) = (slug, scope.community())
-            && !self.communities().contains(community)
-        {
-            self.slugs.insert(community.clone(), slug);
-        }
-        self.state.hub.subscribe(self.subscriber(), &scope);
+    /// The community that the client names, by that name: a subscribed one by its slug, or else, where it may, by its id, in
+    /// any of its spellings.
+    pub(super) fn community(&self, named: &str) -> Option<AskedScope> {
+        let mut subscriptions = self.subscriber().subscriptions().into_iter();
+        let by_slug = subscriptions
+            .find(|asked| matches!(asked.scope, Scope::Community(_)) && asked.slug.as_deref() == Some(named));
+        by_slug.or_else(|| {
+            let takes_ids = self.access_policy.takes_ids();
+            takes_ids.then(|| Scope::Community(self.state.keys.community(named)).into())
+        })
     }
 
-    /// The communities of all subscriptions, each once.
-    pub(super) fn communities(&self) -> Vec<CommunityId> {
-        let mut communities: Vec<CommunityId> = Vec::new();
-        for scope in self.subscriber().scopes() {
-            if let Some(community) = scope.community()
-                && !communities.contains(community)
-            {
-                communities.push(community.clone());
-            }
-        }
-        communities
-    }
-
-    /// The community that the client names: a subscribed one by its slug, or else, where it may, by its id, in any of its
-    /// spellings.
-    pub(super) fn community(&self, named: &str) -> Option<CommunityId> {
-        let mut slugs = self.slugs.iter();
-        match slugs.find(|(_, slug)| ***slug == *named) {
-            Some((community, _)) => Some(community.clone()),
-            None if self.access_policy.takes_ids() => Some(self.state.keys.community(named)),
-            None => None,
-        }
-    }
-
-    /// The names of communities, as the client asked for them.
-    pub(super) fn names(&self, communities: &[CommunityId]) -> Vec<String> {
-        let name = |community| match self.slugs.get(community) {
-            Some(slug) => slug.as_ref().to_owned(),
-            None => community.to_string(),
-        };
-        communities.iter().map(name).collect()
-    }
-
-    /// An update that names its community as the client does.
-    pub(super) fn named(&self, update: Arc<Update>) -> Arc<Update> {
-        match update
-            .scope()
-            .community()
-            .and_then(|community| self.slugs.get(community))
-        {
-            Some(slug) => update.named(slug),
-            None => update,
-        }
-    }
-
-    /// Unsubscribes from a community, but not from what is finer in it.
-    pub(super) fn unsubscribe(&mut self, community: &CommunityId) {
-        self.remove(&community.into());
-    }
-
-    /// Unsubscribes from a community and what is finer in it.
-    pub(super) fn lose(&mut self, community: &CommunityId) {
-        for scope in self.subscriber().scopes() {
-            if scope.community() == Some(community) {
-                self.remove(&scope);
-            }
-        }
-    }
-
-    fn remove(&mut self, scope: &Scope) {
-        self.state.hub.unsubscribe(self.subscriber(), scope);
-        if let Some(community) = scope.community()
-            && !self.communities().contains(community)
-        {
-            self.slugs.remove(community);
-        }
-        if self.page.as_ref() == Some(scope) {
+    /// Unsubscribes from a community by one of its names, but not from what is finer in it.
+    pub(super) fn unsubscribe(&mut self, asked: &AskedScope) {
+        self.state.hub.unsubscribe(self.subscriber(), asked);
+        if self.page.as_ref() == Some(&asked.scope) && !self.subscriber().has(&asked.scope) {
             self.page = None;
         }
+    }
+
+    /// Unsubscribes from communities and what is finer in them; returns the names that they had, each once.
+    pub(super) fn lose(&mut self, communities: &[CommunityId]) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for asked in self.subscriber().subscriptions() {
+            if let Some((community, name)) = asked.community()
+                && communities.contains(community)
+            {
+                if !names.iter().any(|other| other == name) {
+                    names.push(name.to_owned());
+                }
+                self.unsubscribe(&asked);
+            }
+        }
+        names
     }
 
     /// Renews the session. A token that now belongs to another session ends the connection.
@@ -367,18 +302,10 @@ impl Connection {
     }
 }
 
-/// The community that a scope is.
-fn whole_community(scope: Scope) -> Option<CommunityId> {
-    match scope {
-        Scope::Community(community) => Some(community),
-        Scope::Site | Scope::Finer(..) => None,
-    }
-}
-
 impl Drop for Connection {
     fn drop(&mut self) {
-        for scope in self.subscriber().scopes() {
-            self.state.hub.unsubscribe(self.subscriber(), &scope);
+        for asked in self.subscriber().subscriptions() {
+            self.state.hub.unsubscribe(self.subscriber(), &asked);
         }
         if let Some(end) = self.end {
             self.gauge().dec();

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{self, sleep_until};
 
+use super::asked::AskedScope;
 use super::message::Update;
 use super::metrics::{Metrics, Resync};
 use super::subscriber::{Offered, Subscriber};
@@ -73,12 +74,13 @@ impl Hub {
         }
     }
 
-    /// Subscribes to a scope, once. The subscriber gets the latest value at once if there is one, else as soon as
-    /// it was read.
-    pub(super) fn subscribe(&self, subscriber: &Arc<Subscriber>, scope: &Scope) {
-        if !subscriber.add(scope) {
+    /// Subscribes to a scope by a name, once. The subscriber gets the latest value at once if there is one, else as soon
+    /// as it was read.
+    pub(super) fn subscribe(&self, subscriber: &Arc<Subscriber>, asked: &AskedScope) {
+        if !subscriber.add(asked) {
             return;
         }
+        let scope = &asked.scope;
         let mut inner = self.lock();
         let entry = inner.topics.entry(scope.clone()).or_default();
         entry.subscribers.insert(subscriber.id, Arc::clone(subscriber));
@@ -90,9 +92,12 @@ impl Hub {
         }
     }
 
-    /// Unsubscribes from a scope.
-    pub(super) fn unsubscribe(&self, subscriber: &Subscriber, scope: &Scope) {
-        subscriber.remove(scope);
+    /// Unsubscribes from a scope by one of its names.
+    pub(super) fn unsubscribe(&self, subscriber: &Subscriber, asked: &AskedScope) {
+        if !subscriber.remove(asked) {
+            return;
+        }
+        let scope = &asked.scope;
         let mut inner = self.lock();
         let Some(entry) = inner.topics.get_mut(scope) else {
             return;

@@ -210,7 +210,6 @@ impl<'a, T: Transport> Serving<'a, T> {
             Event::Access(AccessStep::Outcome(checked)) => self.access_checked(checked),
             Event::Signal(Signal::Value(update)) => {
                 self.unwritten += 1;
-                let update = self.connection.named(update);
                 self.transport.send(Outgoing::Value(&update))
             }
             Event::Signal(Signal::SessionChanged) => {
@@ -249,8 +248,8 @@ impl<'a, T: Transport> Serving<'a, T> {
             // In any of its spellings.
             Some(Request::Unsubscribe(asked)) => {
                 for asked in asked {
-                    if let Some(community) = self.connection.community(&asked) {
-                        self.connection.unsubscribe(&community);
+                    if let Some(named) = self.connection.community(&asked) {
+                        self.connection.unsubscribe(&named);
                     }
                 }
             }
@@ -309,7 +308,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             turn,
             Arc::clone(&connection.access_policy),
             connection.session(),
-            connection.communities(),
+            connection.subscriber().communities(),
             connection
                 .page
                 .as_ref()
@@ -328,11 +327,8 @@ impl<'a, T: Transport> Serving<'a, T> {
         if lost.is_empty() {
             return Ok(());
         }
-        let names = self.connection.names(&lost);
-        for community in &lost {
-            self.connection.lose(community);
-        }
-        if self.connection.subscriber().scopes().is_empty() {
+        let names = self.connection.lose(&lost);
+        if self.connection.subscriber().is_idle() {
             return Err(End::Closed(Close::Unknown));
         }
         let names = names.iter().map(String::as_str);

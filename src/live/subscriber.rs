@@ -1,13 +1,15 @@
-//! What other tasks leave for a connection's own task: the latest value of each scope that it subscribes to, never
-//! a queue (L1), and signals. Leaving something never waits, so a slow connection delays no other.
+//! What other tasks leave for a connection's own task: the latest value for each of its subscriptions, never a queue (L1),
+//! and signals. A subscription is what the client asked for: of one scope by two names there are two. Leaving something never waits, so a slow connection delays no other.
 //!
 //! The connection's task is the only reader. It polls its subscriber each time it runs, whatever it waits for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::asked::AskedScope;
 use super::close::Close;
 use super::message::Update;
+use crate::ids::CommunityId;
 use crate::presence::Scope;
 
 /// One connection, as the hub and the registry know it.
@@ -30,10 +32,10 @@ struct State {
 
 #[derive(Debug)]
 struct Subscription {
-    scope: Scope,
+    asked: AskedScope,
     /// Number of the newest value that was offered.
     newest: Option<u64>,
-    /// The value to send next.
+    /// The value to send next, with the client's name of its community.
     pending: Option<Arc<Update>>,
 }
 
@@ -69,49 +71,88 @@ impl Subscriber {
     }
 
     /// Adds a subscription; false if it is there already.
-    pub(super) fn add(&self, scope: &Scope) -> bool {
+    pub(super) fn add(&self, asked: &AskedScope) -> bool {
         let mut state = self.lock();
-        if state.find(scope).is_some() {
+        if state.subscriptions.iter().any(|other| other.asked == *asked) {
             return false;
         }
         state.subscriptions.push(Subscription {
-            scope: scope.clone(),
+            asked: asked.clone(),
             newest: None,
             pending: None,
         });
         true
     }
 
-    /// Removes a subscription, with its pending value; false if it is not there.
-    pub(super) fn remove(&self, scope: &Scope) -> bool {
+    /// Removes a subscription, with its pending value; false if its scope has another one, by another name.
+    pub(super) fn remove(&self, asked: &AskedScope) -> bool {
         let subscriptions = &mut self.lock().subscriptions;
-        let before = subscriptions.len();
-        subscriptions.retain(|subscription| subscription.scope != *scope);
-        subscriptions.len() < before
+        subscriptions.retain(|subscription| subscription.asked != *asked);
+        !subscriptions.iter().any(|other| other.asked.scope == asked.scope)
     }
 
-    /// The scopes of all subscriptions.
-    pub(super) fn scopes(&self) -> Vec<Scope> {
+    /// All subscriptions, in the order in which they were added.
+    pub(super) fn subscriptions(&self) -> Vec<AskedScope> {
         let state = self.lock();
-        let scopes = state.subscriptions.iter();
-        scopes.map(|subscription| subscription.scope.clone()).collect()
+        let subscriptions = state.subscriptions.iter();
+        subscriptions
+            .map(|subscription| subscription.asked.clone())
+            .collect()
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().subscriptions.is_empty()
+    }
+
+    /// Whether there is one of this scope, by any name.
+    pub(super) fn has(&self, scope: &Scope) -> bool {
+        let state = self.lock();
+        let mut subscriptions = state.subscriptions.iter();
+        subscriptions.any(|subscription| subscription.asked.scope == *scope)
+    }
+
+    /// The communities of all subscriptions, each once.
+    pub(super) fn communities(&self) -> Vec<CommunityId> {
+        let mut communities: Vec<CommunityId> = Vec::new();
+        for subscription in &self.lock().subscriptions {
+            if let Some(community) = subscription.asked.scope.community()
+                && !communities.contains(community)
+            {
+                communities.push(community.clone());
+            }
+        }
+        communities
     }
 
     /// Offers a value, which may be old (P7).
     pub(super) fn offer(&self, update: &Arc<Update>) -> Offered {
         let mut state = self.lock();
-        let Some(subscription) = state.find(update.scope()) else {
-            return Offered::Ignored;
-        };
-        if subscription.newest.is_some_and(|newest| update.seq() <= newest) {
-            return Offered::Ignored;
+        let (mut offered, mut is_new) = (Offered::Ignored, false);
+        for subscription in &mut state.subscriptions {
+            if subscription.asked.scope != *update.scope()
+                || subscription.newest.is_some_and(|newest| update.seq() <= newest)
+            {
+                continue;
+            }
+            subscription.newest = Some(update.seq());
+            let named = match &subscription.asked.slug {
+                Some(slug) => update.named(slug),
+                None => Arc::clone(update),
+            };
+            if subscription.pending.replace(named).is_some() {
+                offered = Offered::Replaced;
+            } else {
+                is_new = true;
+            }
         }
-        subscription.newest = Some(update.seq());
-        if subscription.pending.replace(Arc::clone(update)).is_some() {
-            return Offered::Replaced;
+        if is_new {
+            wake(state);
+            if offered == Offered::Ignored {
+                offered = Offered::Pending;
+            }
         }
-        wake(state);
-        Offered::Pending
+        offered
     }
 
     /// Signals that the session has changed, or may have.
@@ -166,11 +207,6 @@ impl Subscriber {
 }
 
 impl State {
-    fn find(&mut self, scope: &Scope) -> Option<&mut Subscription> {
-        let mut subscriptions = self.subscriptions.iter_mut();
-        subscriptions.find(|subscription| subscription.scope == *scope)
-    }
-
     fn take(&mut self) -> Option<Arc<Update>> {
         let length = self.subscriptions.len();
         for turn in 0..length {

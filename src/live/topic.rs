@@ -1,4 +1,4 @@
-//! The state of one community's count, and when its subscribers are sent updates. Pure; the time is a parameter.
+//! The state of one scope's count, and when its subscribers are sent updates. Pure; the time is a parameter.
 //! An update is sent at once, unless one was sent a moment ago (L1).
 //!
 //! Two sources compete. A *published* count is ordered by the store's sequence number. A *read* count is at least
@@ -16,7 +16,7 @@ use crate::presence::{Answer, Count};
 /// there are several sidecars, and most outages are short.
 pub(super) const STANDS: Duration = Duration::from_secs(5);
 
-/// The state of one community.
+/// The state of one scope.
 #[derive(Debug, Default)]
 pub(super) struct Topic {
     /// The latest count, with a number of our own.
@@ -39,7 +39,7 @@ pub(super) struct Topic {
     split: bool,
 }
 
-/// A community's count, as its subscribers get it.
+/// A scope's count, as its subscribers get it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LiveCount {
     pub(super) count: Count,

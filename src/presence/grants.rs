@@ -13,8 +13,9 @@
 //! # What the store loses
 //! After a possible loss each sidecar writes again what it knows: refusals at once, grants a moment later, so that no old
 //! grant of one sidecar is read before the refusal of another. Meanwhile a caller whose grant is missing in the store waits
-//! for the others, and is told at the end that nothing is known (503). A refusal is kept where nothing is known that it takes away, too: the grant may be in the memory of a
-//! sidecar that cannot write it yet.
+//! for the others, and is told at the end that nothing is known (503). So does one whose grant is later than a refusal that
+//! the store has in its place. An open page prolongs only what the store still has. A refusal is kept where nothing is known
+//! that it takes away, too: the grant may be in the memory of a sidecar that cannot write it yet.
 
 mod memory;
 mod waiting;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::time::{Instant, sleep_until};
 
-use self::memory::{CAPACITY, Key, Known, Memory, Recorded};
+use self::memory::{CAPACITY, Key, Known, Memory};
 use self::waiting::Waiting;
 use self::worker::Worker;
 use super::moment::Moment;
@@ -106,8 +107,13 @@ enum Told {
     Verdict(Verdict),
     /// Nothing.
     Nothing,
-    /// This sidecar knows of a grant that the store has lost, perhaps with a later refusal: since when that is known.
-    Lost(Instant),
+    /// This sidecar knows of a grant that the store has lost, perhaps with a later refusal.
+    Lost {
+        /// Since when that is known.
+        since: Instant,
+        /// The store has an older refusal in its place, which only the store can judge.
+        is_refused: bool,
+    },
 }
 
 impl Grants {
@@ -160,13 +166,16 @@ impl Grants {
         let mut place = None;
         let (mut pause, longest) = PAUSES;
         loop {
-            let lost = match inner.told(&key).await? {
+            let is_lost = match inner.told(&key).await? {
                 Told::Verdict(verdict) => return Ok(verdict == Verdict::Shown),
                 // By now every other sidecar has told of its refusals.
-                Told::Lost(since) if since.elapsed() >= GRANTS_AFTER => return Ok(true),
-                Told::Lost(since) => Some(since),
+                Told::Lost {
+                    since,
+                    is_refused: false,
+                } if since.elapsed() >= GRANTS_AFTER => return Ok(true),
+                Told::Lost { .. } => true,
                 Told::Nothing if !inner.presence.shares_grants() => return Ok(false),
-                Told::Nothing => None,
+                Told::Nothing => false,
             };
             let has_waited = inner.waited.contains_key(&key);
             if !has_waited {
@@ -177,9 +186,10 @@ impl Grants {
                 if is_over && place.is_some() {
                     inner.waited.insert(key.clone(), ());
                 }
-                return match lost {
-                    Some(_) => Err(PresenceError::Unexpected("it has lost a grant".into())),
-                    None => Ok(false),
+                return if is_lost {
+                    Err(PresenceError::Unexpected("it has lost a grant".into()))
+                } else {
+                    Ok(false)
                 };
             }
             sleep_until(until.min(Instant::now() + pause)).await;
@@ -211,14 +221,24 @@ impl Inner {
         match (self.presence.grant(community, user).await, own) {
             (Ok(Some(noted)), own) => {
                 let noted = Known::noted(noted, asked);
+                if let Some(own) = own
+                    && (own.verdict, noted.verdict) == (Verdict::Shown, Verdict::Refused)
+                    && own.at > noted.at
+                    && own.was_recorded(asked)
+                {
+                    return Ok(Told::Lost {
+                        since: self.memory.lose(key, own),
+                        is_refused: true,
+                    });
+                }
                 Ok(Told::Verdict(self.memory.later(key, own, noted)))
             }
             (Ok(None), None) => Ok(Told::Nothing),
-            (Ok(None), Some(own))
-                if own.verdict == Verdict::Shown
-                    && (own.is_recorded(asked) || matches!(own.recorded, Recorded::Lost(_))) =>
-            {
-                Ok(Told::Lost(self.memory.lose(key, own)))
+            (Ok(None), Some(own)) if own.verdict == Verdict::Shown && own.was_recorded(asked) => {
+                Ok(Told::Lost {
+                    since: self.memory.lose(key, own),
+                    is_refused: false,
+                })
             }
             // A refusal is told like what is not known, so that a community that there is shows in no answer.
             (Err(error), Some(own)) if own.verdict == Verdict::Refused => Err(error),

@@ -2,7 +2,7 @@
 //! bounded, and so is the time for which a view may stay off the disk; a view that is not resolved by then is written
 //! unresolved.
 
-mod lookup;
+pub(super) mod lookup;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use self::lookup::{Answer, Unavailable, in_time};
+use self::lookup::{Answer, Sought, Unavailable, in_time};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::{Absent, Authenticator};
 use crate::browser_session::BrowserSession;
@@ -51,6 +51,8 @@ pub struct Resolver {
     pub patience: Duration,
     /// How long a reported view waits for the decision whether it counts.
     pub admission: Duration,
+    /// For how long after a view its visitor is present.
+    pub window: Duration,
 }
 
 /// State of the worker.
@@ -61,13 +63,21 @@ pub(super) struct Work {
     pub(super) lookups: Arc<Semaphore>,
     /// The same for views whose token was never seen with a session.
     pub(super) strangers: Arc<Semaphore>,
+    /// Visitors who are looked up again, for presence.
+    pub(super) late: mpsc::Sender<Sought>,
     /// True at the end of a flush: second queries are then made at once.
     pub(super) flushing: watch::Sender<bool>,
 }
 
 impl Work {
-    pub(super) fn new(resolver: Resolver, destinations: Destinations, load: Load) -> Self {
+    pub(super) fn new(
+        resolver: Resolver,
+        destinations: Destinations,
+        load: Load,
+        late: mpsc::Sender<Sought>,
+    ) -> Self {
         Self {
+            late,
             resolver,
             destinations,
             load,
@@ -227,6 +237,9 @@ impl Work {
     }
 
     fn hand_on(&self, accepted: AcceptedView, found: Found, mut hand: InProgress) {
+        if let Found::NotYet(_) = found {
+            self.look_up_later(Sought::of(&accepted));
+        }
         let AcceptedView { view, seen, .. } = accepted;
         // Its bytes are counted by the writer from here on, if at all.
         hand.free();
@@ -243,6 +256,13 @@ impl Work {
             Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
         }
         hand.done();
+    }
+
+    /// Has somebody looked up again, for presence.
+    fn look_up_later(&self, sought: Sought) {
+        if self.destinations.presence.is_some() && self.late.try_send(sought).is_err() {
+            self.destinations.metrics.dropped[Dropped::PresenceQueueFull].inc();
+        }
     }
 
     /// What is found in time. Lookups go on when no view waits any more: the next view can use their answer.

@@ -10,6 +10,7 @@ use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;
 use crate::config::{Privacy, RecentPrecision, Record, Schema, Session};
 use crate::page_view::{Metrics, Policy, SentFiles};
+use crate::presence::worker::PresenceHandle;
 use crate::recent_pages::RecentPages;
 use crate::status::Component;
 use crate::store::Store;
@@ -23,13 +24,23 @@ pub(crate) fn resolver(store: Arc<dyn Store>) -> Resolver {
         communities: Arc::new(Communities::new(store)),
         patience: Duration::from_millis(50),
         admission: Duration::from_secs(5),
+        window: Duration::from_secs(300),
     }
 }
 
 /// A recorder whose views go nowhere.
 pub(crate) fn recorder(resolver: Resolver, metrics: &Arc<Metrics>) -> (Recorder, Worker) {
+    recorder_of(resolver, None, metrics)
+}
+
+/// A recorder of presence alone.
+pub(crate) fn recorder_of(
+    resolver: Resolver,
+    presence: Option<PresenceHandle>,
+    metrics: &Arc<Metrics>,
+) -> (Recorder, Worker) {
     let destinations = Destinations {
-        presence: None,
+        presence,
         writer: None,
         recent: RecentPages::new(RecentPrecision::None),
         metrics: metrics.clone(),

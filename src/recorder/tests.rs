@@ -12,9 +12,14 @@ use tokio::time::sleep;
 use super::resolve::Found;
 use super::*;
 use crate::communities::AskedCommunity;
+use crate::config;
 use crate::ids::CommunityId;
 use crate::live::{AccessPolicy, Denied};
+use crate::presence::memory::InMemory;
+use crate::presence::{self, Presence, Scope, SteadyClock};
 use crate::routes::CommunityRef;
+use crate::shutdown::Shutdown;
+use crate::status::Status;
 use crate::store::StoreError;
 use crate::store::fake::Fake;
 use crate::writer::testing::view;
@@ -26,6 +31,8 @@ struct Table {
     rows: Mutex<HashMap<SessionToken, BrowserSession>>,
     /// It never answers.
     hangs: AtomicBool,
+    /// It refuses to.
+    away: AtomicBool,
 }
 
 #[async_trait]
@@ -33,6 +40,9 @@ impl Fake for Table {
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
+        }
+        if self.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
         Ok(self.rows.lock().unwrap().get(token).cloned())
     }
@@ -113,6 +123,37 @@ impl Bench {
             recorder,
             metrics,
         }
+    }
+
+    /// Of presence, where a visitor counts for `window`.
+    fn of_presence(window: Duration) -> (Self, Arc<dyn Presence>, Shutdown) {
+        let table = Arc::<Table>::default();
+        let metrics = Arc::<Metrics>::default();
+        let record = config::Record::default();
+        let clock = SteadyClock::of_the_machine();
+        let presence: Arc<dyn Presence> = Arc::new(InMemory::new(record.window, clock));
+        let tasks = crate::tasks::Tasks::on_current_runtime();
+        let (touches, touching) = presence::worker::new(
+            Arc::clone(&presence),
+            &record,
+            &Status::default(),
+            Arc::default(),
+            metrics.queued[Queue::Presence].clone(),
+        );
+        let stop = Shutdown::new();
+        touching.start(&tasks, stop.subscribe());
+        let resolver = Resolver {
+            window,
+            ..testing::resolver(table.clone())
+        };
+        let (recorder, worker) = testing::recorder_of(resolver, Some(touches), &metrics);
+        worker.start(&tasks);
+        let bench = Self {
+            table,
+            recorder,
+            metrics,
+        };
+        (bench, presence, stop)
     }
 
     fn signs_in(&self, token: &str) {
@@ -229,6 +270,27 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
         panic!("the session is forgotten");
     };
     assert_eq!(id, Some("1".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p32_a_visitor_who_cannot_be_looked_up_is_touched_once_that_is_possible_and_while_it_counts() {
+    for (window, present) in [(Duration::from_secs(300), 1), (Duration::ZERO, 0)] {
+        let (bench, presence, _stop) = Bench::of_presence(window);
+        bench.signs_in("alice");
+        bench.table.away.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            bench.sees("alice").await;
+            bench.sees("nobody").await;
+        }
+        let on_site = async || {
+            sleep(Duration::from_secs(5)).await;
+            bench.recorder.flush().await;
+            presence.all_counts(&[Scope::Site]).await.unwrap().value[0].current
+        };
+        assert_eq!(on_site().await, 0);
+        bench.table.away.store(false, Ordering::Relaxed);
+        assert_eq!(on_site().await, present, "{window:?}");
+    }
 }
 
 /// Views of made-up tokens take up bounded room.

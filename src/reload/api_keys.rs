@@ -3,18 +3,25 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
 use super::watch::Watch;
-use crate::config::{Api, ApiKey, read_api_keys};
+use crate::config::{Api, ApiKey, check_communities, read_api_keys};
+use crate::key_type::AppKeys;
 use crate::status::Component;
 
 /// Why the keys cannot be used, with the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("api.key_file: {0}")]
+#[error("{0}")]
 pub struct ApiKeyFileError(String);
+
+impl ApiKeyFileError {
+    fn of_file(problem: &str) -> Self {
+        Self(format!("api.key_file: {problem}"))
+    }
+}
 
 type Observer = Box<dyn Fn(&[Arc<ApiKey>]) + Send + Sync>;
 
@@ -23,6 +30,10 @@ pub struct ApiKeyFile {
     /// `None` where they are in the configuration, and stay as they are.
     path: Option<PathBuf>,
     current: ArcSwap<Vec<Arc<ApiKey>>>,
+    /// Where the `communities` of each key stand in the configuration.
+    places: Vec<String>,
+    /// The types of the app's keys, once there is a database.
+    app_keys: OnceLock<AppKeys>,
     /// Told of the keys when they have changed.
     observers: Mutex<Vec<Observer>>,
     /// Down while the file is faulty.
@@ -38,14 +49,19 @@ impl ApiKeyFile {
         if !settings.enabled || !settings.takes_keys() {
             return Ok(None);
         }
-        let keys = settings.keys().map_err(ApiKeyFileError)?;
-        Ok(Some(Arc::new(Self::of(settings.key_file.clone(), keys))))
+        let keys = settings
+            .keys()
+            .map_err(|problem| ApiKeyFileError::of_file(&problem))?;
+        let places = settings.key_places.clone();
+        Ok(Some(Arc::new(Self::of(settings.key_file.clone(), keys, places))))
     }
 
-    fn of(path: Option<PathBuf>, keys: Vec<ApiKey>) -> Self {
+    fn of(path: Option<PathBuf>, keys: Vec<ApiKey>, places: Vec<String>) -> Self {
         Self {
             path,
             current: ArcSwap::from_pointee(shared(keys)),
+            places,
+            app_keys: OnceLock::new(),
             observers: Mutex::default(),
             file: Component::default(),
         }
@@ -59,7 +75,9 @@ impl ApiKeyFile {
         let Some(path) = &self.path else {
             return Ok(false);
         };
-        let keys = shared(read_api_keys(path).map_err(ApiKeyFileError)?);
+        let keys = read_api_keys(path, |named| self.no_community(named))
+            .map_err(|problem| ApiKeyFileError::of_file(&problem))?;
+        let keys = shared(keys);
         let is_new = **self.current.load() != keys;
         if is_new {
             self.current.store(Arc::new(keys));
@@ -70,6 +88,36 @@ impl ApiKeyFile {
             }
         }
         Ok(is_new)
+    }
+
+    /// Checks the communities that keys name, now and whenever the file is read, against the types of the app's keys as far
+    /// as they are known then.
+    ///
+    /// # Errors
+    /// One of them is no community's key.
+    pub fn check_against(&self, app_keys: AppKeys) -> Result<(), ApiKeyFileError> {
+        // The first that was given stays: there is one database.
+        let _ = self.app_keys.set(app_keys);
+        let fault = |named: &str| self.no_community(named);
+        match &self.path {
+            Some(path) => read_api_keys(path, fault)
+                .map(drop)
+                .map_err(|problem| ApiKeyFileError::of_file(&problem)),
+            None => {
+                let keys: Vec<_> = self.current().iter().map(|key| ApiKey::clone(key)).collect();
+                keys.iter().enumerate().try_for_each(|(index, key)| {
+                    let checked = check_communities(std::slice::from_ref(key), "api.key", fault);
+                    checked.map_err(|(_, problem)| {
+                        let place = self.places.get(index).map_or("", |place| place);
+                        ApiKeyFileError(format!("{place}: api.key[{index}].communities: {problem}"))
+                    })
+                })
+            }
+        }
+    }
+
+    fn no_community(&self, named: &str) -> Option<String> {
+        self.app_keys.get()?.no_community(named)
     }
 
     /// The keys in use.

@@ -15,7 +15,7 @@ use toml::Spanned;
 use super::event::{EventForm, MAX_KEY, MAX_METADATA, MAX_TEMPLATE, OWN_KEYS, Template, ValueSource};
 use super::presence::{self, FinerGroup, FinerKind, RawScope};
 use super::{Route, RouteNames, Track};
-use crate::config::event_type_fault;
+use crate::config::{IN_ROUTE_FILE, Misplaced, event_type_fault};
 
 /// Upper bound of routes in all files together: each is a metric label, and all are matched at once.
 const MAX_ROUTES: usize = 500;
@@ -138,6 +138,15 @@ pub(super) fn check(
     let mut kinds = Vec::new();
     let mut sources: HashMap<String, String> = HashMap::new();
     for file in files {
+        if let Some((line, header, misplaced)) = Misplaced::find(&IN_ROUTE_FILE, &file.text) {
+            return Err(RouteError {
+                file: file.path.clone(),
+                line,
+                route: None,
+                problem: format!("{header} has no place in this file"),
+                remedy: misplaced.remedy.into(),
+            });
+        }
         let raw: RawFile = toml::from_str(&file.text).map_err(|error| not_the_language(file, &error))?;
         for route in raw.route {
             let check = Check {

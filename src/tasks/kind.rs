@@ -15,6 +15,8 @@ label_values! {
         Admin => "admin",
         /// Looks up the sessions of views.
         Recorder => "recorder",
+        /// Looks up again who could not be identified, for presence.
+        LateVisitors => "late_visitors",
         /// Appends views to the spool.
         Appender => "appender",
         /// Applies views from the spool to the database.

@@ -1,6 +1,6 @@
 //! Late lookups: identifies the visitors of views that were accepted while the database was away.
-//! A view is matched with the session as it was at the view's time. Presence is not touched: the view is long
-//! past.
+//! A view is matched with the session as it was at the view's time. Presence is not touched: the view may be long past, and
+//! the recorder looks its visitor up again for as long as that counts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -151,6 +151,61 @@ async fn a14_members_whom_the_app_hides_are_in_no_list_of_a_servers() {
     pool.close().await;
 }
 
+/// By `check`, at a start, and by a running sidecar that reads the file again.
+#[tokio::test]
+async fn a24_a_key_for_what_can_be_no_community_is_refused_with_its_line() {
+    let file = KeyFile::new(&[("django", COUNTS)]);
+    let mut world = file.wanted(Wanted::usual()).start().await;
+    let community = world.seeded.community("rust");
+    let limited =
+        |communities: &str| tables(&[("django", &*format!("{COUNTS}communities = [{communities}]\n"))]);
+    let reason =
+        "keys.toml:5: key[0].communities: \"rust\" is the primary key of no community: those are integers";
+    file.has(&limited(&format!("{community}, \"rust\"")));
+    world.sidecar.wait_for_metric(OK, |ok| ok == 0.0).await;
+    world.sidecar.says("is the primary key of no community");
+    let count = world.visitors("rust", "/count");
+    assert_eq!(
+        status(&world.stranger(), &count, &key("django")).await,
+        200,
+        "the last good ones"
+    );
+    let config = world.sidecar.config();
+    let tells = |command: &str| run(&[command, "--config", &config], &[]);
+    let checked = tells("check");
+    assert!(
+        checked.code == Some(64) && checked.err.contains(reason),
+        "{checked:?}"
+    );
+    world.sidecar.kill();
+    let refused = tells("run");
+    assert!(
+        refused.code == Some(64) && refused.err.contains(reason),
+        "{refused:?}"
+    );
+    file.has(&limited(&community));
+    assert_eq!(tells("check").code, Some(0));
+    world.sidecar.restart();
+    assert_eq!(status(&world.stranger(), &count, &key("django")).await, 200);
+
+    // In the configuration itself, too.
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    let without: String = text
+        .lines()
+        .filter(|line| !line.starts_with("key_file"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let with = limited("\"rust\"").replace("[[key]]", "[[api.key]]");
+    std::fs::write(&config, format!("{without}{with}")).expect("the configuration");
+    let checked = tells("check");
+    let reason = "api.key[0].communities: \"rust\" is the primary key of no community";
+    assert!(
+        checked.code == Some(64) && checked.err.contains(reason),
+        "{checked:?}"
+    );
+    assert!(checked.err.contains("headcount.toml:"), "{checked:?}");
+}
+
 #[test]
 fn a12_what_the_command_prints_is_a_configuration_and_its_key_is_valid() {
     let told = run(

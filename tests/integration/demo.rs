@@ -156,6 +156,7 @@ async fn every_command_of_the_banner_works_as_printed() {
             "open a page as a browser does (200)",
             "who is there now",
             "how many",
+            "how many read one of its posts",
             "each time it changes (until Ctrl-C)",
             "the last 30 days",
             "who was there in these days, most visits first",
@@ -188,13 +189,22 @@ async fn every_command_of_the_banner_works_as_printed() {
         count["current_visitors"].is_u64() && count["community_id"] == 1,
         "{count}"
     );
-    let change = json(&told[4]);
+    let post = json(&told[4]);
+    assert_eq!(
+        (
+            &post["scope"],
+            &post["scope_id"],
+            post["current_visitors"].is_u64()
+        ),
+        (&"post".into(), &"1".into(), true)
+    );
+    let change = json(&told[5]);
     assert_eq!(
         (&change["type"], &change["community_id"]),
         (&"count".into(), &1.into())
     );
     assert!(change["current_visitors"].is_u64(), "{change}");
-    let stats = json(&told[5]);
+    let stats = json(&told[6]);
     assert!(
         stats["page_views"].is_u64() && stats["total_visitors"].is_u64(),
         "{stats}"
@@ -232,7 +242,7 @@ async fn every_command_of_the_banner_works_as_printed() {
     })
     .await;
     in_time("ada's view to be written", async {
-        while json(&pasted(commands[5].1))["total_visitors"] == 0 {}
+        while json(&pasted(commands[6].1))["total_visitors"] == 0 {}
     })
     .await;
     in_time("somebody to have been there", async {
@@ -328,6 +338,22 @@ async fn in_a_browser_the_number_of_people_changes_without_a_reload() {
         Some(360.into())
     );
     browser.picture("demo-phone-dark").await;
+
+    // A post's readers are counted by themselves, beside the community's visitors.
+    browser
+        .click("a[href='/communities/1/posts/1/']", "/communities/1/posts/1/")
+        .await;
+    let of_post = "document.querySelector('live-visitors[post=\"1\"]')";
+    browser.wait_for(&format!("{of_post}?.count >= 1")).await;
+    browser
+        .wait_for("document.querySelector('live-visitors:not([post])').count >= 1")
+        .await;
+    grace.sees("/communities/1/posts/1/").await;
+    browser
+        .wait_for(&format!(
+            "[...{of_post}.shadowRoot.querySelectorAll('.avatar')].some(face => face.title === 'grace')"
+        ))
+        .await;
     demo.ends_on(&["INT"]);
 }
 

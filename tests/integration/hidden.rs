@@ -1,5 +1,7 @@
 //! Members whom the app hides, end to end: counted or not, as configured, and named in nothing that anybody can read.
 
+mod scopes;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};

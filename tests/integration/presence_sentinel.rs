@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::presence::{Presence, PresenceError, Touch};
+use headcount::ids::Finer;
+use headcount::presence::{Presence, PresenceError, Scope, Touch};
 
 use crate::support::log::Log;
-use crate::support::presence::{all_show, everything, is_heard, is_listening, is_remembered};
+use crate::support::presence::{
+    all_show, all_show_at, everything, is_heard, is_listening, is_remembered, is_remembered_at,
+};
 use crate::support::redis::{self as servers, PERMISSIONS, RedisServer, eventually, seen};
 use crate::support::sentinels::{NAME, Watched};
 use crate::support::tls::Authority;
@@ -34,19 +37,39 @@ async fn a_failover(take: impl AsyncFn(&mut RedisServer)) {
         servers::mirrored(&config, WINDOW),
     ];
     let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
-    let community = "42".into();
-    eventually(async || one.touch(&community, &[seen("early", 2 * MINUTE)]).await.is_ok()).await;
+    let community = Scope::from("42");
+    let post = Finer::new("post", "7").expect("a post");
+    let scopes = [
+        community.clone(),
+        Scope::Finer("42".into(), post.clone()),
+        Scope::Site,
+    ];
+    // As a view is: at the post, which is in its community, and on the site.
+    let sees = async |user: &str, age: Duration| {
+        let at_post = seen(user, age).in_finer(post.clone());
+        one.touch(&community, &[at_post]).await?;
+        one.touch(&Scope::Site, &[seen(user, age)]).await
+    };
+    eventually(async || sees("early", 2 * MINUTE).await.is_ok()).await;
     let mut changes = other.subscribe();
     is_listening(&mut changes).await;
     watched.servers[0].leaves_its_replicas_behind().await;
-    one.touch(&community, &[seen("late", MINUTE)]).await.unwrap();
-    all_show(&[one, other], "42", &["late", "early"]).await;
+    sees("late", MINUTE).await.unwrap();
+    for scope in &scopes {
+        all_show_at(&[one, other], scope, &["late", "early"]).await;
+    }
 
     take(&mut watched.servers[0]).await;
-    is_remembered(one, "42", &["late", "early"]).await;
-    all_show(&[one], "42", &["late", "early"]).await;
+    for scope in &scopes {
+        is_remembered_at(one, scope, &["late", "early"]).await;
+    }
+    for scope in &scopes {
+        all_show_at(&[one], scope, &["late", "early"]).await;
+    }
     // Live pushes go on: what one sidecar sees, the other hears of.
-    is_heard(one, &mut changes, &"43".into()).await;
+    for scope in ["43".into(), Scope::Site] {
+        is_heard(one, &mut changes, &scope).await;
+    }
     let replicated: u64 = watched.servers[1].does(&["DBSIZE"]).await;
     assert!(replicated > 0, "it is the one that was promoted");
 }

@@ -73,6 +73,31 @@ async fn v23_with_either_an_id_is_an_id_and_the_rest_are_slugs() {
     assert_eq!(socket.count().await.0, "rust");
 }
 
+/// Elements that name the same community by its id and by its slug, on one connection.
+#[tokio::test]
+async fn v23_a_page_may_name_a_community_by_its_id_and_by_its_slug() {
+    let world = keyed("either", "[widget]\ninject = true\n").start().await;
+    let browser = Chromium::of(&world.member("alice").await).await;
+    let community = world.seeded.community("rust");
+    browser.open(&world.sidecar.url(&world.community("rust"))).await;
+    let count = |name: &str| format!("document.querySelector('live-visitors[community=\"{name}\"]')?.count");
+    browser.wait_for(&format!("{} === 1", count(&community))).await;
+    browser
+        .evaluate("document.body.append(Object.assign(document.createElement('live-visitors'), {community: 'rust'}))")
+        .await;
+    browser.wait_for(&format!("{} === 1", count("rust"))).await;
+    world.member("bob").await.sees(&world.community("rust")).await;
+    for name in [&*community, "rust"] {
+        browser.wait_for(&format!("{} === 2", count(name))).await;
+    }
+    // One that goes takes nothing from the other.
+    browser
+        .evaluate("document.querySelector('live-visitors[community=\"rust\"]').remove()")
+        .await;
+    world.member("carol").await.sees(&world.community("rust")).await;
+    browser.wait_for(&format!("{} === 3", count(&community))).await;
+}
+
 /// The app is asked by slug, and the tag in its pages has a key that the API takes.
 #[tokio::test]
 async fn v24_pages_say_what_their_script_may_ask_for() {

@@ -401,9 +401,14 @@ async fn v23_a_community_is_named_as_it_was_asked_for() {
     let counts = site.get("/api/visitors/counts?communities=42,rust").await.json();
     assert_eq!(
         counts["counts"],
-        json!([{"community_id": 42, "current_visitors": 1}]),
-        "once"
+        json!([{"community_id": 42, "current_visitors": 1}, {"community_id": "rust", "current_visitors": 1}]),
+        "under each name"
     );
+    let counts = site
+        .get("/api/visitors/counts?communities=42,042,rust")
+        .await
+        .json();
+    assert_eq!(counts["counts"].as_array().unwrap().len(), 2, "each once");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ fn read(text: &str) -> Result<Vec<ApiKey>, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.toml");
     std::fs::write(&path, text).unwrap();
-    read_api_keys(&path).map_err(|error| error.replace(&*path.to_string_lossy(), "keys.toml"))
+    read_api_keys(&path, |_| None).map_err(|error| error.replace(&*path.to_string_lossy(), "keys.toml"))
 }
 
 #[test]
@@ -109,6 +109,84 @@ fn a12_a_faulty_file_of_keys_is_refused_with_line_and_cure_and_quotes_no_key() {
         assert!(refused.contains(problem), "{refused}\n{problem}");
         assert!(!refused.contains("this-is-secret"), "{refused}");
     }
+}
+
+#[test]
+fn a23_a_table_that_belongs_elsewhere_is_refused_with_its_right_form() {
+    let key = table("a", "one", "");
+    for (text, problem) in [
+        (
+            key.replace("[[key]]", "[[api.key]]"),
+            "keys.toml:1: [[api.key]] has no place in this file; write [[key]]: [[api.key]] is for the main configuration",
+        ),
+        (
+            format!("\n[api]\nkey_file = \"keys.toml\"\n{key}"),
+            "keys.toml:2: [api] has no place in this file; write [[key]]",
+        ),
+        (
+            key.replace("[[key]]", "[[keys]]"),
+            "keys.toml:1: [[keys]] has no place in this file; write [[key]]",
+        ),
+        (
+            key.replace("[[key]]", "[key]"),
+            "keys.toml:1: [key] has no place in this file; write [[key]], with two brackets",
+        ),
+    ] {
+        let refused = read(&text).unwrap_err();
+        assert!(refused.starts_with(problem), "{refused}\n{problem}");
+    }
+    for (header, problem) in [
+        (
+            "[[key]]",
+            "headcount.toml:5: [[key]] has no place in this file; write [[api.key]] here, or put it into",
+        ),
+        (
+            "[api.key]",
+            "headcount.toml:5: [api.key] has no place in this file; write [[api.key]], with two",
+        ),
+        (
+            "[[api.keys]]",
+            "headcount.toml:5: [[api.keys]] has no place in this file; write [[api.key]]",
+        ),
+        (
+            "[[route]]",
+            "headcount.toml:5: [[route]] has no place in this file; put it into a file of its own",
+        ),
+        (
+            "[[routes.route]]",
+            "headcount.toml:5: [[routes.route]] has no place in this file; write [[route]], in a file",
+        ),
+    ] {
+        let refused = config(&key.replace("[[key]]", header), &[]).unwrap_err();
+        assert!(refused.starts_with(problem), "{refused}\n{problem}");
+    }
+}
+
+#[test]
+fn a24_a_community_that_can_be_none_is_refused_with_its_line() {
+    let text = table("a", "one", "communities = [42]") + &table("b", "two", "communities = [43, \"rust\"]");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.toml");
+    std::fs::write(&path, &text).unwrap();
+    let numbers = |named: &str| named.parse::<i64>().is_err().then(|| "integers".to_owned());
+    let refused = read_api_keys(&path, numbers).unwrap_err();
+    assert!(
+        refused.ends_with(
+            "keys.toml:10: key[1].communities: \"rust\" is the primary key of no community: those are integers; name the \
+             ids, also where callers name communities by slugs"
+        ),
+        "{refused}"
+    );
+    assert_eq!(
+        read_api_keys(&path, |_| None).unwrap().len(),
+        2,
+        "the types are not known"
+    );
+    let places = config(&text.replace("[[key]]", "[[api.key]]"), &[])
+        .unwrap()
+        .api
+        .key_places;
+    assert_eq!(places, ["headcount.toml:9", "headcount.toml:14"]);
 }
 
 /// A configuration with keys, and variables over it.

@@ -43,7 +43,7 @@ fn every_default_in_the_example_is_the_default() {
 }
 
 /// Not keys: filled in when the file is read.
-const FILLED_IN: &str = "counters.places";
+const FILLED_IN: [&str; 2] = ["counters.places", "api.key_places"];
 
 #[test]
 fn the_example_has_every_key() {
@@ -67,7 +67,7 @@ fn the_example_has_every_key() {
         let is_section = value.ends_with(" {") && value != "{";
         let key = path.join(".");
         assert!(
-            is_section || key == FILLED_IN || seen.contains(&key),
+            is_section || FILLED_IN.contains(&&*key) || seen.contains(&key),
             "{key} is missing"
         );
     }

@@ -45,21 +45,26 @@ pub(crate) fn community(community: &Community, reader: Option<&Member>) -> Strin
     let body = format!(
         r#"<div class="split"><main><h1>{name}</h1><p class="lead">{about}</p><ul class="posts">{items}</ul></main>
 {here}</div>"#,
-        here = here_now(*id, reader)
+        here = here_now(&count(*id, r#" here avatars="20""#, reader))
     );
     layout(name, reader, &body)
 }
 
 /// One post.
-pub(crate) fn post(community: &Community, post: &Post, reader: Option<&Member>) -> String {
+pub(crate) fn post(community: &Community, number: usize, post: &Post, reader: Option<&Member>) -> String {
     let Post { title, author, body } = post;
+    // Whoever is here is in the community, too.
+    let readers = format!(
+        r#" post="{number}" here avatars="20" label-one="{{count}} reading this post" label-other="{{count}} reading this post""#
+    );
+    let counts = count(community.id, &readers, reader) + &count(community.id, "", reader);
     let body = format!(
         r#"<div class="split"><main><p><a href="/communities/{id}/">{name}</a></p><h1>{title}</h1>
 <p class="by">by {author}</p><p class="body">{body}</p></main>
 {here}</div>"#,
         id = community.id,
         name = community.name,
-        here = here_now(community.id, reader)
+        here = here_now(&counts)
     );
     layout(title, reader, &body)
 }
@@ -107,12 +112,11 @@ pub(crate) fn avatar(member: &Member) -> String {
     )
 }
 
-/// The element that shows who is here, on a page of the community.
-fn here_now(community: i64, reader: Option<&Member>) -> String {
+/// The elements that show who is here, on a page of the community.
+fn here_now(counts: &str) -> String {
     format!(
-        r#"<aside class="card here">{count}<p class="note">Whoever has a page open here, or opened one within the last
+        r#"<aside class="card here">{counts}<p class="note">Whoever has a page open here, or opened one within the last
 {window} seconds.</p></aside>"#,
-        count = count(community, r#" here avatars="20""#, reader),
         window = super::WINDOW_SECONDS
     )
 }

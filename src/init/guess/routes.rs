@@ -1,6 +1,7 @@
 //! Which paths are pages of a community: from the site's URL patterns (`reading`), or as they usually are (`usual`). `path` is
 //! about the text of patterns.
 
+mod finer;
 mod path;
 mod reading;
 mod usual;

@@ -126,7 +126,7 @@ impl Bench {
     fn subscriber(&self, id: u64, communities: &[&str]) -> Arc<Subscriber> {
         let subscriber = Arc::new(Subscriber::new(id));
         for community in communities {
-            self.hub.subscribe(&subscriber, &Scope::from(*community));
+            self.hub.subscribe(&subscriber, &(*community).into());
         }
         subscriber
     }

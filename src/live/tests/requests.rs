@@ -234,18 +234,44 @@ async fn v23_whoever_asked_by_slug_is_told_by_slug() {
         json!({"type": "subscribe", "communities": ["rust", "ferris", "42"]}),
     )
     .await;
-    assert_eq!(next(&mut by_slug).await["community_id"], "rust");
+    let names = [json!("rust"), json!("ferris"), json!(42)];
+    for name in &names {
+        assert_eq!(next(&mut by_slug).await["community_id"], *name);
+    }
     bench.touch("42", "a").await;
-    for (socket, name) in [(&mut by_id, json!(42)), (&mut by_slug, json!("rust"))] {
-        let change = next(socket).await;
+    let change = next(&mut by_id).await;
+    assert_eq!(
+        (&change["community_id"], &change["current_visitors"]),
+        (&json!(42), &json!(1))
+    );
+    for name in &names {
+        let change = next(&mut by_slug).await;
         assert_eq!(
             (&change["community_id"], &change["current_visitors"]),
-            (&name, &json!(1))
+            (name, &json!(1))
         );
     }
+    // It is left by the name that it was asked for by.
     say(
         &mut by_slug,
-        json!({"type": "unsubscribe", "communities": ["rust"]}),
+        json!({"type": "unsubscribe", "communities": ["rust", "042"]}),
+    )
+    .await;
+    say(
+        &mut by_slug,
+        json!({"type": "subscribe", "communities": ["nowhere"]}),
+    )
+    .await;
+    assert_eq!(next(&mut by_slug).await["type"], "unknown");
+    bench.touch("42", "c").await;
+    let change = next(&mut by_slug).await;
+    assert_eq!(
+        (&change["community_id"], &change["current_visitors"]),
+        (&json!("ferris"), &json!(2))
+    );
+    say(
+        &mut by_slug,
+        json!({"type": "unsubscribe", "communities": ["ferris"]}),
     )
     .await;
     say(

@@ -50,6 +50,9 @@ pub(super) struct Known {
 pub(super) enum Recorded {
     /// The worker is to write it.
     Queued,
+    /// It has an answer that counts until then, and the worker is to write that it counts for longer: an open page is no
+    /// answer, and brings nothing back that the store has lost.
+    Prolonged { until: Moment },
     /// It has an answer that the app gave at `at`, and that counts until then.
     There { at: Moment, until: Moment },
     /// It had it, and was seen at that time to have it no more. The worker is to write it again, after others' refusals.
@@ -70,7 +73,20 @@ impl Known {
 
     /// Whether the store must have it at this moment.
     pub(super) fn is_recorded(&self, now: Moment) -> bool {
-        matches!(self.recorded, Recorded::There { until, .. } if now < until)
+        match self.recorded {
+            Recorded::There { until, .. } | Recorded::Prolonged { until } => now < until,
+            Recorded::Queued | Recorded::Lost(_) => false,
+        }
+    }
+
+    /// Whether the store must have it, or was seen to have lost it.
+    pub(super) fn was_recorded(&self, now: Moment) -> bool {
+        self.is_recorded(now) || matches!(self.recorded, Recorded::Lost(_))
+    }
+
+    /// Whether the worker is to write it.
+    fn is_queued(&self) -> bool {
+        matches!(self.recorded, Recorded::Queued | Recorded::Prolonged { .. })
     }
 }
 
@@ -171,7 +187,13 @@ impl Memory {
                     there
                 }
                 Some(Recorded::Queued) => Recorded::Queued,
-                Some(lost @ Recorded::Lost(_)) if news == News::StillShown => lost,
+                Some(kept @ (Recorded::Lost(_) | Recorded::Prolonged { .. })) if news == News::StillShown => {
+                    kept
+                }
+                Some(Recorded::There { until, .. }) if news == News::StillShown => {
+                    is_queued = true;
+                    Recorded::Prolonged { until }
+                }
                 _ => {
                     is_queued = true;
                     Recorded::Queued
@@ -292,7 +314,7 @@ impl Memory {
                 return Op::Nop;
             };
             if before != sent {
-                is_queued = before.recorded == Recorded::Queued;
+                is_queued = before.is_queued();
                 return Op::Nop;
             }
             Op::Put(match stands.map(|stands| Known::noted(stands, called)) {

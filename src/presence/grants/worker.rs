@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use super::memory::{Key, Known, Memory, Recorded};
 use super::{GRANTS_AFTER, Grant, Verdict};
 use crate::ids::{CommunityId, UserId};
-use crate::presence::Presence;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::moment::Moment;
+use crate::presence::{Presence, PresenceError};
 use crate::retry::jittered;
 use crate::tasks::{Task, Tasks};
 
@@ -196,7 +196,10 @@ impl Worker {
                     let key = (community.clone(), user);
                     memory.get(&key).map(|known| (key, known))
                 });
-                let users: Vec<_> = users.collect();
+                let mut users: Vec<_> = users.collect();
+                if let Err(error) = leave_lost(presence, memory, &mut users).await {
+                    return (users, Moment::now(), Err(error));
+                }
                 let called = Moment::now();
                 let grants = users.iter().map(|((_, user), known)| Grant {
                     user: user.clone(),
@@ -228,6 +231,35 @@ impl Worker {
             }
         }
     }
+}
+
+/// Takes out those that an open page prolongs and that the store does not have any more as they were: they are lost, and
+/// wait for the refusals of others.
+async fn leave_lost(
+    presence: &Arc<dyn Presence>,
+    memory: &Memory,
+    users: &mut Vec<(Key, Known)>,
+) -> Result<(), PresenceError> {
+    let mut lost = Vec::new();
+    for (place, (key, known)) in users.iter().enumerate() {
+        let now = Moment::now();
+        if !matches!(known.recorded, Recorded::Prolonged { .. }) || !known.is_recorded(now) {
+            continue;
+        }
+        let (community, user) = key;
+        let is_there = match presence.grant(community, user).await? {
+            Some(noted) => noted.verdict == known.verdict,
+            None => false,
+        };
+        if !is_there {
+            memory.lose(key, *known);
+            lost.push(place);
+        }
+    }
+    for place in lost.into_iter().rev() {
+        users.swap_remove(place);
+    }
+    Ok(())
 }
 
 fn next_loss(place: usize, mut watch: watch::Receiver<u64>) -> Loss {

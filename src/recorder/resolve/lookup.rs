@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -10,10 +11,38 @@ use super::{Resolver, Work};
 use crate::auth::{Absent, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::PageCommunity;
-use crate::ids::CommunityId;
+use crate::ids::{CommunityId, Finer};
 use crate::metrics::Gauge;
-use crate::page_view::{Metrics, PageView, Queue};
+use crate::page_view::{Metrics, Queue};
+use crate::presence::moment::Moment;
 use crate::recorder::{AcceptedView, RequestVisitor};
+use crate::routes::CommunityRef;
+
+/// Whose session is looked up, and where they were.
+#[derive(Clone)]
+pub(crate) struct Sought {
+    pub(crate) who: RequestVisitor,
+    pub(crate) from: Option<IpAddr>,
+    /// When the view was requested.
+    pub(crate) at: DateTime<Utc>,
+    /// When it was accepted.
+    pub(crate) seen: Moment,
+    pub(crate) community: Option<CommunityRef>,
+    pub(crate) finer: Arc<[Finer]>,
+}
+
+impl Sought {
+    pub(super) fn of(accepted: &AcceptedView) -> Self {
+        Self {
+            who: accepted.who.clone(),
+            from: accepted.from,
+            at: accepted.view.at,
+            seen: accepted.seen,
+            community: accepted.view.community.clone(),
+            finer: Arc::clone(&accepted.view.finer),
+        }
+    }
+}
 
 impl Work {
     /// Starts a lookup. If no view waits for its answer any more, the visitor is at least touched in presence: the view
@@ -25,14 +54,13 @@ impl Work {
     ) -> oneshot::Receiver<Asked> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
-        let (who, view, from) = (accepted.who.clone(), accepted.view.clone(), accepted.from);
-        let seen = accepted.seen;
+        let sought = Sought::of(accepted);
         let running = Running::new(&destinations.metrics);
         tokio::spawn(async move {
             let (_permit, _running) = (permit, running);
-            let found = resolver.look_up(who, &view, from).await;
+            let found = resolver.look_up(&sought).await;
             if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
-                destinations.touch(&session, community.as_ref(), &view.finer, seen);
+                destinations.touch(&session, community.as_ref(), &sought.finer, sought.seen);
             }
         });
         waiting
@@ -65,10 +93,10 @@ pub(super) async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<As
     waiting.try_recv().ok()
 }
 
-pub(super) type Asked = Result<Answer, Unavailable>;
+pub(crate) type Asked = Result<Answer, Unavailable>;
 
 /// The session and the community of a view.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Found(Arc<BrowserSession>, Option<CommunityId>),
     NoSession(Absent),
     /// See [`Identified::NotYet`].
@@ -78,14 +106,15 @@ pub(super) enum Answer {
 }
 
 /// The database cannot be queried.
-pub(super) struct Unavailable;
+pub(crate) struct Unavailable;
 
 impl Resolver {
-    async fn look_up(&self, who: RequestVisitor, view: &PageView, from: Option<IpAddr>) -> Asked {
-        let session = match who {
-            RequestVisitor::Session(session) => session,
+    pub(crate) async fn look_up(&self, sought: &Sought) -> Asked {
+        let session = match &sought.who {
+            RequestVisitor::Session(session) => Arc::clone(session),
             RequestVisitor::Token(token, lookup) => {
-                let found = self.authenticator.resolve_past(&token, view.at, from).await;
+                let asked = self.authenticator.resolve_past(token, sought.at, sought.from);
+                let found = asked.await;
                 match (lookup.session(), found) {
                     (Some(session), _) => Arc::clone(session),
                     (None, Ok(Identified::Session(session))) => session,
@@ -95,7 +124,7 @@ impl Resolver {
                 }
             }
         };
-        let named = match &view.community {
+        let named = match &sought.community {
             None => PageCommunity::Nothing,
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };

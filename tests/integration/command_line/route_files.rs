@@ -82,6 +82,29 @@ fn a_folder_of_route_files_that_is_not_there_is_named_with_its_key() {
     );
 }
 
+#[test]
+fn a23_a_table_that_belongs_elsewhere_is_refused_with_its_right_form() {
+    for (header, remedy) in [
+        (
+            "[[routes]]",
+            "[[routes]] has no place in this file; write [[route]]",
+        ),
+        (
+            "[[routes.route]]",
+            "[[routes.route]] has no place in this file; write [[route]]",
+        ),
+        (
+            "[route]",
+            "[route] has no place in this file; write [[route]], with two brackets: there may be several",
+        ),
+    ] {
+        let routes = format!("# One.\n{header}\nname = \"a\"\npattern = '^/a'\n");
+        let folder = Folder::new(IN_ORDER, &routes);
+        let told = folder.run(&["routes", "test", "/a"]);
+        told.is_one_message(64, &format!("{}:2: {remedy}", folder.path("routes.d/site.toml")));
+    }
+}
+
 /// What `headcount routes test` says of a URL, with FILE for the route file.
 fn explained(arguments: &[&str]) -> String {
     let folder = Folder::new(IN_ORDER, ROUTES);
@@ -105,10 +128,33 @@ fn a_page_of_a_community_is_explained() {
                  route      community-post  (FILE:3)\n\
                  page type  post\n\
                  community  42\n\
-                 counted    {COUNTED}\nevent type page_view\n"
+                 counted    {COUNTED}\nevent type page_view\n\
+                 presence   post \"7\"  (…/posts/{{post}}/visitors)\n"
             )
         );
     }
+}
+
+/// What a route says of its events and of presence, with the values of this path.
+#[test]
+fn what_a_route_writes_and_counts_besides_is_explained() {
+    let routes = ROUTES.replacen(
+        "presence = [\"community\", \"post\"]",
+        "presence = [\"community\", { capture = \"post\", path = \"stories\" }]\nevent_type = \"post_view\"\n\
+         metadata = { post_id = \"post\" }\ndescription = \"Post {post}\"",
+        1,
+    );
+    let folder = Folder::new(IN_ORDER, &routes);
+    let told = folder.run(&["routes", "test", "/communities/42/posts/7/"]);
+    assert!(
+        told.out.ends_with(
+            "\nevent type post_view\nmetadata   post_id = \"7\"\ndescribes  Post 7\n\
+             presence   post \"7\"  (…/stories/{post}/visitors)\n"
+        ),
+        "{told:?}"
+    );
+    let told = folder.run(&["routes", "test", "/communities/42/"]);
+    assert!(!told.out.contains("presence"), "{told:?}");
 }
 
 #[test]

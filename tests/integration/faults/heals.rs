@@ -1,6 +1,6 @@
 //! Two sidecars in front of one site share a Redis that is killed, hangs, is flushed, or fails over. While it
 //! is away each tells whom it has seen itself; afterwards both tell everybody (P14), though nobody looks at
-//! another page.
+//! another page. That holds of the community, of the post in it at which they are, and of the whole site.
 
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ fn wanted(redis: String) -> Wanted {
 }
 
 impl Pair {
-    /// Alice looks at a page through one sidecar, bob through the other, carol through both.
+    /// Alice looks at a post through one sidecar, bob through the other, carol through both.
     async fn start(redis: String) -> Self {
         let wanted = wanted(redis);
         let world = wanted.clone().start().await;
@@ -56,21 +56,42 @@ impl Pair {
 
     async fn sees(&mut self, name: &str, second: bool) {
         let member = signed_in(name, self.sidecar(second)).await;
-        let page = self.world.community("rust");
+        let page = self.post();
         self.made.sees(name, &member, &[&page]).await;
+    }
+
+    fn post(&self) -> String {
+        format!("{}posts/1/", self.world.community("rust"))
+    }
+
+    /// Whether one of the sidecars tells that these are there, and whether that is stale: of the community, the post and the
+    /// site, by list and count.
+    async fn shows(&self, second: bool, names: &[&str], is_stale: bool) -> bool {
+        let visitors = self.world.visitors("rust", "");
+        let of_post = format!("/api{}visitors", self.post());
+        for (list, count) in [
+            (visitors.clone(), format!("{visitors}/count")),
+            (of_post.clone(), format!("{of_post}/count")),
+            ("/api/visitors/online".into(), "/api/visitors/count".into()),
+        ] {
+            if self.shown(second, &list, &count).await != (self::names(names), is_stale) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Who is there, and whether that is stale, as one of the sidecars tells; both by the list and by the
     /// count.
-    async fn shown(&self, second: bool) -> (Vec<String>, bool) {
+    async fn shown(&self, second: bool, list: &str, count: &str) -> (Vec<String>, bool) {
         let asking = &self.asking[usize::from(second)];
-        let list = asking.json(&self.world.visitors("rust", "")).await;
+        let list = asking.json(list).await;
         let names = list["visitors"].as_array().expect("a list").iter();
         let mut names: Vec<_> = names
             .map(|visitor| visitor["username"].as_str().expect("a name").to_owned())
             .collect();
         names.sort();
-        let count = asking.json(&self.world.visitors("rust", "/count")).await;
+        let count = asking.json(count).await;
         let stale = [&list["stale"], &count["stale"]].contains(&&Value::Bool(true));
         let settled = list["current_visitors"] == names.len() && count["current_visitors"] == names.len();
         (names, stale || !settled)
@@ -78,22 +99,14 @@ impl Pair {
 
     async fn both_show(&self, names: &[&str]) {
         for second in [false, true] {
-            eventually(async || {
-                let (shown, stale) = self.shown(second).await;
-                !stale && shown == names
-            })
-            .await;
+            eventually(async || self.shows(second, names, false).await).await;
         }
     }
 
     /// Redis is away: each tells its own visitors. Dave comes meanwhile.
     async fn each_tells_its_own(&mut self) {
         for (second, names) in [(false, ["alice", "carol"]), (true, ["bob", "carol"])] {
-            eventually(async || {
-                let (shown, stale) = self.shown(second).await;
-                stale && shown == names
-            })
-            .await;
+            eventually(async || self.shows(second, &names, true).await).await;
             let sidecar = self.sidecar(second);
             sidecar
                 .wait_for_metric("headcount_presence_stale_answers_total", |answers| answers > 0.0)
@@ -103,7 +116,7 @@ impl Pair {
             assert!(ready.contains("redis does not answer"), "{ready}");
         }
         self.sees("dave", false).await;
-        eventually(async || self.shown(false).await == (names(&["alice", "carol", "dave"]), true)).await;
+        eventually(async || self.shows(false, &["alice", "carol", "dave"], true).await).await;
     }
 
     async fn everything_was_recorded(&self) {

@@ -212,15 +212,10 @@ async fn says(world: &World, it: impl Fn(&str) -> bool) {
     asked.await;
 }
 
-/// What `/readyz` says is pasted, and nothing else.
-#[tokio::test]
-async fn d10_a_right_that_is_revoked_while_it_runs_is_named_in_readyz() {
+/// The sidecar as a role of its own, in front of a site of its own.
+async fn under_a_role(wanted: Wanted) -> (World, Role) {
     let (database, seeded) = Database::seeded(Parts::Production, Variant::Default).await;
     let site = Backend::start(Variant::Default, &database.url(), Settings::default());
-    let wanted = Wanted {
-        session: "cache_ttl = \"1ms\"\nnegative_ttl = \"1ms\"".into(),
-        ..Wanted::usual()
-    };
     let config = wanted.configuration(&site, &database);
     let role = Role::make(&database, &config).await;
     execute(&database, &role.sql).await;
@@ -230,6 +225,55 @@ async fn d10_a_right_that_is_revoked_while_it_runs_is_named_in_readyz() {
         database,
         seeded,
     };
+    (world, role)
+}
+
+/// Bob's session was never read before, and cannot be when he opens the page.
+#[tokio::test]
+async fn p32_who_could_not_be_identified_at_the_view_is_present_as_soon_as_that_can_be() {
+    let (world, role) = under_a_role(Wanted::usual()).await;
+    let (alice, bob) = (world.member("alice").await, world.member("bob").await);
+    let post = format!("{}posts/1/", world.community("rust"));
+    alice.sees(&world.community("rust")).await;
+    world.wait_for_views(1).await;
+    let right = "SELECT (\"is_active\") ON TABLE \"public\".\"accounts_usersession\"";
+    execute(&world.database, &format!("REVOKE {right} FROM {}", role.name)).await;
+    bob.sees(&post).await;
+    let failed = "headcount_session_lookups_total{outcome=\"unavailable\"}";
+    world
+        .sidecar
+        .wait_for_metric(failed, |failed| failed >= 1.0)
+        .await;
+    execute(&world.database, &format!("GRANT {right} TO \"{}\"", role.name)).await;
+    world.wait_for_views(2).await;
+    let last = RefCell::default();
+    let asked = eventually_or_else(
+        async || {
+            let mut counts = Vec::new();
+            for path in [
+                format!("/api{post}visitors/count"),
+                world.visitors("rust", "/count"),
+                "/api/visitors/count".to_owned(),
+            ] {
+                counts.push(alice.json(&path).await["current_visitors"].clone());
+            }
+            let are_there = counts == [1, 2, 2];
+            last.replace(counts);
+            are_there
+        },
+        || format!("{:?}\n{}", last.borrow(), world.sidecar.log()),
+    );
+    asked.await;
+}
+
+/// What `/readyz` says is pasted, and nothing else.
+#[tokio::test]
+async fn d10_a_right_that_is_revoked_while_it_runs_is_named_in_readyz() {
+    let (world, role) = under_a_role(Wanted {
+        session: "cache_ttl = \"1ms\"\nnegative_ttl = \"1ms\"".into(),
+        ..Wanted::usual()
+    })
+    .await;
     let (alice, rust) = (world.member("alice").await, world.community("rust"));
     alice.sees(&rust).await;
     world.wait_for_views(1).await;

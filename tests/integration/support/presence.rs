@@ -9,12 +9,15 @@ use headcount::presence::{Presence, Touch};
 use super::redis::eventually;
 use super::service::in_time;
 
-/// What a sidecar shows: who is in a community, latest first, and whether that is stale.
+/// What a sidecar shows: who is in a community or another scope, latest first, and whether that is stale.
 pub(crate) async fn shown(presence: &dyn Presence, community: &str) -> (Vec<String>, bool) {
-    let community = Scope::from(community);
-    let page = presence.list(&community, None, 100).await.expect("an answer");
+    shown_at(presence, &community.into()).await
+}
+
+async fn shown_at(presence: &dyn Presence, scope: &Scope) -> (Vec<String>, bool) {
+    let page = presence.list(scope, None, 100).await.expect("an answer");
     let counts = presence
-        .all_counts(std::slice::from_ref(&community))
+        .all_counts(std::slice::from_ref(scope))
         .await
         .expect("an answer");
     let users: Vec<_> = page.value.iter().map(|seen| seen.user.to_string()).collect();
@@ -24,13 +27,18 @@ pub(crate) async fn shown(presence: &dyn Presence, community: &str) -> (Vec<Stri
 
 /// Sweeps as the sidecars' workers do, until each shows these users, and not from memory.
 pub(crate) async fn all_show(sidecars: &[&dyn Presence], community: &str, users: &[&str]) {
+    all_show_at(sidecars, &community.into(), users).await;
+}
+
+/// The same of any scope.
+pub(crate) async fn all_show_at(sidecars: &[&dyn Presence], scope: &Scope, users: &[&str]) {
     eventually(async || {
         for sidecar in sidecars {
             // Fails until Redis is back.
             let _ = sidecar.sweep().await;
         }
         for sidecar in sidecars {
-            let (shown, stale) = shown(*sidecar, community).await;
+            let (shown, stale) = shown_at(*sidecar, scope).await;
             if stale || shown != users {
                 return false;
             }
@@ -42,11 +50,13 @@ pub(crate) async fn all_show(sidecars: &[&dyn Presence], community: &str, users:
 
 /// Waits until memory alone is asked, and shows these users.
 pub(crate) async fn is_remembered(sidecar: &dyn Presence, community: &str, users: &[&str]) {
+    is_remembered_at(sidecar, &community.into(), users).await;
+}
+
+/// The same of any scope.
+pub(crate) async fn is_remembered_at(sidecar: &dyn Presence, scope: &Scope, users: &[&str]) {
     eventually(async || {
-        let page = sidecar
-            .list(&community.into(), None, 100)
-            .await
-            .expect("an answer");
+        let page = sidecar.list(scope, None, 100).await.expect("an answer");
         let shown: Vec<_> = page.value.iter().map(|seen| seen.user.as_str()).collect();
         page.stale && shown == users
     })

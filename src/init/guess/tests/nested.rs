@@ -30,6 +30,45 @@ fn d14_the_row_goes_before_a_community_that_the_path_names() {
     assert_eq!(routes[0].pattern, r"^/topic/(?:[0-9]+)/poll/(?P<poll>[0-9]+)/$");
 }
 
+/// What is proposed is a route file, and names the thing that the path has.
+#[test]
+fn p34_the_page_of_a_row_is_proposed_to_be_counted_by_itself() {
+    let routes = forum_routes(&pattern(
+        r"^x/(?P<forum_pk>[0-9]+)/topic/(?P<pk>[0-9]+)/\Z",
+        "board.TopicView",
+    ));
+    let finer = routes[0].finer().expect("a proposal");
+    let names = crate::routes::RouteNames {
+        lookups: [std::sync::Arc::from("topic")].into(),
+        parameters: std::sync::Arc::default(),
+    };
+    let file = crate::routes::RouteFile {
+        path: "a.toml".into(),
+        text: format!(
+            "[[route]]\nname = \"a\"\npattern = '{}'\npresence = {}\n",
+            finer.pattern, finer.presence
+        ),
+    };
+    let table = crate::routes::RouteTable::compile_with(&[file], &names).expect("routes");
+    let found = table.find("/x/3/topic/7/").expect("a route");
+    let things: Vec<_> = found
+        .finer
+        .iter()
+        .map(|finer| (finer.kind(), finer.key()))
+        .collect();
+    assert_eq!(things, [("topic_key", "7")]);
+    assert_eq!(&*table.finer_kinds()[0].segment, "topics");
+    let looked_up = crate::routes::CommunityRef::Lookup("topic".into(), "7".into());
+    assert_eq!(found.community, Some(looked_up));
+    // Neither a page below it, nor that of a community.
+    for (path, view) in [
+        (r"^topic/(?P<pk>[0-9]+)/edit/\Z", "board.edit"),
+        (r"^forum/(?P<forum_pk>[0-9]+)/\Z", "board.forum"),
+    ] {
+        assert_eq!(forum_routes(&pattern(path, view))[0].finer(), None, "{path}");
+    }
+}
+
 #[test]
 fn d14_a_row_that_paths_name_by_its_slug_is_looked_up_by_it() {
     let tables = vec![

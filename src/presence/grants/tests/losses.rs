@@ -94,6 +94,82 @@ async fn a18_no_caller_is_told_of_a_lost_grant_before_others_have_told_of_refusa
     }
 }
 
+/// For ten seconds, in which the second sidecar, which refused, is late to notice the loss. `holds` is called each time with
+/// the time since the loss.
+async fn nobody_sees_it(one: &Sidecar, other: &Sidecar, holds: impl Fn(Duration)) {
+    let (began, mut has_noticed) = (Instant::now(), false);
+    while began.elapsed() < AGO(10) {
+        let told = one.may_see(&"42".into(), &"7".into(), Instant::now()).await;
+        assert!(!matches!(told, Ok(true)), "{:?}", began.elapsed());
+        holds(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if !has_noticed && began.elapsed() >= Duration::from_millis(2_800) {
+            other.notices();
+            has_noticed = true;
+        }
+    }
+}
+
+/// Redis comes back with what it had before: an older refusal is in the place of the grant and of the later refusal.
+#[tokio::test(start_paused = true)]
+async fn a18_a_grant_later_than_an_older_refusal_that_came_back_waits_for_the_refusals_of_others() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = shown_by_one_and_refused_by_the_other(&store).await;
+    let before = (
+        Verdict::Refused,
+        Moment::now().before(AGO(40)),
+        Moment::now() + HOUR,
+    );
+    store
+        .noted
+        .lock()
+        .unwrap()
+        .insert(("42".into(), "7".into()), before);
+    nobody_sees_it(&one, &other, |_| {}).await;
+    assert!(!one.lets_see().await && !other.lets_see().await);
+}
+
+/// The same where nobody has refused since: it counts, and is there again.
+#[tokio::test(start_paused = true)]
+async fn a18_a_grant_later_than_an_older_refusal_that_came_back_counts_again() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    one.shows(Verdict::Shown, AGO(30));
+    one.writes().await;
+    let before = (
+        Verdict::Refused,
+        Moment::now().before(AGO(40)),
+        Moment::now() + HOUR,
+    );
+    store
+        .noted
+        .lock()
+        .unwrap()
+        .insert(("42".into(), "7".into()), before);
+    let told = one.may_see(&"42".into(), &"7".into(), Instant::now()).await;
+    assert!(told.is_err(), "{told:?}");
+    while store.verdict() != Some(Verdict::Shown) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(one.lets_see().await);
+}
+
+/// A page that is open prolongs a grant at the moment of the loss.
+#[tokio::test(start_paused = true)]
+async fn a18_an_open_page_brings_no_grant_back_that_the_store_has_lost() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = (sidecar(&store), sidecar(&store));
+    one.shows(Verdict::Shown, AGO(50 * 60));
+    one.writes().await;
+    other.shows(Verdict::Refused, AGO(20));
+    other.writes().await;
+    store.loses_everything();
+    one.still_shows();
+    let brings_nothing = |at: Duration| assert_ne!(store.verdict(), Some(Verdict::Shown), "{at:?}");
+    nobody_sees_it(&one, &other, brings_nothing).await;
+    assert_eq!(store.verdict(), Some(Verdict::Refused));
+}
+
 /// The one that refused writes again; the other has noticed nothing, and is told when it writes.
 #[tokio::test(start_paused = true)]
 async fn a18_a_sidecar_whose_grant_does_not_stand_learns_of_the_refusal() {

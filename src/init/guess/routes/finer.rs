@@ -1,0 +1,30 @@
+//! A proposal for pages that a lookup leads from to their community: to count the visitors of each by themselves. The row's key
+//! is captured once more, as the group of the lookup's name stands for the community.
+
+use super::{Route, path};
+
+/// What takes the place of a route's `pattern`, and its `presence`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::init) struct Finer {
+    pub pattern: String,
+    pub presence: String,
+}
+
+impl Route {
+    /// What to write to count by themselves those who are at the row that the path names; `None` where the page is not the
+    /// row's own.
+    pub(in crate::init) fn finer(&self) -> Option<Finer> {
+        let name = &self.lookup.as_ref()?.name;
+        if self.page_type.as_ref() != Some(name) || self.is_proposal {
+            return None;
+        }
+        let start = format!("(?P<{name}>");
+        let (before, inside) = self.pattern.split_once(&start)?;
+        let after = path::after(&self.pattern, name);
+        let inside = inside.strip_suffix(after)?.strip_suffix(')')?;
+        Some(Finer {
+            pattern: format!("{before}{start}(?P<{name}_key>{inside})){after}"),
+            presence: format!("[\"{name}\", {{ capture = \"{name}_key\", path = \"{name}s\" }}]"),
+        })
+    }
+}
