@@ -8,6 +8,7 @@ mod alarms;
 pub mod catalogue;
 mod claimed;
 mod connections;
+mod counter_sql;
 mod counters;
 mod django;
 mod error;

@@ -17,6 +17,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Database, Transaction};
 
+use super::counter_sql::CounterSql;
 use super::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, EventRows};
@@ -83,19 +84,10 @@ pub(super) trait Backend:
     + for<'a> Runs<StatsOf<'a>>
     + for<'a> Runs<AddDeltas<'a>>
     + for<'a> Runs<TakeLease<'a>>
-    + Runs<ReleaseLease>
     + for<'a> Runs<Fold<'a>>
-    + for<'a> Runs<Uncounted<'a>>
     + for<'a> Runs<Recount<'a>>
-    + for<'a> Runs<Compare<'a>>
-    + for<'a> Runs<NoteChecked<'a>>
-    + Runs<ShownPresent>
-    + Runs<Pending>
     + for<'a> Runs<Publish<'a>>
-    + for<'a> Runs<Unchecked<'a>>
-    + for<'a> Runs<ForgetAbsent<'a>>
-    + for<'a> Runs<LastPass<'a>>
-    + Runs<NotePass>
+    + CounterSql
     + for<'a> Runs<PastVisitors<'a>>
     + for<'a> Runs<FaultyTypes<'a>>
     + for<'a> Runs<LookAtEvents<'a>>
