@@ -223,7 +223,8 @@ impl App {
             reload_requests,
             &status,
             metrics.reload.clone(),
-        );
+        )
+        .asking(at_start::at_reload(&store));
         let counters = start_counters(&config, counted, &presence, &metrics, &tasks)?;
         let watched = background_checks::Watched {
             config: &config,

@@ -1,10 +1,13 @@
-//! Checks before anything is served: one look at the database says whether a start makes sense.
+//! Checks before anything is served, and before other routes are: one look at the database says whether that makes sense.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::StartError;
 use crate::config::Config;
+use crate::reload::RouteCheck;
 use crate::routes::RouteTable;
 use crate::store::{self, Inspection, Store, StoreError};
 
@@ -47,6 +50,22 @@ pub(super) async fn look(
         return Err(StartError::Configuration(of_counters.join("; ")));
     }
     Ok(Some(found))
+}
+
+/// What the reloader asks before it uses other routes: whether the database takes their event types. One that does not
+/// answer refuses nothing.
+pub(super) fn at_reload(store: &Arc<dyn Store>) -> RouteCheck {
+    let store = Arc::clone(store);
+    Box::new(move |routes| {
+        let store = Arc::clone(&store);
+        async move {
+            let types = store::types_of(&routes);
+            let looked = tokio::time::timeout(START_LOOK, store.inspect(&types)).await;
+            let refused = looked.ok()?.ok()?.refused_types(&routes);
+            (!refused.is_empty()).then(|| refused.join("\n"))
+        }
+        .boxed()
+    })
 }
 
 /// Refuses to replace a running sidecar by one for which `headcount check` fails on the tables. A database that does not
