@@ -45,7 +45,7 @@ use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
 pub use alarms::Alarms;
-pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
+pub use counters::{Comparison, CounterStore, Folded, Lease, PresentComparison, Published, Totals};
 pub use error::{Class, StoreError};
 pub use event_types::TypeFault;
 pub use inspection::{Inspection, types_of};

@@ -5,6 +5,7 @@ mod absent;
 mod compare;
 mod due;
 mod lease;
+mod present;
 
 use std::borrow::Cow;
 

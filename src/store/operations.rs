@@ -35,10 +35,10 @@ use crate::key_type::KeyTypes;
 use crate::routes::CountedTypes;
 
 pub(super) use counters::{
-    AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold, ForgetAbsent, Forgotten,
-    LastPass, NoteChecked, NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease,
-    Unchecked, Uncounted, all_time, definition, deltas, first_possible, greatest, greatest_totals, no_events,
-    spellings,
+    AddDeltas, Compare, ComparePresent, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold,
+    ForgetAbsent, Forgotten, IsLeaseHeld, LastPass, NoteChecked, NotePass, NoteShown, Pending, Publish,
+    Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, all_time, definition, deltas,
+    first_possible, greatest, greatest_totals, no_events, spellings,
 };
 pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
 pub(super) use sessions::{

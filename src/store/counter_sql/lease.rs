@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{CounterSql, Value, alone};
-use crate::store::operations::{Backend, LastPass, NotePass, ReleaseLease, Runs, definition};
+use crate::store::operations::{Backend, IsLeaseHeld, LastPass, NotePass, ReleaseLease, Runs, definition};
 use crate::store::schema::AppSchema;
 
 /// Whether the holder still has the lease. Until the transaction ends nobody can take it.
@@ -20,6 +20,22 @@ pub(in crate::store) async fn holds<B: CounterSql>(
     );
     let held: Vec<(i64,)> = B::fetch(connection, sql, vec![Value::Holder(holder)]).await?;
     Ok(!held.is_empty())
+}
+
+impl<B: Backend> Runs<IsLeaseHeld> for B {
+    async fn run(
+        _: &IsLeaseHeld,
+        _: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<bool, sqlx::Error> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT 1 FROM {}_lease WHERE expires_at > {})",
+            B::COUNTER,
+            B::now()
+        );
+        let held: Vec<(bool,)> = B::fetch(connection, sql, Vec::new()).await?;
+        Ok(held.contains(&(true,)))
+    }
 }
 
 impl<B: Backend> Runs<ReleaseLease> for B {
