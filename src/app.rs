@@ -225,7 +225,7 @@ impl App {
             metrics.reload.clone(),
         )
         .asking(at_start::at_reload(&store));
-        let counters = start_counters(&config, counted, &presence, &metrics, &tasks)?;
+        let counters = start_counters(&config, counted, &store, &presence, &metrics, &tasks)?;
         let watched = background_checks::Watched {
             config: &config,
             store: &store,
@@ -367,6 +367,7 @@ fn start_dashboard(
 fn start_counters(
     config: &Config,
     counted: CountedTypes,
+    store: &Arc<dyn store::Store>,
     presence: &Arc<dyn presence::Presence>,
     metrics: &Metrics,
     tasks: &Tasks,
@@ -374,7 +375,7 @@ fn start_counters(
     if !config.counters.enabled {
         return Ok(None);
     }
-    let store = store::open_counters(config, counted).context("the database")?;
+    let store = store::open_counters_rousing(config, counted, store.alarms()).context("the database")?;
     let metrics = metrics.counters.clone();
     Ok(Some(Counters::start(config, store, presence, metrics, tasks)))
 }

@@ -53,7 +53,7 @@ pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
     GrantsError, check, check_ledger, events_of_routes, grants, ignored_parameters, open, open_counters,
-    open_counting, place, read_catalogue, remarks, session_listener,
+    open_counters_rousing, open_counting, place, read_catalogue, remarks, session_listener,
 };
 pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use postgres::{Notification, SessionListener};

@@ -136,6 +136,11 @@ impl<B: Backend> Connections<B> {
         error.explained(&lacking, &policies)
     }
 
+    /// Rouses these by failed uses.
+    pub(super) fn rouse(&mut self, alarms: Arc<Alarms>) {
+        self.alarms = alarms;
+    }
+
     /// What failed uses rouse.
     pub(super) fn alarms(&self) -> Arc<Alarms> {
         Arc::clone(&self.alarms)

@@ -16,7 +16,7 @@ use super::schema::Problems;
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
+    Alarms, CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
     postgres, session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
@@ -44,13 +44,26 @@ const COUNTER_CONNECTIONS: u32 = 3;
 /// Opens the counters, with connections of their own: counting takes longer than any other statement may. Opens none
 /// yet. `counted` says which event types count as page views. Must be called on a tokio runtime.
 pub fn open_counters(config: &Config, counted: CountedTypes) -> Result<Arc<dyn CounterStore>, OpenError> {
+    open_counters_rousing(config, counted, Arc::default())
+}
+
+/// The same; failed uses rouse `alarms`.
+pub fn open_counters_rousing(
+    config: &Config,
+    counted: CountedTypes,
+    alarms: Arc<Alarms>,
+) -> Result<Arc<dyn CounterStore>, OpenError> {
     let mut config = config.clone();
     config.database.statement_timeout = config.counters.statement_timeout;
     config.database.max_connections = COUNTER_CONNECTIONS;
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted)),
-        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), &config)?.counting(counted)),
+        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted).rousing(alarms)),
+        Scheme::Sqlite => Arc::new(
+            sqlite::store(url.expose(), &config)?
+                .counting(counted)
+                .rousing(alarms),
+        ),
     })
 }
 

@@ -346,6 +346,8 @@ pub(super) struct Apply<'a> {
     pub noted: &'a AtomicBool,
     /// Set before a COMMIT is sent: before that, nothing of this try is in the database.
     pub committing: &'a AtomicBool,
+    /// Set when an update beside the events is left out for the first time since the schema was read.
+    pub left_out: &'a AtomicBool,
 }
 
 impl Operation for Apply<'_> {
@@ -375,6 +377,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                         && !app.left_out.contains(column) =>
                 {
                     app.left_out.insert(column, in_words(&error));
+                    operation.left_out.store(true, Ordering::Relaxed);
                 }
                 Err((_, error)) => return Err(error),
                 Ok(applied) => {
@@ -404,6 +407,7 @@ impl Apply<'_> {
             rules,
             noted,
             committing,
+            left_out: _,
         } = self;
         let mut transaction = B::begin(connection, &rules.database).await.map_err(other)?;
         noted.store(false, Ordering::Relaxed);

@@ -4,7 +4,7 @@ mod counters;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -58,6 +58,12 @@ impl<B: Backend> SqlStore<B> {
     /// Counts the event types that `counted` names.
     pub(super) fn counting(mut self, counted: CountedTypes) -> Self {
         self.rules.counted = counted;
+        self
+    }
+
+    /// Rouses these by failed uses, instead of its own.
+    pub(super) fn rousing(mut self, alarms: Arc<Alarms>) -> Self {
+        self.connections.rouse(alarms);
         self
     }
 
@@ -240,14 +246,18 @@ impl<B: Backend> Store for SqlStore<B> {
         if batch.parts.is_empty() {
             return Ok(Applied::default());
         }
-        let (noted, committing) = (AtomicBool::new(false), AtomicBool::new(false));
+        let [noted, committing, left_out] = [const { AtomicBool::new(false) }; 3];
         let apply = Apply {
             batch,
             rules: &self.rules,
             noted: &noted,
             committing: &committing,
+            left_out: &left_out,
         };
         let mut outcome = self.connections.run(&apply).await;
+        if left_out.load(Ordering::Relaxed) {
+            self.connections.alarms().tables.notify_one();
+        }
         if self.rules.partitions
             && let Err(error) = outcome
         {

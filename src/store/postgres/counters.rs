@@ -18,28 +18,52 @@ use super::statement::{query_as, query_scalar};
 use super::stats::views;
 use crate::ids::CommunityId;
 use crate::store::counter_sql::{CounterSql, FromAnyRow, Value};
+use crate::store::ledger::RIGHTS;
 use crate::store::operations::{Context, FOLD_COMMUNITIES, all_time, no_events, spellings};
+use crate::store::schema::right::{OF_COUNTERS, on_own_tables};
 use crate::store::schema::{AppSchema, Column, CommunityTable, CounterTables};
 
-/// Whether the sidecar's own tables are there, and the role may use them.
+/// Whether the sidecar's own tables are there, and which rights on them the role lacks.
 pub(super) async fn state(connection: &mut PgConnection) -> Result<CounterTables, sqlx::Error> {
-    let tables: Option<(bool, String)> = query_as(
-        "SELECT bool_and(has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-                         AND (c.relname = 'counter_delta' OR has_table_privilege(c.oid, 'UPDATE'))
-                         AND (c.relname = 'counter_lease' OR has_table_privilege(c.oid, 'INSERT')
-                                                          AND has_table_privilege(c.oid, 'DELETE'))),
-                quote_ident(current_user)
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = 'headcount' AND c.relkind = 'r'
-           AND c.relname IN ('counter', 'counter_visitor', 'counter_delta', 'counter_lease')
-         HAVING count(*) = 4",
+    let needed = OF_COUNTERS.iter().flat_map(|(privileges, tables)| {
+        tables
+            .iter()
+            .flat_map(move |table| privileges.iter().map(move |privilege| (*table, *privilege)))
+    });
+    let (tables, privileges): (Vec<&str>, Vec<&str>) = needed.unzip();
+    let found: Vec<(String, String, bool, bool)> = query_as(
+        "SELECT c.relname::text, needed.privilege, has_table_privilege(c.oid, needed.privilege),
+                has_schema_privilege(n.oid, 'USAGE')
+         FROM UNNEST($1::text[], $2::text[]) AS needed(name, privilege)
+         JOIN pg_catalog.pg_class c ON c.relname = needed.name AND c.relkind = 'r'
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'headcount'",
     )
-    .fetch_optional(connection)
+    .bind(&tables)
+    .bind(&privileges)
+    .fetch_all(connection)
     .await?;
-    Ok(match tables {
-        None => CounterTables::Missing,
-        Some((true, _)) => CounterTables::Usable,
-        Some((false, role)) => CounterTables::Forbidden { role },
+    if found.len() < tables.len() {
+        return Ok(CounterTables::Missing);
+    }
+    let mut lacking = Vec::new();
+    if found.iter().any(|(.., usage)| !usage) {
+        lacking.push(RIGHTS[0].to_owned());
+    }
+    for (_, tables) in OF_COUNTERS {
+        for table in tables {
+            let of_it = found
+                .iter()
+                .filter(|(name, _, is_given, _)| name == table && !is_given);
+            let privileges: Vec<&str> = of_it.map(|(_, privilege, ..)| privilege.as_str()).collect();
+            if !privileges.is_empty() {
+                lacking.push(on_own_tables(&privileges, &[table]));
+            }
+        }
+    }
+    Ok(if lacking.is_empty() {
+        CounterTables::Usable
+    } else {
+        CounterTables::Forbidden(lacking)
     })
 }
 

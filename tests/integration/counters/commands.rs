@@ -91,7 +91,7 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
 }
 
 #[tokio::test]
-async fn k8_a_role_with_the_printed_rights_keeps_counters() {
+async fn k8_k12_a_role_with_the_printed_rights_keeps_counters_and_each_that_is_missing_is_named() {
     let wanted = Wanted {
         config: ON.into(),
         ..Wanted::new(Parts::Production, Variant::Counters)
@@ -138,20 +138,67 @@ async fn k8_a_role_with_the_printed_rights_keeps_counters() {
     eventually(async || by_the_columns(&world, "rust").await["page_views"] == 1).await;
     let told = command(&world.sidecar, &["counters", "repair"]);
     assert_eq!(told.code, Some(0), "{}", told.err);
-    for right in [
-        "UPDATE (total_visitors) ON communities_community",
-        "UPDATE ON headcount.counter",
-        "INSERT ON headcount.counter_visitor",
-        "DELETE ON headcount.counter_delta",
-        "UPDATE ON headcount.counter_lease",
+    for (privilege, table) in [
+        (
+            r#"UPDATE ("total_visitors")"#,
+            r#""public"."communities_community""#,
+        ),
+        (
+            r#"SELECT ("current_visitors")"#,
+            r#""public"."communities_community""#,
+        ),
+        ("UPDATE", "headcount.counter"),
+        ("INSERT", "headcount.counter_visitor"),
+        ("INSERT", "headcount.counter_delta"),
+        ("UPDATE", "headcount.counter_lease"),
     ] {
-        run(format!("REVOKE {right} FROM {role}")).await;
+        run(format!("REVOKE {privilege} ON {table} FROM {role}")).await;
         let told = command(&world.sidecar, &["check"]);
-        assert_eq!(told.code, Some(64), "{right}: {}", told.out);
-        run(format!("GRANT {right} TO {role}")).await;
+        assert_eq!(told.code, Some(64), "{privilege}: {}", told.out);
+        let cure = format!(r#"GRANT {privilege} ON TABLE {table} TO "{role}""#);
+        let said = format!("{}{}", told.out, told.err);
+        assert!(
+            said.contains(&format!(
+                "counters cannot be written: the database user \"{role}\" lacks"
+            )),
+            "{said}"
+        );
+        assert!(said.contains(&cure), "{cure}: {said}");
+        run(cure).await;
     }
     let told = command(&world.sidecar, &["check"]);
     assert_eq!(told.code, Some(0), "{}", told.err);
+
+    // While it runs: with the first batch that could not be counted, and with the first write that fails.
+    let mut world = world;
+    for (privilege, table) in [
+        ("INSERT", "headcount.counter_delta"),
+        (r#"UPDATE ("page_views")"#, r#""public"."communities_community""#),
+    ] {
+        run(format!("REVOKE {privilege} ON {table} FROM {role}")).await;
+        alice.sees(&world.community("rust")).await;
+        let cure = format!(r#"GRANT {privilege} ON TABLE {table} TO "{role}""#);
+        eventually(async || world.sidecar.log().contains(&cure)).await;
+        let ready = reqwest::get(world.sidecar.admin_url("/readyz"))
+            .await
+            .expect("an answer");
+        let ready = ready.text().await.expect("a text");
+        assert!(ready.contains(&cure), "{ready}");
+        run(cure).await;
+    }
+    // One that starts says so before it serves.
+    run(format!(
+        "REVOKE UPDATE (page_views) ON communities_community FROM {role}"
+    ))
+    .await;
+    world.sidecar.kill();
+    let told = command(&world.sidecar, &["run"]);
+    assert_eq!(told.code, Some(64), "{}{}", told.out, told.err);
+    assert!(
+        told.err.contains(r#"GRANT UPDATE ("page_views") ON TABLE"#),
+        "{}",
+        told.err
+    );
     pool.close().await;
 }
 
