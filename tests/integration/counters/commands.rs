@@ -169,11 +169,11 @@ async fn k8_k12_a_role_with_the_printed_rights_keeps_counters_and_each_that_is_m
     let told = command(&world.sidecar, &["check"]);
     assert_eq!(told.code, Some(0), "{}", told.err);
 
-    // While it runs: with the first batch that could not be counted, and with the first write that fails.
+    // While it runs: with the first write that fails, and with the first batch that cannot be counted.
     let mut world = world;
     for (privilege, table) in [
-        ("INSERT", "headcount.counter_delta"),
         (r#"UPDATE ("page_views")"#, r#""public"."communities_community""#),
+        ("INSERT", "headcount.counter_delta"),
     ] {
         run(format!("REVOKE {privilege} ON {table} FROM {role}")).await;
         alice.sees(&world.community("rust")).await;
