@@ -30,7 +30,7 @@ const REDIS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CountersCommand {
-    /// Compare them with the events, and current_visitors with Redis where that knows who is there, else with what was
+    /// Compare them with the events, and `current_visitors` with Redis where that knows who is there, else with what was
     /// written last. Changes nothing; the exit code is 1 where one differs.
     Verify(Which),
     /// Compare them with the events, and count those anew that differ. The app's columns are written by the sidecar that
@@ -69,7 +69,11 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
             store: store.clone(),
             counters: config.counters.clone(),
             key: config.api.community_key,
-            has_slugs: !config.schema.community.columns.slug.is_empty(),
+            nor_slug: if config.schema.community.columns.slug.is_empty() {
+                ""
+            } else {
+                ", nor with that slug"
+            },
             repairs,
             is_kept: false,
             leaves_present: false,
@@ -102,7 +106,8 @@ struct Work {
     counters: config::Counters,
     /// What names a community first.
     key: CommunityKey,
-    has_slugs: bool,
+    /// Ends the error of a community that is not there.
+    nor_slug: &'static str,
     repairs: bool,
     /// A sidecar keeps the counters now.
     is_kept: bool,
@@ -121,12 +126,7 @@ impl Work {
         match only {
             Some(named) => {
                 let Some(community) = self.store.find(&named, self.key).await? else {
-                    let slug = if self.has_slugs {
-                        ", nor with that slug"
-                    } else {
-                        ""
-                    };
-                    let problem = format!("there is no community with the key {named}{slug}");
+                    let problem = format!("there is no community with the key {named}{}", self.nor_slug);
                     return Err(Stopped::Failure(Failure::Usage(problem)));
                 };
                 self.one(community).await?;
@@ -168,9 +168,9 @@ impl Work {
     async fn one(&mut self, community: CommunityId) -> Result<(), StoreError> {
         self.seen += 1;
         let differs = self.counters.of_events() && self.events_of(&community).await?;
-        let present = self.present_in(&community).await?;
-        if differs || present.is_some() {
-            self.differing.push((community, present.flatten()));
+        let (differs_here, now) = self.present_in(&community).await?;
+        if differs || differs_here {
+            self.differing.push((community, now));
         }
         Ok(())
     }
@@ -190,17 +190,17 @@ impl Work {
 
     /// Whether `current_visitors` of a community is wrong, and who is there now where that is known. While a sidecar keeps
     /// the counters, what was written last is right, or will be in a moment.
-    async fn present_in(&mut self, community: &CommunityId) -> Result<Option<Option<i64>>, StoreError> {
+    async fn present_in(&mut self, community: &CommunityId) -> Result<(bool, Option<i64>), StoreError> {
         if matches!(self.here, Here::Unwritten) {
-            return Ok(None);
+            return Ok((false, None));
         }
         let Some(found) = self.store.compare_present(community).await? else {
-            return Ok(None);
+            return Ok((false, None));
         };
         let now = self.here.count(community).await;
         let is_late = !self.is_kept && now.is_some_and(|now| !found.shows(now));
         if !found.is_overwritten() && !is_late {
-            return Ok(None);
+            return Ok((false, None));
         }
         let shown = number(found.shown);
         let right = match now {
@@ -214,7 +214,7 @@ impl Work {
             self.store.note_shown(community, found).await?;
             self.leaves_present |= now.is_none();
         }
-        Ok(Some(now))
+        Ok((true, now))
     }
 
     /// Writes the app's columns of what was counted, unless a sidecar does; at the earliest a whole `counters.interval` after
