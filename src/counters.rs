@@ -32,6 +32,12 @@ pub use metrics::Metrics;
 /// Longest time in which the lease is given up when the process ends.
 const RELEASING: Duration = Duration::from_secs(1);
 
+/// Whether `current_visitors` is written.
+pub(crate) fn writes_presence(config: &Config) -> bool {
+    let knows_presence = config.record.presence || config.redis.is_used();
+    knows_presence && !config.counters.current_visitors.is_empty()
+}
+
 /// Keeps the counters while it runs. A handle.
 #[derive(Clone)]
 pub struct Counters(Arc<Shared>);
@@ -65,13 +71,11 @@ impl Counters {
         metrics: Arc<Metrics>,
         tasks: &Tasks,
     ) -> Self {
-        let knows_presence = config.record.presence || config.redis.is_used();
-        let writes_presence = knows_presence && !config.counters.current_visitors.is_empty();
         let shared = Arc::new(Shared {
             holder: Uuid::new_v4(),
             config: config.counters.clone(),
             store,
-            presence: writes_presence.then(|| presence.clone()),
+            presence: writes_presence(config).then(|| presence.clone()),
             metrics,
             held: watch::Sender::new(None),
             postponed: Mutex::default(),

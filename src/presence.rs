@@ -116,6 +116,24 @@ pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<V
     }))
 }
 
+/// Presence in Redis for a command that only reads: it counts with the window of the sidecars. `None` where presence is in
+/// the memory of each sidecar. The connection lives on the runtime of `tasks`.
+///
+/// # Errors
+/// Redis cannot be asked as configured.
+pub fn open_to_read(
+    redis: &config::Redis,
+    record: &config::Record,
+    tasks: &Tasks,
+) -> Result<Option<Arc<dyn Presence>>, OpenError> {
+    if !redis.is_used() {
+        return Ok(None);
+    }
+    let window = Window::of_the_others(record.window);
+    let store = redis::Redis::open(redis, window, &Status::default(), Arc::default(), tasks)?;
+    Ok(Some(Arc::new(store)))
+}
+
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OpenError {

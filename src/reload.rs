@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use futures_util::future::select_all;
+use futures_util::future::{BoxFuture, select_all};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -69,6 +69,9 @@ pub struct KeyFiles {
     pub api_keys: Option<Arc<ApiKeyFile>>,
 }
 
+/// Says why routes that are right in themselves cannot be used; `None` where they can, or that is not known.
+pub type RouteCheck = Box<dyn Fn(Arc<RouteTable>) -> BoxFuture<'static, Option<String>> + Send>;
+
 /// Reads again, on request and when something has changed.
 pub struct Reloader {
     dir: PathBuf,
@@ -84,6 +87,8 @@ pub struct Reloader {
     is_again: bool,
     /// A reading of the routes that is not used yet.
     unsettled: Option<UnsettledFiles>,
+    /// Asked before other routes are used.
+    check: Option<RouteCheck>,
     status: Status,
     metrics: Arc<Metrics>,
 }
@@ -124,6 +129,7 @@ impl Reloader {
             watches,
             is_again: false,
             unsettled: None,
+            check: None,
             status: status.clone(),
             metrics,
             routes,
@@ -135,11 +141,18 @@ impl Reloader {
         reloader
     }
 
+    /// Asks before it uses other routes.
+    #[must_use]
+    pub fn asking(mut self, check: RouteCheck) -> Self {
+        self.check = Some(check);
+        self
+    }
+
     /// Runs until the last sender of requests is dropped. Called again after an interruption, it reads everything at
     /// once.
     pub async fn run(&mut self) {
         if std::mem::replace(&mut self.is_again, true) {
-            self.read_all();
+            self.read_all().await;
         }
         while self.next().await {}
     }
@@ -164,22 +177,22 @@ impl Reloader {
         tokio::select! {
             request = self.requests.recv() => {
                 if request.is_some() {
-                    self.read_all();
+                    self.read_all().await;
                 }
                 return request.is_some();
             }
             index = changed => match index {
-                0 => self.routes_changed(),
+                0 => self.routes_changed().await,
                 index if index <= self.certificates.len() => self.read_certificates(false),
                 _ => self.read_keys(false),
             },
-            () = rest => self.routes_changed(),
+            () = rest => self.routes_changed().await,
         }
         true
     }
 
     /// Uses the current files, unless they look half-written: then they must stay the same for a while first.
-    fn routes_changed(&mut self) {
+    async fn routes_changed(&mut self) {
         let read = read_route_files(&self.dir);
         // A touched file is not logged, nor is the same fault again.
         if is_same(&read, &self.read) {
@@ -187,7 +200,7 @@ impl Reloader {
         } else if self.looks_half_written(&read) && !UnsettledFiles::is_over(&mut self.unsettled, &read) {
             tracing::debug!("route files look as if they were being written");
         } else {
-            self.load(read);
+            self.load(read).await;
         }
     }
 
@@ -207,19 +220,26 @@ impl Reloader {
         RouteTable::compile_with(files, self.routes.load().names())
     }
 
-    fn read_all(&mut self) {
+    async fn read_all(&mut self) {
         let read = read_route_files(&self.dir);
-        self.load(read);
+        self.load(read).await;
         self.read_certificates(true);
         self.read_keys(true);
     }
 
     /// Uses a reading; on error the table in use stays.
-    fn load(&mut self, read: RouteFilesResult) {
+    async fn load(&mut self, read: RouteFilesResult) {
         let table = match &read {
             Ok(files) => self.compile(files).map_err(ReloadError::from),
             Err(error) => Err(error.clone()),
         };
+        let mut table = table.map(Arc::new);
+        let asked = table.as_ref().ok().and_then(|table| self.ask(table));
+        if let Some(asked) = asked
+            && let Some(refused) = asked.await
+        {
+            table = Err(ReloadError::NotTaken(refused));
+        }
         if let (Ok(files), true) = (&read, table.is_ok()) {
             let before = self.read.as_ref().map_or(&[][..], Vec::as_slice);
             warn_of_blank_files(files, before);
@@ -230,7 +250,7 @@ impl Reloader {
             Ok(table) => {
                 tracing::info!(routes = table.len(), "route files loaded");
                 self.succeeded(&table);
-                self.routes.store(Arc::new(table));
+                self.routes.store(table);
                 self.metrics.reloads[ReloadOutcome::Success].inc();
             }
             Err(error) => {
@@ -239,6 +259,11 @@ impl Reloader {
                 self.metrics.reloads[ReloadOutcome::Failure].inc();
             }
         }
+    }
+
+    /// Asks whether the table can be used, where there is somebody to ask.
+    fn ask(&self, table: &Arc<RouteTable>) -> Option<BoxFuture<'static, Option<String>>> {
+        self.check.as_ref().map(|check| check(Arc::clone(table)))
     }
 
     fn succeeded(&self, table: &RouteTable) {

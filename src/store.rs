@@ -8,6 +8,7 @@ mod alarms;
 pub mod catalogue;
 mod claimed;
 mod connections;
+mod counter_sql;
 mod counters;
 mod django;
 mod error;
@@ -15,6 +16,7 @@ mod event_types;
 #[cfg(test)]
 pub(crate) mod fake;
 mod grants;
+mod inspection;
 mod ledger;
 mod migrate;
 mod open;
@@ -43,14 +45,15 @@ use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
 pub use alarms::Alarms;
-pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
+pub use counters::{Comparison, CounterStore, Folded, Lease, PresentComparison, Published, Totals};
 pub use error::{Class, StoreError};
-pub use event_types::{TypeFault, refused};
+pub use event_types::TypeFault;
+pub use inspection::{Inspection, types_of};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
     GrantsError, check, check_ledger, events_of_routes, grants, ignored_parameters, open, open_counters,
-    open_counting, place, read_catalogue, remarks, session_listener,
+    open_counters_rousing, open_counting, place, read_catalogue, remarks, session_listener,
 };
 pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use postgres::{Notification, SessionListener};
@@ -176,9 +179,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Those of these event types that the event table does not take, if events are written.
-    async fn faulty_types(&self, _types: &[Arc<str>]) -> Result<Vec<(Arc<str>, TypeFault)>, StoreError> {
-        Ok(Vec::new())
+    /// Looks at the live database, over a connection of its own: where no server is it fails at once. Compares tables and
+    /// ledger with the configuration, and asks which of these event types the event table does not take (those of routes:
+    /// [`types_of`]). Nothing of the answer is remembered from before. The first time, the schema that it reads is kept for
+    /// the other operations.
+    async fn inspect(&self, _types: &[Arc<str>]) -> Result<Inspection, StoreError> {
+        Ok(Inspection::default())
     }
 
     /// The event types that count as page views, in alphabetical order: at least one.

@@ -7,23 +7,31 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Failure, block_on, print_line};
-use crate::config::Config;
+use crate::config::{self, CommunityKey, Config};
+use crate::counters::writes_presence;
 use crate::ids::CommunityId;
+use crate::presence::{self, Presence, Scope};
 use crate::reload::load_routes;
 use crate::routes::{CountedTypes, RouteNames};
 use crate::store::{self, Comparison, CounterStore, StoreError};
+use crate::tasks::Tasks;
+use crate::telemetry::chain;
 
 /// Communities looked up, and written, at a time.
 const PAGE: i64 = 100;
 /// How long the lease is taken for one write.
 const TTL: Duration = Duration::from_secs(30);
+/// How long an answer of Redis is waited for.
+const REDIS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CountersCommand {
-    /// Compare them with the events. Changes nothing; the exit code is 1 where one differs.
+    /// Compare them with the events, and `current_visitors` with Redis where that knows who is there, else with what was
+    /// written last. Changes nothing; the exit code is 1 where one differs.
     Verify(Which),
     /// Compare them with the events, and count those anew that differ. The app's columns are written by the sidecar that
     /// runs, or at once where none does.
@@ -33,16 +41,15 @@ pub(super) enum CountersCommand {
 /// Which communities are meant.
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// One community, by its primary key; all where it is left out.
-    #[arg(long, value_name = "KEY")]
+    /// One community, by its primary key in any spelling, or by its slug; all where it is left out.
+    #[arg(long, value_name = "KEY OR SLUG")]
     community: Option<String>,
 }
 
 pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Result<(), Failure> {
-    if !config.counters.enabled || !config.counters.of_events() {
+    if !config.counters.enabled || !(config.counters.of_events() || writes_presence(config)) {
         return Err(Failure::Usage(format!(
-            "{}: counters.enabled is false, or neither total_visitors nor page_views has a column: there is nothing to \
-             compare",
+            "{}: counters.enabled is false, or no count that the sidecar knows has a column: there is nothing to compare",
             path.display()
         )));
     }
@@ -56,13 +63,25 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
     let counted = CountedTypes::new(&config.record, routes);
     block_on(async {
         let store = store::open_counters(config, counted).map_err(anyhow::Error::new)?;
+        let tasks = Tasks::on_current_runtime();
         let work = Work {
+            here: Here::of(config, &tasks).map_err(anyhow::Error::new)?,
             store: store.clone(),
+            counters: config.counters.clone(),
+            key: config.api.community_key,
+            nor_slug: if config.schema.community.columns.slug.is_empty() {
+                ""
+            } else {
+                ", nor with that slug"
+            },
             repairs,
+            is_kept: false,
+            leaves_present: false,
             seen: 0,
             differing: Vec::new(),
         };
-        let outcome = work.all(which.community.map(CommunityId::new)).await;
+        let outcome = work.all(which.community).await;
+        tasks.end();
         store.disconnect().await;
         outcome.map_err(|error| match error {
             Stopped::Store(error) => Failure::of_store(path, config, &error),
@@ -84,19 +103,30 @@ impl From<StoreError> for Stopped {
 
 struct Work {
     store: Arc<dyn CounterStore>,
+    counters: config::Counters,
+    /// What names a community first.
+    key: CommunityKey,
+    /// Ends the error of a community that is not there.
+    nor_slug: &'static str,
     repairs: bool,
+    /// A sidecar keeps the counters now.
+    is_kept: bool,
+    here: Here,
+    /// `current_visitors` of one is wrong, and what is right is not known.
+    leaves_present: bool,
     /// Communities that were compared.
     seen: usize,
-    /// Those that differed.
-    differing: Vec<CommunityId>,
+    /// Those that differed, each with who is there now where that is to be written, and known.
+    differing: Vec<(CommunityId, Option<i64>)>,
 }
 
 impl Work {
-    async fn all(mut self, only: Option<CommunityId>) -> Result<(), Stopped> {
+    async fn all(mut self, only: Option<String>) -> Result<(), Stopped> {
+        self.is_kept = self.store.is_lease_held().await?;
         match only {
-            Some(key) => {
-                let Some(community) = self.store.known(&key).await? else {
-                    let problem = format!("there is no community with the key {key}");
+            Some(named) => {
+                let Some(community) = self.store.find(&named, self.key).await? else {
+                    let problem = format!("there is no community with the key {named}{}", self.nor_slug);
                     return Err(Stopped::Failure(Failure::Usage(problem)));
                 };
                 self.one(community).await?;
@@ -105,8 +135,13 @@ impl Work {
         }
         let (seen, differing) = (self.seen, self.differing.len());
         print_line(format_args!("{seen} communities compared, {differing} differ"));
+        if let Here::Unknown(reason) = &self.here {
+            print_line(format_args!(
+                "current_visitors was compared with what was written last: {reason}"
+            ));
+        }
         if !self.repairs && differing > 0 {
-            let what = "counters differ from the events; `headcount counters repair` counts them anew";
+            let what = "counters differ; `headcount counters repair` puts them right";
             return Err(Stopped::Failure(Failure::Other(anyhow::anyhow!(what))));
         }
         if self.repairs {
@@ -132,35 +167,72 @@ impl Work {
 
     async fn one(&mut self, community: CommunityId) -> Result<(), StoreError> {
         self.seen += 1;
-        let comparison = self.store.compare(&community).await?;
-        if comparison.agrees() {
-            return Ok(());
+        let differs = self.counters.of_events() && self.events_of(&community).await?;
+        let (differs_here, now) = self.present_in(&community).await?;
+        if differs || differs_here {
+            self.differing.push((community, now));
         }
-        print_line(line(&community, &comparison));
-        if self.repairs {
-            self.store.recount(&community).await?;
-        }
-        self.differing.push(community);
         Ok(())
     }
 
-    /// Writes the app's columns of what was counted, unless a sidecar does.
+    /// Whether a community's counters differ from its events.
+    async fn events_of(&self, community: &CommunityId) -> Result<bool, StoreError> {
+        let comparison = self.store.compare(community).await?;
+        if comparison.agrees() {
+            return Ok(false);
+        }
+        print_line(line(community, &comparison));
+        if self.repairs {
+            self.store.recount(community).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether `current_visitors` of a community is wrong, and who is there now where that is known. While a sidecar keeps
+    /// the counters, what was written last is right, or will be in a moment.
+    async fn present_in(&mut self, community: &CommunityId) -> Result<(bool, Option<i64>), StoreError> {
+        if matches!(self.here, Here::Unwritten) {
+            return Ok((false, None));
+        }
+        let Some(found) = self.store.compare_present(community).await? else {
+            return Ok((false, None));
+        };
+        let now = self.here.count(community).await;
+        let is_late = !self.is_kept && now.is_some_and(|now| !found.shows(now));
+        if !found.is_overwritten() && !is_late {
+            return Ok((false, None));
+        }
+        let shown = number(found.shown);
+        let right = match now {
+            Some(now) => format!("{now} there now by Redis"),
+            None => format!("{} written last", found.noted),
+        };
+        print_line(format_args!(
+            "community {community}: current_visitors {shown} in the app's column, {right}"
+        ));
+        if self.repairs {
+            self.store.note_shown(community, found).await?;
+            self.leaves_present |= now.is_none();
+        }
+        Ok((true, now))
+    }
+
+    /// Writes the app's columns of what was counted, unless a sidecar does; at the earliest a whole `counters.interval` after
+    /// the last write.
     async fn write(&self) -> Result<(), StoreError> {
         let holder = Uuid::new_v4();
         if self.differing.is_empty() {
             return Ok(());
         }
-        if self.store.take_lease(holder, TTL).await?.is_none() {
+        let Some(lease) = self.store.take_lease(holder, TTL).await? else {
             print_line("the sidecar that keeps the counters writes them within counters.interval");
             return Ok(());
+        };
+        if let Some(since) = lease.since_round {
+            tokio::time::sleep(self.counters.interval.min(TTL / 2).saturating_sub(since)).await;
         }
-        let wishes: Vec<_> = self
-            .differing
-            .iter()
-            .map(|community| (community.clone(), None))
-            .collect();
         let mut left = 0;
-        for chunk in wishes.chunks(usize::try_from(PAGE).unwrap_or(1)) {
+        for chunk in self.differing.chunks(usize::try_from(PAGE).unwrap_or(1)) {
             left += match self.store.publish(holder, chunk).await {
                 Ok(published) => published.map_or(chunk.len() as u64, |published| published.left),
                 Err(error) => {
@@ -175,8 +247,53 @@ impl Work {
                 "{left} communities are locked by the app; the next sidecar writes them"
             ));
         }
+        if self.leaves_present {
+            print_line("no sidecar runs: the next one writes current_visitors");
+        }
         Ok(())
     }
+}
+
+/// How the command knows who is there now.
+enum Here {
+    /// It is not written, or not known.
+    Unwritten,
+    /// Why it is not known.
+    Unknown(String),
+    Redis(Arc<dyn Presence>),
+}
+
+impl Here {
+    fn of(config: &Config, tasks: &Tasks) -> Result<Self, presence::OpenError> {
+        if !writes_presence(config) {
+            return Ok(Self::Unwritten);
+        }
+        let redis = presence::open_to_read(&config.redis, &config.record, tasks)?;
+        Ok(redis.map_or_else(
+            || Self::Unknown("without Redis only the sidecar that runs knows who is there".to_owned()),
+            Self::Redis,
+        ))
+    }
+
+    /// How many are in a community now. Redis is not asked again once it has not answered.
+    async fn count(&mut self, community: &CommunityId) -> Option<i64> {
+        let Self::Redis(redis) = self else { return None };
+        let asked = [Scope::from(community)];
+        let reason = match timeout(REDIS, redis.all_counts(&asked)).await {
+            Ok(Ok(answer)) => {
+                let count = answer.value.first().map(|count| count.current);
+                return count.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            Ok(Err(error)) => format!("Redis does not say who is there ({})", chain(&error)),
+            Err(_) => "Redis does not answer".to_owned(),
+        };
+        *self = Self::Unknown(reason);
+        None
+    }
+}
+
+fn number(number: Option<i64>) -> String {
+    number.map_or_else(|| "none".to_owned(), |number| number.to_string())
 }
 
 fn line(community: &CommunityId, comparison: &Comparison) -> String {
@@ -185,7 +302,6 @@ fn line(community: &CommunityId, comparison: &Comparison) -> String {
         "page_views {} and total_visitors {} by the events",
         counted.page_views, counted.total_visitors
     );
-    let number = |number: Option<i64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
     let kept = match (comparison.kept, comparison.shown) {
         (None, _) => "not counted yet".to_owned(),
         (Some(kept), _) if kept != comparison.counted => {

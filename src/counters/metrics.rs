@@ -33,7 +33,7 @@ metrics! {
         failures: Counters<Operation> = "counters_failures_total",
         /// Page views and visitors by which the counters differed from the events in the last reconciliation
         drift: IntGauge = "counters_drift",
-        /// Communities whose counters differed from the events and were put right
+        /// Communities whose counters differed from the events, or had been overwritten, and were put right
         repaired: Counter = "counters_repaired_total",
         /// When all counters were last compared with the events by this sidecar, Unix time; 0 before the first
         last_reconciliation: Gauge = "counters_last_reconciliation_timestamp_seconds",

@@ -1,5 +1,6 @@
 //! Reconciliation: once a day each counter is compared with the events, and counted from them where it differs. The app
-//! may have written or deleted events, or have overwritten the columns.
+//! may have written or deleted events, or have overwritten the columns. Where `current_visitors` is not what was written last,
+//! that is noted, and the next round writes who is there.
 //!
 //! One community at a time, each in one statement, with a pause as long as it took.
 
@@ -12,7 +13,7 @@ use super::Shared;
 use super::metrics::Operation;
 use super::rounds::unix_now;
 use crate::ids::CommunityId;
-use crate::store::StoreError;
+use crate::store::{PresentComparison, StoreError};
 
 /// Between two looks at whether it is time.
 const LOOK: Duration = Duration::from_secs(10);
@@ -78,8 +79,7 @@ impl Shared {
     /// Compares all communities that were not compared since. The pass is done only where none of them fails.
     async fn go_on(&self, pass: &mut Pass) -> Result<(), StoreError> {
         let (mut after, mut failed) = (None, None);
-        // Without counts of events there is nothing to compare.
-        while self.config.of_events() {
+        while self.config.of_events() || self.presence.is_some() {
             let (communities, last) = self.store.unchecked(after.as_ref(), pass.since, PAGE).await?;
             for community in communities {
                 // Another holder goes on from here.
@@ -111,8 +111,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Compares one community, and counts it where it differs; how far it differed.
+    /// Compares one community, and counts it where it differs; how far it differed from its events.
     async fn reconcile(&self, community: &CommunityId) -> Result<u64, StoreError> {
+        if self.presence.is_some() {
+            self.reconcile_present(community).await?;
+        }
+        if !self.config.of_events() {
+            return Ok(0);
+        }
         let comparison = self.store.compare(community).await?;
         let drift = comparison.drift();
         if comparison.agrees() {
@@ -128,5 +134,18 @@ impl Shared {
             );
         }
         Ok(drift)
+    }
+
+    /// Compares `current_visitors` of one community with what was written last. It is written by a round, so that no
+    /// community is written more often than each `interval`.
+    async fn reconcile_present(&self, community: &CommunityId) -> Result<(), StoreError> {
+        let found = self.store.compare_present(community).await?;
+        let Some(found) = found.filter(PresentComparison::is_overwritten) else {
+            return Ok(());
+        };
+        self.store.note_shown(community, found).await?;
+        self.metrics.repaired.inc();
+        tracing::info!("current_visitors of a community was written by somebody else and is put right");
+        Ok(())
     }
 }

@@ -35,6 +35,9 @@ pub enum ReloadError {
     /// A file is wrong.
     #[error(transparent)]
     Routes(#[from] RouteError),
+    /// The files are right, and something that they write is not taken; in words, with places.
+    #[error("{0}")]
+    NotTaken(String),
 }
 
 /// Whether a name in the folder is a route file's. Names that start with a dot are not: editors' lock, swap and

@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::config::CommunityKey;
 use crate::from_row::from_row;
 use crate::ids::CommunityId;
 
@@ -38,6 +39,18 @@ pub trait CounterStore: Send + Sync + 'static {
 
     /// Compares a community's counters with its events.
     async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError>;
+
+    /// Compares a community's `current_visitors` with what was written last; `None` where there is no such column or
+    /// community.
+    async fn compare_present(&self, community: &CommunityId)
+    -> Result<Option<PresentComparison>, StoreError>;
+
+    /// Notes that a community's `current_visitors` shows what [`CounterStore::compare_present`] found, so that the next
+    /// round writes who is there. Nothing if it was written meanwhile.
+    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError>;
+
+    /// Whether anybody has the lease.
+    async fn is_lease_held(&self) -> Result<bool, StoreError>;
 
     /// Notes that a community's counters agreed with its events.
     async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError>;
@@ -76,8 +89,9 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Notes that all counters have been compared.
     async fn note_pass(&self) -> Result<(), StoreError>;
 
-    /// The community with this key; as [`super::Store::community_by_key`].
-    async fn known(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError>;
+    /// The community that somebody means by its key, in any spelling, or by its slug. A text that is both stands for what
+    /// `key` names first.
+    async fn find(&self, named: &str, key: CommunityKey) -> Result<Option<CommunityId>, StoreError>;
 
     /// Closes all connections.
     async fn disconnect(&self);
@@ -155,6 +169,29 @@ impl Comparison {
                 && total_visitors.is_none_or(|shown| shown == visitors.min(self.greatest.total_visitors))
         };
         self.kept == Some(self.counted) && self.shown.is_none_or(shows)
+    }
+}
+
+/// `current_visitors` of one community.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresentComparison {
+    /// As the app's column has it.
+    pub shown: Option<i64>,
+    /// As it was written last; 0 where it never was.
+    pub noted: i64,
+    /// The greatest count that the column holds: more is written as that.
+    pub greatest: i64,
+}
+
+impl PresentComparison {
+    /// Whether the column says that so many are there. No number is taken as none.
+    pub fn shows(&self, present: i64) -> bool {
+        self.shown.unwrap_or_default() == present.min(self.greatest)
+    }
+
+    /// Whether somebody else has written the column since.
+    pub fn is_overwritten(&self) -> bool {
+        !self.shows(self.noted)
     }
 }
 

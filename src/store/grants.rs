@@ -7,17 +7,10 @@ use std::fmt::Write as _;
 
 use super::ledger::RIGHTS;
 use super::schema::right::{
-    connecting, grant, making_partitions, on_columns, one_line, policy, quoted, usage_of_schema,
-    usage_of_sequence,
+    OF_COUNTERS, connecting, grant, making_partitions, on_columns, on_own_tables, one_line, policy, quoted,
+    usage_of_schema, usage_of_sequence,
 };
 use super::schema::{Privilege, ResolvedSchema, Right, TableName};
-
-/// Rights on the tables of counters.
-const COUNTERS: &[&str] = &[
-    "SELECT, INSERT, UPDATE, DELETE ON TABLE headcount.counter, headcount.counter_visitor",
-    "SELECT, INSERT, DELETE ON TABLE headcount.counter_delta",
-    "SELECT, UPDATE ON TABLE headcount.counter_lease",
-];
 
 /// The SQL. `counts`: counters are kept. `writes`: the configuration writes to the database, for which the ledger is needed.
 pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool, counts: bool) -> String {
@@ -51,8 +44,8 @@ pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool, counts: b
             give(RIGHTS[0]);
             give(RIGHTS[2]);
         }
-        for right in COUNTERS {
-            give(right);
+        for (privileges, tables) in OF_COUNTERS {
+            give(&on_own_tables(privileges, tables));
         }
     }
     if resolved.has_own_partitions {

@@ -9,14 +9,14 @@ use tokio::time::timeout;
 use super::catalogue::Catalogue;
 use super::connections::not_connected;
 use super::error::timed_out;
-use super::event_types::refused;
+use super::inspection::{self, types_of};
 use super::operations::Backend;
 use super::postgres::connect_options;
-use super::schema::{Problems, ResolvedSchema};
+use super::schema::Problems;
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
+    Alarms, CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
     postgres, session_notes, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
@@ -44,13 +44,26 @@ const COUNTER_CONNECTIONS: u32 = 3;
 /// Opens the counters, with connections of their own: counting takes longer than any other statement may. Opens none
 /// yet. `counted` says which event types count as page views. Must be called on a tokio runtime.
 pub fn open_counters(config: &Config, counted: CountedTypes) -> Result<Arc<dyn CounterStore>, OpenError> {
+    open_counters_rousing(config, counted, Arc::default())
+}
+
+/// The same; failed uses rouse `alarms`.
+pub fn open_counters_rousing(
+    config: &Config,
+    counted: CountedTypes,
+    alarms: Arc<Alarms>,
+) -> Result<Arc<dyn CounterStore>, OpenError> {
     let mut config = config.clone();
     config.database.statement_timeout = config.counters.statement_timeout;
     config.database.max_connections = COUNTER_CONNECTIONS;
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted)),
-        Scheme::Sqlite => Arc::new(sqlite::store(url.expose(), &config)?.counting(counted)),
+        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted).rousing(alarms)),
+        Scheme::Sqlite => Arc::new(
+            sqlite::store(url.expose(), &config)?
+                .counting(counted)
+                .rousing(alarms),
+        ),
     })
 }
 
@@ -119,8 +132,8 @@ pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let outcome = async {
         let url = database_url(&config.database)?;
         Ok(match Scheme::of(&url)? {
-            Scheme::Postgres => problems(postgres::store(&url, config)?, config).await,
-            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?, config).await,
+            Scheme::Postgres => problems(postgres::store(&url, config)?).await,
+            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?).await,
         })
     };
     outcome.await.unwrap_or_else(|error| Err(misconfigured(error)))
@@ -175,13 +188,8 @@ async fn events_of<B: Backend>(
     store: SqlStore<B>,
     routes: &RouteTable,
 ) -> Result<(Vec<String>, Vec<String>), StoreError> {
-    let mut own: Vec<_> = routes
-        .event_types()
-        .map(|written| Arc::clone(written.event_type))
-        .collect();
-    own.sort();
-    own.dedup();
-    let faults = store.faulty_types(&own).await;
+    let own = types_of(routes);
+    let found = store.inspect(&own).await;
     let notes = store.event_notes(&own).await;
     store.close().await;
     // A table that takes too long to look through is no reason for the check to fail.
@@ -191,7 +199,10 @@ async fn events_of<B: Backend>(
             "the events of the last day could not be looked at: {error}"
         )]
     });
-    Ok((refused(routes.event_types(), &faults?), notes))
+    let found = found?;
+    let refused = found.refused_types(routes);
+    found.faulty_types?;
+    Ok((refused, notes))
 }
 
 /// A table that takes too long to look through is no reason for the check to fail.
@@ -313,21 +324,8 @@ fn misconfigured(error: OpenError) -> StoreError {
     StoreError::Unavailable(sqlx::Error::Configuration(Box::new(error)))
 }
 
-async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
+async fn problems<B: Backend>(store: SqlStore<B>) -> Result<Vec<SchemaProblem>, StoreError> {
     let resolved = store.resolved().await;
     store.close().await;
-    let ResolvedSchema {
-        mut problems,
-        session_trigger,
-        read_only,
-        ..
-    } = resolved?;
-    if read_only && config.record.writes() {
-        problems.push(SchemaProblem::ReadOnly);
-    }
-    if config.session.revocation == Revocation::Trigger && !session_trigger {
-        let table = config.schema.sessions_table(config.session.kind).to_owned();
-        problems.push(SchemaProblem::NoTrigger { table });
-    }
-    Ok(problems)
+    Ok(inspection::problems(&resolved?, store.wanted()))
 }

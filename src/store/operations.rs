@@ -17,6 +17,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Database, Transaction};
 
+use super::counter_sql::CounterSql;
 use super::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
 use super::ledger::LedgerProblem;
 use super::rows::{EventRow, EventRows};
@@ -34,10 +35,10 @@ use crate::key_type::KeyTypes;
 use crate::routes::CountedTypes;
 
 pub(super) use counters::{
-    AddDeltas, Compare, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold, ForgetAbsent, Forgotten,
-    LastPass, NoteChecked, NotePass, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease,
-    Unchecked, Uncounted, all_time, definition, deltas, first_possible, greatest, greatest_totals, no_events,
-    spellings,
+    AddDeltas, Compare, ComparePresent, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold,
+    ForgetAbsent, Forgotten, IsLeaseHeld, LastPass, NoteChecked, NotePass, NoteShown, Pending, Publish,
+    Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, all_time, definition, deltas,
+    first_possible, greatest, greatest_totals, no_events, spellings,
 };
 pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
 pub(super) use sessions::{
@@ -83,19 +84,10 @@ pub(super) trait Backend:
     + for<'a> Runs<StatsOf<'a>>
     + for<'a> Runs<AddDeltas<'a>>
     + for<'a> Runs<TakeLease<'a>>
-    + Runs<ReleaseLease>
     + for<'a> Runs<Fold<'a>>
-    + for<'a> Runs<Uncounted<'a>>
     + for<'a> Runs<Recount<'a>>
-    + for<'a> Runs<Compare<'a>>
-    + for<'a> Runs<NoteChecked<'a>>
-    + Runs<ShownPresent>
-    + Runs<Pending>
     + for<'a> Runs<Publish<'a>>
-    + for<'a> Runs<Unchecked<'a>>
-    + for<'a> Runs<ForgetAbsent<'a>>
-    + for<'a> Runs<LastPass<'a>>
-    + Runs<NotePass>
+    + CounterSql
     + for<'a> Runs<PastVisitors<'a>>
     + for<'a> Runs<FaultyTypes<'a>>
     + for<'a> Runs<LookAtEvents<'a>>
@@ -354,6 +346,8 @@ pub(super) struct Apply<'a> {
     pub noted: &'a AtomicBool,
     /// Set before a COMMIT is sent: before that, nothing of this try is in the database.
     pub committing: &'a AtomicBool,
+    /// Set when an update beside the events is left out for the first time since the schema was read.
+    pub left_out: &'a AtomicBool,
 }
 
 impl Operation for Apply<'_> {
@@ -383,6 +377,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                         && !app.left_out.contains(column) =>
                 {
                     app.left_out.insert(column, in_words(&error));
+                    operation.left_out.store(true, Ordering::Relaxed);
                 }
                 Err((_, error)) => return Err(error),
                 Ok(applied) => {
@@ -412,6 +407,7 @@ impl Apply<'_> {
             rules,
             noted,
             committing,
+            left_out: _,
         } = self;
         let mut transaction = B::begin(connection, &rules.database).await.map_err(other)?;
         noted.store(false, Ordering::Relaxed);

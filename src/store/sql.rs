@@ -4,7 +4,7 @@ mod counters;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,15 +12,15 @@ use sqlx::Connection;
 
 use super::claimed::FindClaimed;
 use super::connections::Connections;
-use super::event_types::{self, TypeFault};
+use super::event_types;
 use super::operations::{
-    Apply, Backend, Context, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld,
-    LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation,
-    PastVisitors, ReadKeys, Rules, Runs, StatsOf, Visitors,
+    Apply, Backend, Context, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, LookAtEvents,
+    LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation, PastVisitors,
+    ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
-use super::schema::{Mark, ResolvedSchema};
+use super::schema::{Mark, Requirements, ResolvedSchema};
 use super::{
-    Alarms, Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
+    Alarms, Applied, Inspection, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
     SessionsFound, Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
@@ -58,6 +58,12 @@ impl<B: Backend> SqlStore<B> {
     /// Counts the event types that `counted` names.
     pub(super) fn counting(mut self, counted: CountedTypes) -> Self {
         self.rules.counted = counted;
+        self
+    }
+
+    /// Rouses these by failed uses, instead of its own.
+    pub(super) fn rousing(mut self, alarms: Arc<Alarms>) -> Self {
+        self.connections.rouse(alarms);
         self
     }
 
@@ -170,6 +176,11 @@ impl<B: Backend> SqlStore<B> {
         matches!(self.connections.run(&make).await, Ok(1..))
     }
 
+    /// What the configuration demands of the tables.
+    pub(super) fn wanted(&self) -> &Requirements {
+        self.connections.wanted()
+    }
+
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         self.connections.resolved().await
@@ -235,14 +246,18 @@ impl<B: Backend> Store for SqlStore<B> {
         if batch.parts.is_empty() {
             return Ok(Applied::default());
         }
-        let (noted, committing) = (AtomicBool::new(false), AtomicBool::new(false));
+        let [noted, committing, left_out] = [const { AtomicBool::new(false) }; 3];
         let apply = Apply {
             batch,
             rules: &self.rules,
             noted: &noted,
             committing: &committing,
+            left_out: &left_out,
         };
         let mut outcome = self.connections.run(&apply).await;
+        if left_out.load(Ordering::Relaxed) {
+            self.connections.alarms().tables.notify_one();
+        }
         if self.rules.partitions
             && let Err(error) = outcome
         {
@@ -353,11 +368,8 @@ impl<B: Backend> Store for SqlStore<B> {
         visitors.ok_or_else(|| self.lacks_events())
     }
 
-    async fn faulty_types(&self, types: &[Arc<str>]) -> Result<Vec<(Arc<str>, TypeFault)>, StoreError> {
-        if types.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.connections.run(&FaultyTypes { types }).await
+    async fn inspect(&self, types: &[Arc<str>]) -> Result<Inspection, StoreError> {
+        self.connections.inspect(types).await
     }
 
     fn counted_event_types(&self) -> Vec<Arc<str>> {

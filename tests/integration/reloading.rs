@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use sqlx::Executor as _;
+
+use crate::support::backend::Variant;
+use crate::support::postgres::Postgres;
 use crate::support::service::in_time;
 use crate::support::sidecar::Sidecar;
+use crate::support::world::{Parts, Wanted};
 
 pub(crate) const LOADED: &str = "headcount_config_reloads_total{outcome=\"success\"}";
 const REFUSED: &str = "headcount_config_reloads_total{outcome=\"failure\"}";
@@ -16,6 +21,43 @@ fn start(upstream: &str, more: &str) -> Sidecar {
     Sidecar::start(&format!(
         "[upstream]\nservers = [\"{upstream}\"]\n[database]\nurl = \"sqlite:///nowhere/app.db\"\n{more}\n"
     ))
+}
+
+/// A reload asks the database as a start does: a type that its column does not take keeps the routes that are in use.
+#[tokio::test]
+async fn v33_a_reload_with_a_type_that_the_column_does_not_take_keeps_the_routes() {
+    let world = Wanted::new(Parts::Production, Variant::Default).start().await;
+    let pool = Postgres::shared().pool(world.database.name());
+    pool.execute("ALTER TABLE accounts_userevent ADD CONSTRAINT no_posts CHECK (event_type <> 'post_view')")
+        .await
+        .expect("a constraint");
+    let sidecar = &world.sidecar;
+    let with_type =
+        |name: &str, event_type: &str| format!("{}event_type = \"{event_type}\"\n", route(name, "^/posts/$"));
+    for (event_type, reason) in [
+        ("post_view", "is forbidden by the constraint \"no_posts\""),
+        (&*"x".repeat(60), "is longer than its column"),
+    ] {
+        let refused = sidecar.metric(REFUSED).await;
+        sidecar.write_routes("zz.toml", &with_type("posts", event_type));
+        sidecar.wait_for_metric(REFUSED, |now| now > refused).await;
+        let log = sidecar.log();
+        for told in ["zz.toml:4: route `posts`: `event_type`", reason] {
+            assert!(log.contains(told), "{told}: {log}");
+        }
+        let ready = reqwest::get(sidecar.admin_url("/readyz"))
+            .await
+            .expect("an answer");
+        let ready = ready.text().await.expect("a text");
+        assert!(ready.contains("the last good routes stay in use"), "{ready}");
+        assert_ne!(sidecar.route_of("/posts/").await, "posts");
+    }
+    pool.execute("ALTER TABLE accounts_userevent DROP CONSTRAINT no_posts")
+        .await
+        .expect("dropped");
+    sidecar.write_routes("zz.toml", &with_type("posts", "post_view"));
+    sidecar.wait_for_route("/posts/", "posts").await;
+    pool.close().await;
 }
 
 /// A sidecar whose app is not there, because nobody asks for it.

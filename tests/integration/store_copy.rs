@@ -35,7 +35,7 @@ fn one_view() -> Vec<PageView> {
 }
 
 async fn heard(site: &Site) -> String {
-    site.text("SELECT string_agg(DISTINCT statement, ' ') FROM heard")
+    site.text("SELECT coalesce(string_agg(DISTINCT statement, ' '), '') FROM heard")
         .await
 }
 
@@ -180,6 +180,45 @@ async fn w28_behind_row_level_security_it_is_insert() {
     let theirs = store::open(&as_role(&site.config, &role)).expect("a store");
     theirs.apply(&another(&batch)).await.expect("it is written");
     assert_eq!(heard(&site).await, "INSERT");
+    theirs.close().await;
+    site.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
+}
+
+/// The sidecar runs, and has read the schema: COPY would go past the rule, and is refused behind row-level security.
+#[tokio::test]
+async fn w28_what_is_made_while_the_sidecar_runs_gets_each_row() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    let role = format!("sidecar_{}", uuid::Uuid::new_v4().simple());
+    site.execute(&format!(
+        "{HEARD} CREATE TABLE copies (user_id bigint);
+         CREATE TRIGGER hear BEFORE INSERT ON accounts_userevent FOR EACH ROW EXECUTE FUNCTION hear();
+         CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA public, headcount TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, headcount TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};"
+    ))
+    .await;
+    let batch = written(&site, one_view()).await;
+    let theirs = store::open(&as_role(&site.config, &role)).expect("a store");
+    theirs.apply(&another(&batch)).await.expect("it is written");
+    assert_eq!(heard(&site).await, "COPY");
+    let rule = "CREATE RULE also AS ON INSERT TO accounts_userevent
+                DO ALSO INSERT INTO copies VALUES (NEW.user_id)";
+    let policy = format!(
+        "DROP RULE also ON accounts_userevent; ALTER TABLE accounts_userevent ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY all_of_them ON accounts_userevent TO {role} USING (true) WITH CHECK (true)"
+    );
+    for (change, store, copies) in [(rule, &site.store, "1"), (&*policy, &theirs, "1")] {
+        site.execute(&format!("DELETE FROM heard; {change}")).await;
+        let next = another(&batch);
+        let error = store.apply(&next).await.expect_err("not with COPY");
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert_eq!(heard(&site).await, "", "nothing is written");
+        store.apply(&next).await.expect("it is written");
+        assert_eq!(heard(&site).await, "INSERT", "{change}");
+        assert_eq!(site.text("SELECT count(*)::text FROM copies").await, copies);
+    }
+    assert_eq!(site.events().await.len(), 4);
     theirs.close().await;
     site.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
         .await;

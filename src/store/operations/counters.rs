@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::routes::PAGE_VIEW;
-use crate::store::counters::{Comparison, Folded, Lease, Published, Totals};
+use crate::store::counters::{Comparison, Folded, Lease, PresentComparison, Published, Totals};
 use crate::store::schema::{AppSchema, Column, CounterColumns, Dialect, Kind};
 
 /// Most rows of batches that are added up in one transaction.
@@ -152,6 +152,19 @@ pub(in crate::store) struct Compare<'a> {
     pub community: &'a CommunityId,
 }
 
+/// Compares `current_visitors` of one community.
+pub(in crate::store) struct ComparePresent<'a>(pub &'a CommunityId);
+
+/// Notes what a community's `current_visitors` shows, where what was written last is still noted: what is there now then
+/// differs from the note, and is written by the next round.
+pub(in crate::store) struct NoteShown<'a> {
+    pub community: &'a CommunityId,
+    pub found: PresentComparison,
+}
+
+/// Whether anybody has the lease.
+pub(in crate::store) struct IsLeaseHeld;
+
 /// Notes that one community was compared.
 pub(in crate::store) struct NoteChecked<'a>(pub &'a CommunityId);
 
@@ -211,6 +224,9 @@ operations! {
     Uncounted<'_> => Vec<CommunityId>, false;
     Recount<'_> => Totals, true;
     Compare<'_> => Comparison, false;
+    ComparePresent<'_> => Option<PresentComparison>, false;
+    NoteShown<'_> => (), true;
+    IsLeaseHeld => bool, false;
     NoteChecked<'_> => (), true;
     ShownPresent => Vec<(CommunityId, i64)>, false;
     Pending => Vec<CommunityId>, false;

@@ -13,12 +13,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use uuid::Uuid;
 
+use super::introspect::TAKES_COPY;
 use super::statement::query_scalar;
 use crate::store::operations::InsertEvents;
 use crate::store::rows::{EventRow, cut, table_and_columns};
+use crate::store::schema::EventTable;
 
 /// What our statements begin with: the app may use COPY, too, and under the same role.
 const MARK: &str = "/* headcount */";
@@ -58,7 +60,25 @@ pub(super) async fn copy(
         }
     }
     copy.send(lines).await?;
-    copy.finish().await.map(drop)
+    copy.finish().await?;
+    still_takes_copy(event, connection).await
+}
+
+/// Fails where a rule was made since the schema was read: COPY has gone past it, and the transaction must not be committed.
+/// The error has the schema read again, after which the batch is written with INSERT. From COPY until the end of the
+/// transaction no rule can be made, since that waits for the table's lock.
+async fn still_takes_copy(event: &EventTable, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let table = event.table.to_string().replace('\'', "''");
+    // One round trip: a statement with parameters takes two.
+    let sql = format!("SELECT {TAKES_COPY} FROM pg_catalog.pg_class c WHERE c.oid = '{table}'::regclass");
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
+    if row.try_get(0)? {
+        return Ok(());
+    }
+    let table = &event.table;
+    let changed =
+        format!("table {table} has got a rule, which COPY goes past: the page views are written with INSERT");
+    Err(sqlx::Error::Configuration(changed.into()))
 }
 
 /// Ends the connections of this role that wait in vain for the rest of a COPY of a sidecar; returns how many.

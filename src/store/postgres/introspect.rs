@@ -20,6 +20,12 @@ use crate::store::schema::{
     TableName,
 };
 
+/// SQL: whether COPY does to the table `c` of the catalogue what INSERT does. It skips rules, and refuses row-level security
+/// and views; '3' is INSERT.
+pub(super) const TAKES_COPY: &str =
+    "(c.relkind IN ('r', 'p') AND NOT pg_catalog.row_security_active(c.oid) AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '3'))";
+
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
     names: &Schema,
@@ -167,10 +173,7 @@ async fn table(connection: &mut PgConnection, configured: &str) -> Result<Option
                 -- With triggers. The bits are 1 << CMD_UPDATE (2) and 1 << CMD_INSERT (3).
                 pg_relation_is_updatable(c.oid, true) & 8 <> 0 AS takes_insert,
                 pg_relation_is_updatable(c.oid, true) & 4 <> 0 AS takes_update,
-                -- COPY skips rules, refuses row-level security, and views; '3' is INSERT.
-                c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid) AND NOT EXISTS (
-                    SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type = '3')
-                    AS takes_copy
+                {TAKES_COPY} AS takes_copy
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relname = $2

@@ -97,7 +97,7 @@ impl Check<'_> {
     }
 
     /// The role lacks a right, which is written as between GRANT and TO. `writes`: no page view can be written without it.
-    fn lacks(&mut self, right: String, writes: bool) {
+    pub(super) fn lacks(&mut self, right: String, writes: bool) {
         let user = self.live.dialect.quoted(&self.live.user);
         self.problems
             .push(SchemaProblem::Forbidden { right, user, writes });

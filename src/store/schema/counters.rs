@@ -23,11 +23,8 @@ pub(in crate::store) enum CounterTables {
     Usable,
     /// They were not made.
     Missing,
-    /// The role may not use them.
-    Forbidden {
-        /// The role, quoted as SQL.
-        role: String,
-    },
+    /// The role lacks rights, each as between GRANT and TO.
+    Forbidden(Vec<String>),
 }
 
 impl Check<'_> {
@@ -41,10 +38,11 @@ impl Check<'_> {
     ) -> Option<CounterColumns> {
         match &self.live.counter_tables {
             CounterTables::Usable => {}
-            CounterTables::Missing => self.problems.push(SchemaProblem::NoCounterTables { role: None }),
-            CounterTables::Forbidden { role } => {
-                let role = Some(role.clone());
-                self.problems.push(SchemaProblem::NoCounterTables { role });
+            CounterTables::Missing => self.problems.push(SchemaProblem::NoCounterTables),
+            CounterTables::Forbidden(rights) => {
+                for right in rights {
+                    self.of_counters(|check| check.lacks(right.clone(), false));
+                }
             }
         }
         let [current_visitors, total_visitors, page_views, updated_at] =
@@ -74,9 +72,21 @@ impl Check<'_> {
         .into_iter()
         .flatten()
         .collect();
-        let may_read = self.may(table, Privilege::Select, &all);
-        let may_write = self.may(table, Privilege::Update, &all);
+        let mut may = |privilege| self.of_counters(|check| check.may(table, privilege, &all));
+        let (may_read, may_write) = (may(Privilege::Select), may(Privilege::Update));
         (may_read && may_write).then_some(columns)
+    }
+
+    /// Looks for problems that keep counters from being written, and nothing else.
+    fn of_counters<T>(&mut self, look: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.problems.len();
+        let found = look(self);
+        let found_now = self.problems.split_off(before);
+        let of_counters = found_now
+            .into_iter()
+            .map(|problem| SchemaProblem::OfCounters(Box::new(problem)));
+        self.problems.extend(of_counters);
+        found
     }
 
     fn counter(

@@ -148,8 +148,10 @@ pub enum SchemaProblem {
     UnknownTimeZone { zone: Tz, columns: Vec<String> },
     /// A column for a count cannot be used.
     Counter(CounterFault),
-    /// The sidecar's own tables of counters cannot be used; `role`: because it may not use them.
-    NoCounterTables { role: Option<String> },
+    /// The sidecar's own tables of counters are missing.
+    NoCounterTables,
+    /// What a problem prevents is that counters are written: a right that is missing for them alone.
+    OfCounters(Box<SchemaProblem>),
     /// The trigger that notifies of ended sessions is configured and not installed.
     NoTrigger { table: String },
 }
@@ -182,7 +184,8 @@ impl SchemaProblem {
             | Self::AccountsDisagree { .. }
             | Self::NamesAccount { .. }
             | Self::Counter(_)
-            | Self::NoCounterTables { .. }
+            | Self::NoCounterTables
+            | Self::OfCounters(_)
             | Self::ReadOnly
             | Self::NoTimeZone { .. }
             | Self::NoTrigger { .. } => false,
@@ -193,7 +196,10 @@ impl SchemaProblem {
 impl SchemaProblem {
     /// Whether it is a right that the connection's role lacks: the tables are as configured.
     pub(in crate::store) fn is_of_the_role(&self) -> bool {
-        matches!(self, Self::Forbidden { .. } | Self::NoPolicy { .. })
+        match self {
+            Self::OfCounters(problem) => problem.is_of_the_role(),
+            problem => matches!(problem, Self::Forbidden { .. } | Self::NoPolicy { .. }),
+        }
     }
 
     /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
@@ -209,7 +215,10 @@ impl SchemaProblem {
 
     /// Whether the counters cannot be kept as they are configured.
     pub fn is_of_counters(&self) -> bool {
-        matches!(self, Self::Counter(_) | Self::NoCounterTables { .. })
+        matches!(
+            self,
+            Self::Counter(_) | Self::NoCounterTables | Self::OfCounters(_)
+        )
     }
 
     /// Whether everything works, in a way that an operator may not want.
@@ -229,7 +238,10 @@ impl fmt::Display for SchemaProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Counter(fault) => fault.fmt(f),
-            Self::NoCounterTables { role } => no_counter_tables(f, role.as_deref()),
+            Self::NoCounterTables => {
+                f.write_str("the sidecar's own tables of counters are missing: run headcount migrate once")
+            }
+            Self::OfCounters(problem) => write!(f, "counters cannot be written: {problem}"),
             Self::Lookup { lookup, fault } => write!(f, "schema.lookup.{lookup}: {fault}"),
             Self::MissingTable { table, section } => write!(
                 f,
@@ -442,16 +454,6 @@ fn no_django_sessions(f: &mut fmt::Formatter<'_>, table: &str) -> fmt::Result {
          \"…signed_cookies\" cannot be read from the database: set SESSION_ENGINE to one of those two, or \
          schema.django_session.table to the name of the table"
     )
-}
-
-fn no_counter_tables(f: &mut fmt::Formatter<'_>, role: Option<&str>) -> fmt::Result {
-    match role {
-        None => f.write_str("the sidecar's own tables of counters are missing: run headcount migrate once"),
-        Some(role) => write!(
-            f,
-            "role {role} may not use the sidecar's own tables of counters: run what `headcount grants --role {role}` prints"
-        ),
-    }
 }
 
 const READ_ONLY: &str = "the database takes no writes (a replica, or default_transaction_read_only is on), so that page \

@@ -63,6 +63,22 @@ pub(in crate::store) fn quoted(name: &str) -> String {
     one_line(&Dialect::Postgres.quoted(name))
 }
 
+/// Rights on the sidecar's own tables of counters, in the schema `headcount`: privileges, and tables.
+pub(in crate::store) const OF_COUNTERS: [(&[&str], &[&str]); 3] = [
+    (
+        &["SELECT", "INSERT", "UPDATE", "DELETE"],
+        &["counter", "counter_visitor"],
+    ),
+    (&["SELECT", "INSERT", "DELETE"], &["counter_delta"]),
+    (&["SELECT", "UPDATE"], &["counter_lease"]),
+];
+
+/// Privileges on tables of the sidecar's own schema.
+pub(in crate::store) fn on_own_tables(privileges: &[&str], tables: &[&str]) -> String {
+    let tables: Vec<_> = tables.iter().map(|table| format!("headcount.{table}")).collect();
+    format!("{} ON TABLE {}", privileges.join(", "), tables.join(", "))
+}
+
 /// Identifiers that are quoted already, with control characters and those that end or turn a line escaped: a name stays
 /// within its line, in comments too.
 pub(in crate::store) fn one_line(sql: &str) -> String {

@@ -7,12 +7,14 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::SqlStore;
+use crate::config::CommunityKey;
 use crate::ids::CommunityId;
 use crate::store::StoreError;
-use crate::store::counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
+use crate::store::counters::{Comparison, CounterStore, Folded, Lease, PresentComparison, Published, Totals};
 use crate::store::operations::{
-    Backend, Compare, FindCommunity, Fold, ForgetAbsent, LastPass, NoteChecked, NotePass, Pending, Publish,
-    Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted,
+    Backend, Compare, ComparePresent, FindCommunity, Fold, ForgetAbsent, IsLeaseHeld, LastPass, NoteChecked,
+    NotePass, NoteShown, Pending, Publish, ReadKeys, Recount, ReleaseLease, ShownPresent, TakeLease,
+    Unchecked, Uncounted,
 };
 
 #[async_trait]
@@ -43,6 +45,21 @@ impl<B: Backend> CounterStore for SqlStore<B> {
     async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError> {
         let context = self.counter_context();
         self.connections.run(&Compare { context, community }).await
+    }
+
+    async fn compare_present(
+        &self,
+        community: &CommunityId,
+    ) -> Result<Option<PresentComparison>, StoreError> {
+        self.connections.run(&ComparePresent(community)).await
+    }
+
+    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError> {
+        self.connections.run(&NoteShown { community, found }).await
+    }
+
+    async fn is_lease_held(&self) -> Result<bool, StoreError> {
+        self.connections.run(&IsLeaseHeld).await
     }
 
     async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError> {
@@ -103,8 +120,23 @@ impl<B: Backend> CounterStore for SqlStore<B> {
         self.connections.run(&NotePass).await
     }
 
-    async fn known(&self, key: &CommunityId) -> Result<Option<CommunityId>, StoreError> {
-        self.connections.run(&FindCommunity::ByKey(key)).await
+    async fn find(&self, named: &str, key: CommunityKey) -> Result<Option<CommunityId>, StoreError> {
+        let kind = self.connections.run(&ReadKeys).await?.community;
+        let id = kind.canonical(named).map(|key| CommunityId::from(&*key));
+        let by_key = async || match &id {
+            Some(id) => self.connections.run(&FindCommunity::ByKey(id)).await,
+            None => Ok(None),
+        };
+        if key != CommunityKey::Slug
+            && let Some(found) = by_key().await?
+        {
+            return Ok(Some(found));
+        }
+        let by_slug = self.connections.run(&FindCommunity::BySlug(named)).await?;
+        match by_slug {
+            None if key == CommunityKey::Slug => by_key().await,
+            found => Ok(found),
+        }
     }
 
     async fn disconnect(&self) {

@@ -7,10 +7,11 @@ use super::{ON, by_the_columns, command, execute, parsed, start, wanted};
 use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::postgres::Postgres;
-use crate::support::redis::eventually;
+use crate::support::proxy::Proxy;
+use crate::support::redis::{self, eventually};
 use crate::support::service::free_port;
 use crate::support::sidecar::{self, Sidecar};
-use crate::support::world::{Parts, Wanted};
+use crate::support::world::{Parts, Wanted, World};
 
 #[tokio::test]
 async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
@@ -90,7 +91,7 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
 }
 
 #[tokio::test]
-async fn k8_a_role_with_the_printed_rights_keeps_counters() {
+async fn k8_k12_a_role_with_the_printed_rights_keeps_counters_and_each_that_is_missing_is_named() {
     let wanted = Wanted {
         config: ON.into(),
         ..Wanted::new(Parts::Production, Variant::Counters)
@@ -137,25 +138,72 @@ async fn k8_a_role_with_the_printed_rights_keeps_counters() {
     eventually(async || by_the_columns(&world, "rust").await["page_views"] == 1).await;
     let told = command(&world.sidecar, &["counters", "repair"]);
     assert_eq!(told.code, Some(0), "{}", told.err);
-    for right in [
-        "UPDATE (total_visitors) ON communities_community",
-        "UPDATE ON headcount.counter",
-        "INSERT ON headcount.counter_visitor",
-        "DELETE ON headcount.counter_delta",
-        "UPDATE ON headcount.counter_lease",
+    for (privilege, table) in [
+        (
+            r#"UPDATE ("total_visitors")"#,
+            r#""public"."communities_community""#,
+        ),
+        (
+            r#"SELECT ("current_visitors")"#,
+            r#""public"."communities_community""#,
+        ),
+        ("UPDATE", "headcount.counter"),
+        ("INSERT", "headcount.counter_visitor"),
+        ("INSERT", "headcount.counter_delta"),
+        ("UPDATE", "headcount.counter_lease"),
     ] {
-        run(format!("REVOKE {right} FROM {role}")).await;
+        run(format!("REVOKE {privilege} ON {table} FROM {role}")).await;
         let told = command(&world.sidecar, &["check"]);
-        assert_eq!(told.code, Some(64), "{right}: {}", told.out);
-        run(format!("GRANT {right} TO {role}")).await;
+        assert_eq!(told.code, Some(64), "{privilege}: {}", told.out);
+        let cure = format!(r#"GRANT {privilege} ON TABLE {table} TO "{role}""#);
+        let said = format!("{}{}", told.out, told.err);
+        assert!(
+            said.contains(&format!(
+                "counters cannot be written: the database user \"{role}\" lacks"
+            )),
+            "{said}"
+        );
+        assert!(said.contains(&cure), "{cure}: {said}");
+        run(cure).await;
     }
     let told = command(&world.sidecar, &["check"]);
     assert_eq!(told.code, Some(0), "{}", told.err);
+
+    // While it runs: with the first write that fails, and with the first batch that cannot be counted.
+    let mut world = world;
+    for (privilege, table) in [
+        (r#"UPDATE ("page_views")"#, r#""public"."communities_community""#),
+        ("INSERT", "headcount.counter_delta"),
+    ] {
+        run(format!("REVOKE {privilege} ON {table} FROM {role}")).await;
+        alice.sees(&world.community("rust")).await;
+        let cure = format!(r#"GRANT {privilege} ON TABLE {table} TO "{role}""#);
+        eventually(async || world.sidecar.log().contains(&cure)).await;
+        let ready = reqwest::get(world.sidecar.admin_url("/readyz"))
+            .await
+            .expect("an answer");
+        let ready = ready.text().await.expect("a text");
+        assert!(ready.contains(&cure), "{ready}");
+        run(cure).await;
+    }
+    // One that starts says so before it serves.
+    run(format!(
+        "REVOKE UPDATE (page_views) ON communities_community FROM {role}"
+    ))
+    .await;
+    world.sidecar.kill();
+    let told = command(&world.sidecar, &["run"]);
+    assert_eq!(told.code, Some(64), "{}{}", told.out, told.err);
+    assert!(
+        told.err.contains(r#"GRANT UPDATE ("page_views") ON TABLE"#),
+        "{}",
+        told.err
+    );
     pool.close().await;
 }
 
 #[tokio::test]
-async fn k5_without_a_sidecar_repair_writes_by_itself() {
+async fn k5_k13_without_a_sidecar_repair_writes_by_itself() {
     let mut world = start(wanted()).await;
     let alice = world.member("alice").await;
     alice.sees(&world.community("rust")).await;
@@ -175,14 +223,18 @@ async fn k5_without_a_sidecar_repair_writes_by_itself() {
         "UPDATE communities_community SET page_views = 50 WHERE id IN (42, 43)",
     )
     .await;
-    let told = command(&world.sidecar, &["counters", "verify", "--community", "42"]);
-    assert_eq!(told.code, Some(1), "{}", told.out);
-    assert!(told.out.contains("community 42: page_views 1"), "{}", told.out);
-    assert!(told.out.contains("50 and 1 in the app's columns"), "{}", told.out);
+    for named in ["42", "0042", "rust"] {
+        let told = command(&world.sidecar, &["counters", "verify", "--community", named]);
+        assert_eq!(told.code, Some(1), "{named}: {}{}", told.out, told.err);
+        assert!(told.out.contains("community 42: page_views 1"), "{}", told.out);
+        assert!(told.out.contains("50 and 1 in the app's columns"), "{}", told.out);
+    }
+    long_ago(&world).await;
     let told = command(&world.sidecar, &["counters", "repair", "--community", "42"]);
     assert_eq!(told.code, Some(0), "{}", told.err);
     assert_eq!(by_the_columns(&world, "rust").await["page_views"], 1);
     assert_eq!(by_the_columns(&world, "django").await["page_views"], 50);
+    long_ago(&world).await;
     let told = command(&world.sidecar, &["counters", "repair"]);
     assert!(told.out.contains("1 differ"), "{}", told.out);
     assert_eq!(by_the_columns(&world, "django").await["page_views"], 1);
@@ -190,9 +242,66 @@ async fn k5_without_a_sidecar_repair_writes_by_itself() {
         let told = command(&world.sidecar, &["counters", "repair", "--community", key]);
         assert_eq!(told.code, Some(64), "{}", told.err);
         assert!(
-            told.err.contains(&format!("no community with the key {key}")),
+            told.err
+                .contains(&format!("no community with the key {key}, nor with that slug")),
             "{}",
             told.err
         );
+    }
+}
+
+/// The last write is so long ago that the next need not wait.
+async fn long_ago(world: &World) {
+    execute(
+        world,
+        "UPDATE headcount.counter_lease SET round_at = now() - interval '1 hour'",
+    )
+    .await;
+}
+
+/// With a sidecar that runs, and without one, where Redis knows who is there.
+#[tokio::test]
+async fn k11_current_visitors_that_something_else_overwrote_is_repaired() {
+    let redis = Proxy::before(redis::shared().port()).await;
+    let mut world = start(Wanted {
+        redis: Some(format!("redis://127.0.0.1:{}", redis.port())),
+        ..wanted()
+    })
+    .await;
+    world.member("alice").await.sees(&world.community("rust")).await;
+    world.wait_for_views(1).await;
+    let current = async |world: &World| by_the_columns(world, "rust").await["current_visitors"].as_i64();
+    eventually(async || current(&world).await == Some(1)).await;
+    let overwrite = "UPDATE communities_community SET current_visitors = 9 WHERE id = 42";
+    let found = "community 42: current_visitors 9 in the app's column, 1 there now by Redis";
+    let verify = ["counters", "verify"];
+    for is_kept in [true, false] {
+        if !is_kept {
+            world.sidecar.signal("TERM");
+            assert_eq!(world.sidecar.wait_for_end(), Some(0));
+            long_ago(&world).await;
+        }
+        let told = command(&world.sidecar, &verify);
+        assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+        execute(&world, overwrite).await;
+        let told = command(&world.sidecar, &verify);
+        assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
+        assert!(told.out.contains(found), "{}", told.out);
+        let told = command(&world.sidecar, &["counters", "repair", "--community", "rust"]);
+        assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+        if is_kept {
+            eventually(async || current(&world).await == Some(1)).await;
+        }
+        assert_eq!(current(&world).await, Some(1));
+    }
+    execute(&world, overwrite).await;
+    redis.refuse().await;
+    let told = command(&world.sidecar, &verify);
+    assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
+    for said in [
+        "9 in the app's column, 1 written last",
+        "written last: Redis does not",
+    ] {
+        assert!(told.out.contains(said), "{}", told.out);
     }
 }

@@ -96,6 +96,14 @@ async fn k1_with_sqlite_and_presence_in_memory() {
     alice.sees(&world.community("rust")).await;
     world.wait_for_views(1).await;
     agree(&world, &alice).await;
+    // The command does not know who is in the memory of the sidecar, and says so.
+    let told = command(&world.sidecar, &["counters", "verify"]);
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+    assert!(
+        told.out.contains("only the sidecar that runs knows who is there"),
+        "{}",
+        told.out
+    );
     alice.sees(&world.community("django")).await;
     alice.sees(&world.community("rust")).await;
     world.wait_for_views(3).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headcount::config::PageViews;
+use headcount::config::{CommunityKey, PageViews};
 use headcount::ids::{CommunityId, UserId};
 use headcount::routes::CountedTypes;
 use headcount::store::{self, CounterStore, Published, Totals};
@@ -23,6 +23,8 @@ contract! {
     k5_what_the_app_deletes_or_writes_is_found_and_put_right,
     k5_columns_that_the_app_overwrites_are_put_right,
     k6_a_deleted_community_is_no_error,
+    k11_current_visitors_that_somebody_else_wrote_is_noted_and_written_again,
+    k13_a_community_is_found_by_its_key_in_any_spelling_or_by_its_slug,
     k8_columns_of_the_app_are_used_as_they_are,
 }
 
@@ -430,6 +432,75 @@ async fn k5_columns_that_the_app_overwrites_are_put_right(variant: Variant) {
     counting.agree(&gardening, (2, 2)).await;
 }
 
+async fn k11_current_visitors_that_somebody_else_wrote_is_noted_and_written_again(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let (site, counters) = (&counting.site, &counting.counters);
+    let gardening = site.community("gardening").await;
+    let here = [(gardening.clone(), Some(2))];
+    counters.publish(counting.holder, &here).await.unwrap();
+    let found = async || counters.compare_present(&gardening).await.unwrap().unwrap();
+    assert!(found().await.shows(2) && !found().await.is_overwritten());
+
+    site.execute(&format!(
+        "UPDATE {} SET current_visitors = 7",
+        site.table(&site.config.schema.community.table)
+    ))
+    .await;
+    let overwritten = found().await;
+    assert!(
+        overwritten.is_overwritten() && (overwritten.shown, overwritten.noted) == (Some(7), 2),
+        "{overwritten:?}"
+    );
+    counters.note_shown(&gardening, overwritten).await.unwrap();
+    assert_eq!(
+        counters.shown_present(10).await.unwrap(),
+        [(gardening.clone(), 7)]
+    );
+    // A round finds that two are there.
+    let published = counters.publish(counting.holder, &here).await.unwrap().unwrap();
+    assert_eq!((published.written, counting.shown(&gardening).await[0]), (1, 2));
+
+    // Written meanwhile: what was found before is not noted.
+    counters.note_shown(&gardening, overwritten).await.unwrap();
+    assert!(found().await.is_overwritten());
+    let again = found().await;
+    counters.note_shown(&gardening, again).await.unwrap();
+    assert!(!found().await.is_overwritten());
+
+    // One that was never written.
+    let cooking = site.community("cooking").await;
+    let never = counters.compare_present(&cooking).await.unwrap().unwrap();
+    assert!(never.shows(0) && !never.is_overwritten(), "{never:?}");
+    assert_eq!(
+        counters
+            .compare_present(&CommunityId::from("no-key"))
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(counters.is_lease_held().await.unwrap());
+    counters.release_lease(counting.holder).await.unwrap();
+    assert!(!counters.is_lease_held().await.unwrap());
+}
+
+async fn k13_a_community_is_found_by_its_key_in_any_spelling_or_by_its_slug(variant: Variant) {
+    let counting = Counting::new(variant).await;
+    let gardening = counting.site.community("gardening").await;
+    let key = gardening.as_str();
+    let other = if key.contains('-') {
+        key.replace('-', "").to_uppercase()
+    } else {
+        format!("00{key}")
+    };
+    for order in [CommunityKey::Id, CommunityKey::Slug, CommunityKey::Either] {
+        for named in ["gardening", key, &other] {
+            let found = counting.counters.find(named, order).await.unwrap();
+            assert_eq!(found.as_ref(), Some(&gardening), "{named} {order:?}");
+        }
+        assert_eq!(counting.counters.find("nowhere", order).await.unwrap(), None);
+    }
+}
+
 async fn k6_a_deleted_community_is_no_error(variant: Variant) {
     let counting = Counting::new(variant).await;
     let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
@@ -472,7 +543,8 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
     let left = format!("SELECT CAST(count(*) AS text) FROM {visitors}");
     assert_eq!(site.text(&left).await, "1");
     assert_eq!(counting.counters.forget_absent().await.unwrap(), 0);
-    assert_eq!(counting.counters.known(&gardening).await.unwrap(), None);
+    let found = counting.counters.find(gardening.as_str(), CommunityKey::Id).await;
+    assert_eq!(found.unwrap(), None);
     counting.agree(&cooking, (1, 1)).await;
 }
 

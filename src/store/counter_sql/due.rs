@@ -1,0 +1,83 @@
+//! Which communities are to be counted, written or compared.
+
+use std::collections::HashSet;
+
+use super::{Value, communities, texts};
+use crate::ids::CommunityId;
+use crate::store::operations::{Backend, Pending, Runs, ShownPresent, Unchecked, Uncounted};
+use crate::store::schema::AppSchema;
+
+impl<B: Backend> Runs<Uncounted<'_>> for B {
+    async fn run(
+        operation: &Uncounted<'_>,
+        _: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<Vec<CommunityId>, sqlx::Error> {
+        let sql = format!(
+            "SELECT community FROM {counter} WHERE NOT counted AND NOT (community {postponed})
+             UNION
+             SELECT d.community FROM {counter}_delta AS d
+             WHERE NOT EXISTS (SELECT 1 FROM {counter} AS k WHERE k.community = d.community)
+               AND NOT (d.community {postponed})
+             LIMIT $1",
+            counter = B::COUNTER,
+            postponed = B::among("$2")
+        );
+        let arguments = vec![Value::Integer(operation.limit), texts(operation.postponed)];
+        Ok(communities(B::fetch(connection, sql, arguments).await?))
+    }
+}
+
+impl<B: Backend> Runs<Pending> for B {
+    async fn run(
+        Pending(limit): &Pending,
+        _: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<Vec<CommunityId>, sqlx::Error> {
+        let sql = format!("SELECT community FROM {} WHERE pending LIMIT $1", B::COUNTER);
+        Ok(communities(
+            B::fetch(connection, sql, vec![Value::Integer(*limit)]).await?,
+        ))
+    }
+}
+
+impl<B: Backend> Runs<ShownPresent> for B {
+    async fn run(
+        ShownPresent(limit): &ShownPresent,
+        _: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<Vec<(CommunityId, i64)>, sqlx::Error> {
+        let sql = format!(
+            "SELECT community, current_visitors FROM {} WHERE current_visitors <> 0 LIMIT $1",
+            B::COUNTER
+        );
+        let rows: Vec<(String, i64)> = B::fetch(connection, sql, vec![Value::Integer(*limit)]).await?;
+        let shown = rows.into_iter();
+        Ok(shown.map(|(key, shown)| (CommunityId::new(key), shown)).collect())
+    }
+}
+
+impl<B: Backend> Runs<Unchecked<'_>> for B {
+    async fn run(
+        operation: &Unchecked<'_>,
+        app: &AppSchema,
+        connection: &mut B::Connection,
+    ) -> Result<(Vec<CommunityId>, Option<CommunityId>), sqlx::Error> {
+        let Some(table) = &app.community else {
+            return Ok((Vec::new(), None));
+        };
+        let keys = B::behind(connection, table, operation.after, operation.limit).await?;
+        let sql = format!(
+            "SELECT community FROM {} WHERE community {} AND counted AND checked_at >= $2",
+            B::COUNTER,
+            B::among("$1")
+        );
+        let arguments = vec![texts(&keys), Value::Moment(operation.since)];
+        let checked: HashSet<CommunityId> = communities(B::fetch(connection, sql, arguments).await?)
+            .into_iter()
+            .collect();
+        let last = keys.last().cloned();
+        let unchecked = keys.into_iter().filter(|key| !checked.contains(key));
+        Ok((unchecked.collect(), last))
+    }
+}

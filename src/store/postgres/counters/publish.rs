@@ -1,0 +1,147 @@
+//! Writes the app's columns.
+
+use std::collections::HashSet;
+
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
+
+use crate::store::counter_sql::holds;
+use crate::store::counters::Published;
+use crate::store::operations::{Backend as _, Publish, Runs, greatest};
+use crate::store::postgres::moment;
+use crate::store::postgres::statement::{query, query_scalar};
+use crate::store::schema::{AppSchema, CounterColumns};
+
+impl Runs<Publish<'_>> for Postgres {
+    async fn run(
+        operation: &Publish<'_>,
+        app: &AppSchema,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Published>, sqlx::Error> {
+        let (Some(table), Some(columns)) = (&app.community, &app.counters) else {
+            // They cannot be written now.
+            return Ok(Some(Published {
+                written: 0,
+                left: operation.communities.len() as u64,
+            }));
+        };
+        let id = &table.id;
+        let wanted = operation.communities.iter();
+        let wanted: Vec<_> = wanted.filter(|(key, _)| id.is_key(key.as_str())).collect();
+        let keys: Vec<&str> = wanted.iter().map(|(key, _)| key.as_str()).collect();
+        let mut transaction = Postgres::begin(connection, operation.context.database).await?;
+        if !holds::<Postgres>(&mut transaction, operation.holder).await? {
+            return Ok(None);
+        }
+        let of_keys = format!(
+            "SELECT {id}::text FROM {table} WHERE {id} = ANY ($1::text[]::{key}[])",
+            table = table.table,
+            key = id.type_name
+        );
+        let there: Vec<String> = query_scalar(AssertSqlSafe(of_keys.as_str()))
+            .bind(&keys)
+            .fetch_all(&mut *transaction)
+            .await?;
+        // Of those that the app has deleted nothing is to be written again.
+        query(
+            "UPDATE headcount.counter SET pending = FALSE, current_visitors = 0
+             WHERE (pending OR current_visitors <> 0) AND community = ANY ($1) AND community <> ALL ($2)",
+        )
+        .bind(all_keys(operation))
+        .bind(&there)
+        .execute(&mut *transaction)
+        .await?;
+        query("INSERT INTO headcount.counter (community) SELECT * FROM UNNEST($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING")
+            .bind(&there)
+            .execute(&mut *transaction)
+            .await?;
+        let counters: Vec<String> = query_scalar(
+            "SELECT community FROM headcount.counter WHERE community = ANY ($1) ORDER BY community
+             FOR NO KEY UPDATE SKIP LOCKED",
+        )
+        .bind(&there)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let lock = format!("{of_keys} ORDER BY {id} FOR NO KEY UPDATE SKIP LOCKED");
+        let locked: HashSet<String> = query_scalar(AssertSqlSafe(lock))
+            .bind(counters)
+            .fetch_all(&mut *transaction)
+            .await?
+            .into_iter()
+            .collect();
+        let (keys, present): (Vec<&str>, Vec<Option<i64>>) = wanted
+            .iter()
+            .filter(|(key, _)| locked.contains(key.as_str()))
+            .map(|(key, present)| (key.as_str(), *present))
+            .unzip();
+        let written = query(AssertSqlSafe(update_sql(app, columns)))
+            .bind(&keys)
+            .bind(&present)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        query(
+            "UPDATE headcount.counter AS k
+             SET pending = FALSE, current_visitors = coalesce(v.present, k.current_visitors)
+             FROM UNNEST($1::text[], $2::bigint[]) AS v(community, present) WHERE k.community = v.community",
+        )
+        .bind(&keys)
+        .bind(&present)
+        .execute(&mut *transaction)
+        .await?;
+        // Last: renewals wait from here on.
+        query("UPDATE headcount.counter_lease SET round_at = clock_timestamp()")
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Some(Published {
+            written,
+            left: (there.len() - keys.len()) as u64,
+        }))
+    }
+}
+
+fn all_keys<'a>(operation: &Publish<'a>) -> Vec<&'a str> {
+    operation
+        .communities
+        .iter()
+        .map(|(key, _)| key.as_str())
+        .collect()
+}
+
+/// Writes the app's columns from the counters, of the communities `$1` with `$2` present, where they differ.
+fn update_sql(app: &AppSchema, columns: &CounterColumns) -> String {
+    let Some(table) = &app.community else {
+        return String::new();
+    };
+    let id = &table.id;
+    let values = [
+        (&columns.page_views, "k.page_views", "k.counted"),
+        (&columns.total_visitors, "k.total_visitors", "k.counted"),
+        (&columns.current_visitors, "v.present", "v.present IS NOT NULL"),
+    ];
+    let values = values.into_iter().filter_map(|(column, value, is_known)| {
+        let column = column.as_ref()?;
+        let value = format!("least({value}, {})::{}", greatest(column), column.type_name);
+        Some((column, value, is_known))
+    });
+    let (mut sets, mut differs) = (Vec::new(), Vec::new());
+    for (column, value, is_known) in values {
+        sets.push(format!(
+            "{column} = CASE WHEN {is_known} THEN {value} ELSE c.{column} END"
+        ));
+        differs.push(format!("({is_known} AND c.{column} IS DISTINCT FROM {value})"));
+    }
+    if let Some(column) = &columns.updated_at {
+        sets.push(format!("{column} = {}", moment(column, "now()")));
+    }
+    format!(
+        "UPDATE {table} AS c SET {sets}
+         FROM UNNEST($1::text[], $2::bigint[]) AS v(community, present)
+         JOIN headcount.counter AS k ON k.community = v.community
+         WHERE c.{id} = v.community::{key} AND ({differs})",
+        table = table.table,
+        sets = sets.join(", "),
+        key = id.type_name,
+        differs = differs.join(" OR ")
+    )
+}
