@@ -2,6 +2,7 @@
 //! proxy. Drain order: not ready → listeners closed → live connections and requests in flight → recorder → presence and
 //! writer.
 
+mod at_start;
 mod background_checks;
 mod listeners;
 mod open_files;
@@ -188,20 +189,32 @@ impl App {
         let (hand_over, quits) = mpsc::channel(1);
         let signals = signals(&shutdown, of_a_terminal, &reload, hand_over)?;
 
-        background_checks::tables_before_a_take_over(&config, ports.are_taken_over()).await?;
+        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
+        let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
+        let store = store::open_counting(&config, counted.clone()).context("the database")?;
+        let inspection = at_start::look(&store, &config, &routes.load(), ports.are_taken_over()).await?;
+        let spool = recording::create_spool(spools).await?;
+
         let status = Status::default();
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
-        let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
-        let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
-        let store = store::open_counting(&config, counted.clone()).context("the database")?;
         let presence = open_presence(&config, &status, &metrics, &tasks)?;
 
-        background_checks::event_types_at_start(&store, &routes.load()).await?;
-        let prepared = recording::first_look(spools, geoip, key_files.clone(), &store).await?;
         config.limits.max_connections = Some(open_files::connections(&config.limits));
-        let recording = Recording::start(&config, prepared, &store, &presence, &status, &metrics, &tasks);
+        let recording = Recording::start(
+            &config,
+            recording::Parts {
+                spool,
+                geoip,
+                key_files: &key_files,
+                store: &store,
+                presence: &presence,
+                status: &status,
+                metrics: &metrics,
+                tasks: &tasks,
+            },
+        );
         let reloader = Reloader::new(
             &config.routes,
             files,
@@ -211,10 +224,11 @@ impl App {
             &status,
             metrics.reload.clone(),
         );
-        let counters = start_counters(&config, counted, &presence, &metrics, &tasks).await?;
+        let counters = start_counters(&config, counted, &presence, &metrics, &tasks)?;
         let watched = background_checks::Watched {
             config: &config,
             store: &store,
+            inspection,
             authenticator: &recording.authenticator,
             status: &status,
             metrics: &metrics,
@@ -348,18 +362,17 @@ fn start_dashboard(
 /// Keeps the counters, where they are switched on.
 ///
 /// # Errors
-/// The database says that they cannot be kept as configured.
-async fn start_counters(
+/// The database's URL is invalid.
+fn start_counters(
     config: &Config,
     counted: CountedTypes,
     presence: &Arc<dyn presence::Presence>,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Result<Option<Counters>, StartError> {
+) -> anyhow::Result<Option<Counters>> {
     if !config.counters.enabled {
         return Ok(None);
     }
-    background_checks::counters_at_start(config).await?;
     let store = store::open_counters(config, counted).context("the database")?;
     let metrics = metrics.counters.clone();
     Ok(Some(Counters::start(config, store, presence, metrics, tasks)))

@@ -15,6 +15,7 @@ mod event_types;
 #[cfg(test)]
 pub(crate) mod fake;
 mod grants;
+mod inspection;
 mod ledger;
 mod migrate;
 mod open;
@@ -45,7 +46,8 @@ use crate::routes::PAGE_VIEW;
 pub use alarms::Alarms;
 pub use counters::{Comparison, CounterStore, Folded, Lease, Published, Totals};
 pub use error::{Class, StoreError};
-pub use event_types::{TypeFault, refused};
+pub use event_types::TypeFault;
+pub use inspection::{Inspection, types_of};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
@@ -176,9 +178,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Those of these event types that the event table does not take, if events are written.
-    async fn faulty_types(&self, _types: &[Arc<str>]) -> Result<Vec<(Arc<str>, TypeFault)>, StoreError> {
-        Ok(Vec::new())
+    /// Looks at the live database, over a connection of its own: where no server is it fails at once. Compares tables and
+    /// ledger with the configuration, and asks which of these event types the event table does not take (those of routes:
+    /// [`types_of`]). Nothing of the answer is remembered from before. The first time, the schema that it reads is kept for
+    /// the other operations.
+    async fn inspect(&self, _types: &[Arc<str>]) -> Result<Inspection, StoreError> {
+        Ok(Inspection::default())
     }
 
     /// The event types that count as page views, in alphabetical order: at least one.

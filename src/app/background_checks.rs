@@ -9,20 +9,20 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::StartError;
 use crate::admin::Metrics;
 use crate::auth::{Authenticator, revocation};
 use crate::config::Config;
 use crate::reload::Reloader;
-use crate::routes::RouteTable;
 use crate::status::{Component, Status};
-use crate::store::{self, Alarms, LedgerProblem, SchemaProblem, Store, StoreError};
+use crate::store::{self, Inspection, LedgerProblem, SchemaProblem, Store};
 use crate::tasks::{Task, Tasks};
 
 /// What is watched.
 pub(super) struct Watched<'a> {
     pub(super) config: &'a Config,
     pub(super) store: &'a Arc<dyn Store>,
+    /// What the start has found.
+    pub(super) inspection: Option<Inspection>,
     pub(super) authenticator: &'a Arc<Authenticator>,
     pub(super) status: &'a Status,
     pub(super) metrics: &'a Metrics,
@@ -42,16 +42,11 @@ impl Watched<'_> {
             move || watch_database(store.clone(), place.clone(), database.clone())
         });
         tasks.keep(Task::SchemaWatch, {
-            let (config, status) = (self.config.clone(), self.status.clone());
-            let alarms = self.store.alarms();
+            let (store, status) = (self.store.clone(), self.status.clone());
+            let mut found = self.inspection;
             move || {
-                let alarms = Arc::clone(&alarms);
-                check_schema(
-                    config.clone(),
-                    alarms,
-                    status.ledger.clone(),
-                    status.tables.clone(),
-                )
+                let (ledger, tables) = (status.ledger.clone(), status.tables.clone());
+                check_schema(store.clone(), found.take(), ledger, tables)
             }
         });
         Ok(())
@@ -132,122 +127,31 @@ async fn watch_database(store: Arc<dyn Store>, place: String, database: Componen
     }
 }
 
-/// Longest time that a start waits for the database to say whether it has the ledger. The site is served even if the
-/// database is down.
-const START_LOOK: Duration = Duration::from_secs(2);
-
-/// Refuses to start where the database says that page views cannot be written to it.
-///
-/// # Errors
-/// The operator must fix the configuration or the environment.
-pub(super) async fn ledger_at_start(store: &Arc<dyn Store>) -> Result<(), StartError> {
-    match tokio::time::timeout(START_LOOK, store.ledger()).await {
-        Ok(Ok(Some(problem))) => Err(StartError::Configuration(format!("database: {problem}"))),
-        Ok(Ok(None) | Err(_)) | Err(_) => Ok(()),
-    }
-}
-
-/// Refuses to start where the database says that it does not take an event type of the routes.
-///
-/// # Errors
-/// The operator must fix the route files, or the app's table.
-pub(super) async fn event_types_at_start(
-    store: &Arc<dyn Store>,
-    routes: &RouteTable,
-) -> Result<(), StartError> {
-    let types: Vec<_> = routes
-        .event_types()
-        .map(|written| Arc::clone(written.event_type))
-        .collect();
-    match tokio::time::timeout(START_LOOK, store.faulty_types(&types)).await {
-        Ok(Ok(faults)) if !faults.is_empty() => {
-            let refused = store::refused(routes.event_types(), &faults);
-            Err(StartError::Configuration(refused.join("\n")))
-        }
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// Refuses to replace a running sidecar by one for which `headcount check` fails on the tables. A database that does not
-/// answer, or takes no writes now, says nothing of the configuration.
-///
-/// # Errors
-/// The operator must fix the configuration or the tables.
-pub(super) async fn tables_before_a_take_over(
-    config: &Config,
-    is_taking_over: bool,
-) -> Result<(), StartError> {
-    if !is_taking_over {
-        return Ok(());
-    }
-    let found = match problems(config).await {
-        Ok((schema, ledger)) => {
-            let schema = schema.iter().filter(|problem| problem.prevents_a_take_over());
-            let ledger = ledger.iter().map(ToString::to_string);
-            schema.map(ToString::to_string).chain(ledger).collect()
-        }
-        Err(error) if error.is_of_the_configuration() => vec![error.chain()],
-        Err(error) => {
-            let error = error.chain();
-            tracing::warn!(
-                error,
-                "the database does not answer: the tables are taken over unchecked"
-            );
-            Vec::new()
-        }
-    };
-    if found.is_empty() {
-        return Ok(());
-    }
-    let place = store::place(&config.database);
-    let found: Vec<String> = found.iter().map(|sentence| format!("\n  {sentence}")).collect();
-    Err(StartError::Configuration(format!(
-        "the running sidecar is not replaced: {place}: the database's tables are not as configured:{}",
-        found.concat()
-    )))
-}
-
-/// Refuses to start where the database says that the counters cannot be written to it.
-///
-/// # Errors
-/// The operator must fix the configuration or the app's tables.
-pub(super) async fn counters_at_start(config: &Config) -> Result<(), StartError> {
-    let Ok(Ok(problems)) = tokio::time::timeout(START_LOOK, store::check(config)).await else {
-        return Ok(());
-    };
-    let of_counters: Vec<_> = problems
-        .iter()
-        .filter(|problem| problem.is_of_counters())
-        .map(ToString::to_string)
-        .collect();
-    if of_counters.is_empty() {
-        return Ok(());
-    }
-    Err(StartError::Configuration(of_counters.join("; ")))
-}
-
-/// Reads the types of the app's keys, where the database answers: the first pages name communities by them.
-pub(super) async fn keys_at_start(store: &Arc<dyn Store>) {
-    let look = async {
-        // This uses a connection of its own, which fails at once where there is no server.
-        if store.ledger().await.is_ok() {
-            let _ = store.key_types().await;
-        }
-    };
-    let _ = tokio::time::timeout(START_LOOK, look).await;
-}
-
 /// Compares the configuration with the live schema as soon as the database answers, then periodically, and when a
 /// statement has failed in a way that the tables may be the reason of. Logs each
-/// mismatch in the sentences of `headcount check`.
-async fn check_schema(config: Config, alarms: Arc<Alarms>, ledger: Component, tables: Component) {
+/// mismatch in the sentences of `headcount check`. `first` is what the start has found, if anything.
+async fn check_schema(
+    store: Arc<dyn Store>,
+    mut first: Option<Inspection>,
+    ledger: Component,
+    tables: Component,
+) {
+    let alarms = store.alarms();
     let (faults, questions) = (Component::default(), Component::default());
     loop {
-        let Ok(found) = problems(&config).await else {
+        let found = match first.take() {
+            Some(found) => Ok(found),
+            None => store.inspect(&[]).await,
+        };
+        let Ok(Inspection {
+            tables: schema,
+            ledger: problem,
+            ..
+        }) = found
+        else {
             sleep(DATABASE_PING).await;
             continue;
         };
-        let (schema, problem) = found;
         // The session listener checks for its trigger itself, again and again.
         let is_ours = |problem: &&SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
         let reasons: Vec<_> = problem.iter().map(ToString::to_string).collect();
@@ -284,16 +188,6 @@ fn pause_after(faults: &[String]) -> Duration {
     } else {
         DATABASE_PING
     }
-}
-
-async fn problems(config: &Config) -> Result<(Vec<SchemaProblem>, Option<LedgerProblem>), StoreError> {
-    let schema = store::check(config).await?;
-    let ledger = if config.record.writes() {
-        store::check_ledger(config).await?
-    } else {
-        None
-    };
-    Ok((schema, ledger))
 }
 
 #[cfg(test)]

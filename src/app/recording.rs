@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{StartError, background_checks};
+use super::StartError;
 use crate::admin::Metrics;
 use crate::auth::{self, ApiKeys, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
@@ -54,12 +54,19 @@ pub(super) struct Recording {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// What is ready before anything is served.
-pub(super) struct Prepared {
-    /// Where page views wait for the database, with what locates their addresses; `None` where nothing is written.
-    pub(super) spool: Option<(Directory, Arc<Spool>, Option<GeoIp>)>,
+/// What recording is made of.
+pub(super) struct Parts<'a> {
+    /// Where page views wait for the database; `None` where nothing is written.
+    pub(super) spool: Option<(Directory, Arc<Spool>)>,
+    /// Locates addresses.
+    pub(super) geoip: Option<GeoIp>,
     /// The keys of JWTs and of servers, where there are some.
-    pub(super) key_files: KeyFiles,
+    pub(super) key_files: &'a KeyFiles,
+    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) presence: &'a Arc<dyn Presence>,
+    pub(super) status: &'a Status,
+    pub(super) metrics: &'a Metrics,
+    pub(super) tasks: &'a Tasks,
 }
 
 /// Prepares the folder of the spools; `None` where nothing is written.
@@ -76,36 +83,16 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
         .map_err(|error| StartError::Configuration(error.to_string()))
 }
 
-/// Checks the database before anything is served: whether it can be written to, and the types of the app's keys.
-/// Returns what is ready then.
+/// A spool for this process; `None` where nothing is written.
 ///
 /// # Errors
-/// The operator must fix the configuration or the environment.
-pub(super) async fn first_look(
+/// The environment's fault, such as no memory.
+pub(super) async fn create_spool(
     spools: Option<Directory>,
-    geoip: Option<GeoIp>,
-    key_files: KeyFiles,
-    store: &Arc<dyn Store>,
-) -> Result<Prepared, StartError> {
-    let (spool, ()) = tokio::join!(open_spool(spools, store), background_checks::keys_at_start(store));
-    Ok(Prepared {
-        spool: spool?.map(|(directory, spool)| (directory, spool, geoip)),
-        key_files,
-    })
-}
-
-/// A spool for this process, if the database has the ledger that writing needs.
-///
-/// # Errors
-/// The operator must fix the configuration or the environment.
-async fn open_spool(
-    spools: Option<Directory>,
-    store: &Arc<dyn Store>,
 ) -> Result<Option<(Directory, Arc<Spool>)>, StartError> {
     let Some(directory) = spools else {
         return Ok(None);
     };
-    background_checks::ledger_at_start(store).await?;
     let spool = match directory.create().await {
         Ok(spool) => spool,
         // The folder is valid, so the fault is the disk's and may pass: the site is served without a spool.
@@ -125,12 +112,16 @@ impl Recording {
     /// Starts the workers.
     pub(super) fn start(
         config: &Config,
-        Prepared { spool, key_files }: Prepared,
-        store: &Arc<dyn Store>,
-        presence: &Arc<dyn Presence>,
-        status: &Status,
-        metrics: &Metrics,
-        tasks: &Tasks,
+        Parts {
+            spool,
+            geoip,
+            key_files,
+            store,
+            presence,
+            status,
+            metrics,
+            tasks,
+        }: Parts<'_>,
     ) -> Self {
         let record = &config.record;
         let stop = Shutdown::new();
@@ -160,12 +151,12 @@ impl Recording {
         let authenticator = Authenticator::new(&config.session, store.clone(), metrics.auth.clone());
         let KeyFiles {
             jwt_keys, api_keys, ..
-        } = key_files;
+        } = key_files.clone();
         let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = BatchLimits::new(record, &config.spool, &config.database);
-        let writer = spool.map(|(directory, spool, geoip)| {
+        let writer = spool.map(|(directory, spool)| {
             let parts = Dependencies {
                 store: store.clone(),
                 communities: communities.clone(),

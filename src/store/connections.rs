@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use idle_policy::{IdleAction, IdlePolicy};
 
 use super::error::timed_out;
-use super::operations::{Backend, Operation, Runs};
+use super::inspection::{self, Inspection};
+use super::operations::{Backend, FaultyTypes, Operation, Runs};
 use super::schema::right::grant;
 use super::schema::{AppSchema, Problems, Requirements, ResolvedSchema, resolve};
 use super::{Alarms, LedgerProblem, SchemaProblem, StoreError};
@@ -178,6 +179,41 @@ impl<B: Backend> Connections<B> {
     pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         let live = self.afresh(async |connection| B::introspect(connection, &self.wanted).await);
         Ok(resolve(&self.wanted, &live.await?))
+    }
+
+    /// Looks at everything anew. Operations use the schema that it reads, where none was read before.
+    pub(super) async fn inspect(&self, types: &[Arc<str>]) -> Result<Inspection, StoreError> {
+        let (resolved, ledger, faulty_types) = self
+            .afresh(async |connection| {
+                let live = B::introspect(connection, &self.wanted).await?;
+                let resolved = Arc::new(resolve(&self.wanted, &live));
+                let ledger = if self.wanted.writes {
+                    B::ledger(connection).await?
+                } else {
+                    None
+                };
+                let faulty_types = match &resolved.app {
+                    Some(app) if !types.is_empty() => {
+                        <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await
+                    }
+                    _ => Ok(Vec::new()),
+                };
+                Ok((resolved, ledger, faulty_types))
+            })
+            .await?;
+        if self.schema.load().is_none() {
+            self.keep(&resolved);
+        }
+        Ok(Inspection {
+            tables: inspection::problems(&resolved, &self.wanted),
+            ledger,
+            faulty_types: faulty_types.map_err(StoreError::from),
+        })
+    }
+
+    /// What the configuration demands of the tables.
+    pub(super) fn wanted(&self) -> &Requirements {
+        &self.wanted
     }
 
     /// What is wrong with the ledger, if anything.
@@ -365,11 +401,16 @@ impl<B: Backend> Connections<B> {
             B::introspect(connection, &self.wanted).await?
         };
         let resolved = Arc::new(resolve(&self.wanted, &live));
+        self.keep(&resolved);
+        Ok(resolved)
+    }
+
+    /// Uses a schema for the operations that follow.
+    fn keep(&self, resolved: &Arc<ResolvedSchema>) {
         if let Some(app) = &resolved.app {
             self.keys.learn(app.keys());
         }
-        self.schema.store(Some(Arc::clone(&resolved)));
-        Ok(resolved)
+        self.schema.store(Some(Arc::clone(resolved)));
     }
 }
 

@@ -31,7 +31,7 @@ impl fmt::Display for TypeFault {
 }
 
 /// A sentence for each route whose event type is among the faults, with its place and remedy.
-pub fn refused<'a>(
+pub(super) fn refused<'a>(
     written: impl Iterator<Item = WrittenType<'a>>,
     faults: &[(Arc<str>, TypeFault)],
 ) -> Vec<String> {

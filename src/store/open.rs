@@ -9,10 +9,10 @@ use tokio::time::timeout;
 use super::catalogue::Catalogue;
 use super::connections::not_connected;
 use super::error::timed_out;
-use super::event_types::refused;
+use super::inspection::{self, types_of};
 use super::operations::Backend;
 use super::postgres::connect_options;
-use super::schema::{Problems, ResolvedSchema};
+use super::schema::Problems;
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
@@ -119,8 +119,8 @@ pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
     let outcome = async {
         let url = database_url(&config.database)?;
         Ok(match Scheme::of(&url)? {
-            Scheme::Postgres => problems(postgres::store(&url, config)?, config).await,
-            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?, config).await,
+            Scheme::Postgres => problems(postgres::store(&url, config)?).await,
+            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?).await,
         })
     };
     outcome.await.unwrap_or_else(|error| Err(misconfigured(error)))
@@ -175,13 +175,8 @@ async fn events_of<B: Backend>(
     store: SqlStore<B>,
     routes: &RouteTable,
 ) -> Result<(Vec<String>, Vec<String>), StoreError> {
-    let mut own: Vec<_> = routes
-        .event_types()
-        .map(|written| Arc::clone(written.event_type))
-        .collect();
-    own.sort();
-    own.dedup();
-    let faults = store.faulty_types(&own).await;
+    let own = types_of(routes);
+    let found = store.inspect(&own).await;
     let notes = store.event_notes(&own).await;
     store.close().await;
     // A table that takes too long to look through is no reason for the check to fail.
@@ -191,7 +186,10 @@ async fn events_of<B: Backend>(
             "the events of the last day could not be looked at: {error}"
         )]
     });
-    Ok((refused(routes.event_types(), &faults?), notes))
+    let found = found?;
+    let refused = found.refused_types(routes);
+    found.faulty_types?;
+    Ok((refused, notes))
 }
 
 /// A table that takes too long to look through is no reason for the check to fail.
@@ -313,21 +311,8 @@ fn misconfigured(error: OpenError) -> StoreError {
     StoreError::Unavailable(sqlx::Error::Configuration(Box::new(error)))
 }
 
-async fn problems<B: Backend>(store: SqlStore<B>, config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
+async fn problems<B: Backend>(store: SqlStore<B>) -> Result<Vec<SchemaProblem>, StoreError> {
     let resolved = store.resolved().await;
     store.close().await;
-    let ResolvedSchema {
-        mut problems,
-        session_trigger,
-        read_only,
-        ..
-    } = resolved?;
-    if read_only && config.record.writes() {
-        problems.push(SchemaProblem::ReadOnly);
-    }
-    if config.session.revocation == Revocation::Trigger && !session_trigger {
-        let table = config.schema.sessions_table(config.session.kind).to_owned();
-        problems.push(SchemaProblem::NoTrigger { table });
-    }
-    Ok(problems)
+    Ok(inspection::problems(&resolved?, store.wanted()))
 }

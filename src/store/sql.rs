@@ -12,15 +12,15 @@ use sqlx::Connection;
 
 use super::claimed::FindClaimed;
 use super::connections::Connections;
-use super::event_types::{self, TypeFault};
+use super::event_types;
 use super::operations::{
-    Apply, Backend, Context, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld,
-    LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation,
-    PastVisitors, ReadKeys, Rules, Runs, StatsOf, Visitors,
+    Apply, Backend, Context, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, LookAtEvents,
+    LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation, PastVisitors,
+    ReadKeys, Rules, Runs, StatsOf, Visitors,
 };
-use super::schema::{Mark, ResolvedSchema};
+use super::schema::{Mark, Requirements, ResolvedSchema};
 use super::{
-    Alarms, Applied, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
+    Alarms, Applied, Inspection, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
     SessionsFound, Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
@@ -168,6 +168,11 @@ impl<B: Backend> SqlStore<B> {
             rows: &rows,
         };
         matches!(self.connections.run(&make).await, Ok(1..))
+    }
+
+    /// What the configuration demands of the tables.
+    pub(super) fn wanted(&self) -> &Requirements {
+        self.connections.wanted()
     }
 
     /// Reads the schema afresh.
@@ -353,11 +358,8 @@ impl<B: Backend> Store for SqlStore<B> {
         visitors.ok_or_else(|| self.lacks_events())
     }
 
-    async fn faulty_types(&self, types: &[Arc<str>]) -> Result<Vec<(Arc<str>, TypeFault)>, StoreError> {
-        if types.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.connections.run(&FaultyTypes { types }).await
+    async fn inspect(&self, types: &[Arc<str>]) -> Result<Inspection, StoreError> {
+        self.connections.inspect(types).await
     }
 
     fn counted_event_types(&self) -> Vec<Arc<str>> {

@@ -3,7 +3,9 @@
 use chrono_tz::Tz;
 
 use super::Needs;
-use crate::config::{Config, Counters, EventTable as EventNames, Events, Schema, SessionKind, TokenHash};
+use crate::config::{
+    Config, Counters, EventTable as EventNames, Events, Revocation, Schema, SessionKind, TokenHash,
+};
 
 /// What of the configuration decides what the tables must be like.
 #[derive(Debug, Clone)]
@@ -13,6 +15,10 @@ pub(in crate::store) struct Requirements {
     pub kind: SessionKind,
     pub token_hash: TokenHash,
     pub needs: Needs,
+    /// Something is written, so that the ledger is needed.
+    pub writes: bool,
+    /// The database is to notify of ended sessions.
+    pub trigger: bool,
     /// Columns for counts, where they are wanted.
     pub counters: Option<Counters>,
     /// The zone in which the app writes moments without one; UTC if not configured.
@@ -34,6 +40,8 @@ impl Requirements {
             kind: config.session.kind,
             token_hash: config.session.token_hash,
             needs: Needs::of(config),
+            writes: config.record.writes(),
+            trigger: config.session.revocation == Revocation::Trigger,
             counters: config.counters.enabled.then(|| config.counters.clone()),
             time_zone: config.database.time_zone,
         }

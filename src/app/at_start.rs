@@ -1,0 +1,87 @@
+//! Checks before anything is served: one look at the database says whether a start makes sense.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StartError;
+use crate::config::Config;
+use crate::routes::RouteTable;
+use crate::store::{self, Inspection, Store, StoreError};
+
+/// Longest time that a start waits for the database to say whether it fits. The site is served even if the database is
+/// down.
+const START_LOOK: Duration = Duration::from_secs(2);
+
+/// Looks at the database, and refuses to start where it says that it cannot do what is configured: write page views, their
+/// event types, or counters. The answer is what was found; `None` where the database does not answer. The store knows the
+/// types of the app's keys then: the first pages name communities by them.
+///
+/// # Errors
+/// The operator must fix the configuration, the route files or the environment.
+pub(super) async fn look(
+    store: &Arc<dyn Store>,
+    config: &Config,
+    routes: &RouteTable,
+    is_taking_over: bool,
+) -> Result<Option<Inspection>, StartError> {
+    let types = store::types_of(routes);
+    let found = if is_taking_over {
+        may_take_over(store.inspect(&types).await, config)?
+    } else {
+        let looked = tokio::time::timeout(START_LOOK, store.inspect(&types)).await;
+        looked.ok().and_then(Result::ok)
+    };
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let refused = found.refused_types(routes);
+    if !refused.is_empty() {
+        return Err(StartError::Configuration(refused.join("\n")));
+    }
+    if let Some(problem) = &found.ledger {
+        return Err(StartError::Configuration(format!("database: {problem}")));
+    }
+    let of_counters = found.tables.iter().filter(|problem| problem.is_of_counters());
+    let of_counters: Vec<_> = of_counters.map(ToString::to_string).collect();
+    if config.counters.enabled && !of_counters.is_empty() {
+        return Err(StartError::Configuration(of_counters.join("; ")));
+    }
+    Ok(Some(found))
+}
+
+/// Refuses to replace a running sidecar by one for which `headcount check` fails on the tables. A database that does not
+/// answer, or takes no writes now, says nothing of the configuration.
+fn may_take_over(
+    looked: Result<Inspection, StoreError>,
+    config: &Config,
+) -> Result<Option<Inspection>, StartError> {
+    let (found, faults) = match looked {
+        Ok(found) => {
+            let tables = found
+                .tables
+                .iter()
+                .filter(|problem| problem.prevents_a_take_over());
+            let ledger = found.ledger.iter().map(ToString::to_string);
+            let faults = tables.map(ToString::to_string).chain(ledger).collect();
+            (Some(found), faults)
+        }
+        Err(error) if error.is_of_the_configuration() => (None, vec![error.chain()]),
+        Err(error) => {
+            let error = error.chain();
+            tracing::warn!(
+                error,
+                "the database does not answer: the tables are taken over unchecked"
+            );
+            (None, Vec::new())
+        }
+    };
+    if faults.is_empty() {
+        return Ok(found);
+    }
+    let place = store::place(&config.database);
+    let faults: Vec<String> = faults.iter().map(|sentence| format!("\n  {sentence}")).collect();
+    Err(StartError::Configuration(format!(
+        "the running sidecar is not replaced: {place}: the database's tables are not as configured:{}",
+        faults.concat()
+    )))
+}

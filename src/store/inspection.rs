@@ -1,0 +1,64 @@
+//! What one look at the live database finds: whether tables, ledger and event types are as configured. Pure; `sql` looks.
+
+use std::sync::Arc;
+
+use super::event_types::{TypeFault, refused};
+use super::schema::{Requirements, ResolvedSchema};
+use super::{LedgerProblem, SchemaProblem, StoreError};
+use crate::routes::RouteTable;
+
+/// What was found, over one connection: nothing of it is older than the rest.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Where the app's tables are not as configured; empty if there is no problem.
+    pub tables: Vec<SchemaProblem>,
+    /// What is wrong with the ledger, where page views are written.
+    pub ledger: Option<LedgerProblem>,
+    /// Those of the event types asked about that the event table does not take; or why that cannot be told. None where no
+    /// events are written, or the tables have a problem that keeps them from being used.
+    pub faulty_types: Result<Vec<(Arc<str>, TypeFault)>, StoreError>,
+}
+
+impl Inspection {
+    /// A sentence, with place and remedy, for each of these routes whose event type was asked about and is not taken; empty
+    /// also where that cannot be told.
+    pub fn refused_types(&self, routes: &RouteTable) -> Vec<String> {
+        match &self.faulty_types {
+            Ok(faults) => refused(routes.event_types(), faults),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// Nothing wrong.
+impl Default for Inspection {
+    fn default() -> Self {
+        Self {
+            tables: Vec::new(),
+            ledger: None,
+            faulty_types: Ok(Vec::new()),
+        }
+    }
+}
+
+/// The event types that routes write, each once: for [`Store::inspect`](super::Store::inspect).
+pub fn types_of(routes: &RouteTable) -> Vec<Arc<str>> {
+    let types = routes.event_types();
+    let mut types: Vec<_> = types.map(|written| Arc::clone(written.event_type)).collect();
+    types.sort();
+    types.dedup();
+    types
+}
+
+/// The problems of a schema, and those that only the configuration makes one.
+pub(super) fn problems(resolved: &ResolvedSchema, wanted: &Requirements) -> Vec<SchemaProblem> {
+    let mut problems = resolved.problems.clone();
+    if resolved.read_only && wanted.writes {
+        problems.push(SchemaProblem::ReadOnly);
+    }
+    if wanted.trigger && !resolved.session_trigger {
+        let table = wanted.names.session.table.clone();
+        problems.push(SchemaProblem::NoTrigger { table });
+    }
+    problems
+}
