@@ -5,9 +5,12 @@
 //! else.
 
 mod api_key;
+mod check;
 mod counters;
 mod dead_letters;
+mod failure;
 mod init;
+mod tables;
 
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
@@ -16,17 +19,15 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::{self, App, StartError, TakeOver};
-use crate::config::{Access, Config, ConfigError, TlsListener, Validity, misspelt, read_key_pair, variables};
-use crate::handover::{self, UpgradeError};
+use crate::app::{App, TakeOver};
+use crate::config::{Config, ConfigError, misspelt, variables};
 use crate::page_view::Policy;
 use crate::routes::RouteNames;
-use crate::store::{GrantsError, MigrateError, StoreError};
-use crate::writer::spool::Directory;
-use crate::{demo, explain, presence, reload, store, telemetry};
+use crate::{demo, explain, handover, reload, telemetry};
 use api_key::ApiKeyCommand;
 use counters::CountersCommand;
 use dead_letters::DeadLettersCommand;
+use failure::Failure;
 
 /// The manuals, listed below the help.
 const MANUALS: &str = "Manuals, in the source tree:
@@ -181,76 +182,6 @@ impl ConfigFile {
     }
 }
 
-/// Why a command failed, by exit code.
-#[derive(Debug)]
-enum Failure {
-    /// 64
-    Usage(String),
-    /// 1
-    Other(anyhow::Error),
-}
-
-impl Failure {
-    /// An error of the database, which is configured in `file`.
-    fn of_database(
-        file: &Path,
-        config: &Config,
-        error: impl std::error::Error + Send + Sync + 'static,
-    ) -> Self {
-        let place = store::place(&config.database);
-        Self::Other(anyhow::Error::new(error).context(format!("{}: database: {place}", file.display())))
-    }
-
-    /// The same, with the remedy.
-    fn of_store(file: &Path, config: &Config, error: &StoreError) -> Self {
-        let place = store::place(&config.database);
-        let remedy = error
-            .remedy()
-            .map_or_else(String::new, |remedy| format!("; {remedy}"));
-        let file = file.display();
-        Self::Other(anyhow::anyhow!(
-            "{file}: database: {place}: {}{remedy}",
-            error.chain()
-        ))
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}
-
-impl From<reload::ReloadError> for Failure {
-    fn from(error: reload::ReloadError) -> Self {
-        Self::Usage(error.to_string())
-    }
-}
-
-impl From<UpgradeError> for Failure {
-    fn from(error: UpgradeError) -> Self {
-        match error {
-            UpgradeError::Ended { code: Some(64) } => Self::Usage(error.to_string()),
-            error => Self::Other(error.into()),
-        }
-    }
-}
-
-impl From<StartError> for Failure {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Configuration(message) => Self::Usage(message),
-            StartError::Other(error) => Self::Other(error),
-        }
-    }
-}
-
 /// Parses the process' arguments and runs the command.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -301,7 +232,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             python,
         } => {
             let loaded = config.load()?;
-            check(&config.config, &loaded, offline)?;
+            check::run(&config.config, &loaded, offline)?;
             match django {
                 Some(project) => init::check(&loaded, &project, python.as_deref()),
                 None => Ok(()),
@@ -312,8 +243,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             config,
             command: RoutesCommand::Test { url, method },
         } => test_route(&config.load()?, &url, &method),
-        Command::Migrate { config, dry_run } => migrate(&config.config, &config.load()?, dry_run),
-        Command::Grants { config, role } => grants(&config.config, &config.load()?, &role),
+        Command::Migrate { config, dry_run } => tables::migrate(&config.config, &config.load()?, dry_run),
+        Command::Grants { config, role } => tables::grants(&config.config, &config.load()?, &role),
         Command::Counters { config, command } => counters::run(&config.config, &config.load()?, command),
         Command::DeadLetters { config, command } => dead_letters::run(&config.load()?, command),
         Command::ApiKey { command } => {
@@ -359,141 +290,12 @@ fn upgrade(pid: u32, config: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
-    print_line(format_args!("{}: the configuration is valid", path.display()));
-    let table = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
-    let folder = config.routes.dir.display();
-    print_line(format_args!("{folder}: {} routes are valid", table.len()));
-    if let Some(route) = table.by_slug().filter(|_| !config.schema.has_slugs()) {
-        print_line(format_args!(
-            "warning: route {} names communities by slugs, which they do not have, so that its pages have no community: name \
-             the column in schema.community.columns.slug, or use (?P<community>…)",
-            route.name
-        ));
-    }
-    for file in reload::blank_files(&reload::read_route_files(&config.routes.dir)?, &[]) {
-        print_line(format_args!(
-            "warning: {}: the route file is empty: it has no routes",
-            file.display()
-        ));
-    }
-    for listener in &config.listen.https {
-        print_line(certificate(listener));
-    }
-    app::open_geoip(config)?;
-    if config.record.writes() {
-        Directory::check(&config.spool.dir).map_err(|error| Failure::Usage(error.to_string()))?;
-    }
-    if config.api.enabled && config.api.identities && config.api.access == Access::Session {
-        print_line(
-            "warning: api.access = \"session\" shows who is in a community to every signed-in visitor, also where the \
-             community is private: leave it out, so that only those see it to whom the app has shown the community, \
-             or set api.identities = false",
-        );
-    }
-    api_key::check(&config.api);
-    if offline {
-        print_line("the database was not asked");
-        return Ok(());
-    }
-    let problems =
-        block_on(store::check(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
-    let (warnings, problems): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_a_warning());
-    if !problems.is_empty() {
-        let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        return Err(Failure::Usage(format!(
-            "{}: the database's tables are not as configured:{}",
-            path.display(),
-            list.concat()
-        )));
-    }
-    block_on(api_key::check_communities(config))??;
-    print_line("the database has the tables that the configuration names");
-    for warning in warnings {
-        print_line(format_args!("warning: {warning}"));
-    }
-    let remarks =
-        block_on(store::remarks(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
-    for remark in remarks {
-        print_line(format_args!("note: {remark}"));
-    }
-    let (refused, notes) = block_on(store::events_of_routes(config, &table))?
-        .map_err(|error| Failure::of_store(path, config, &error))?;
-    if !refused.is_empty() {
-        return Err(Failure::Usage(refused.join("\n")));
-    }
-    for note in notes {
-        print_line(format_args!("note: {note}"));
-    }
-    if config.record.writes() {
-        let ledger = block_on(store::check_ledger(config))?;
-        if let Some(problem) = ledger.map_err(|error| Failure::of_store(path, config, &error))? {
-            return Err(Failure::Usage(format!("{}: database: {problem}", path.display())));
-        }
-        print_line("the database has the ledger of applied batches");
-    }
-    let remarks = block_on(presence::remarks(&config.redis, &config.record))?;
-    for remark in remarks.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))? {
-        print_line(format_args!("note: {remark}"));
-    }
-    Ok(())
-}
-
-/// The line about a listener's certificate, which is known to be readable.
-fn certificate(listener: &TlsListener) -> String {
-    let path = listener.certificate.display();
-    let pair = read_key_pair(&listener.certificate, &listener.key).ok();
-    let Some(validity) = pair.and_then(|pair| Validity::of(&pair)) else {
-        return format!("note: {path}: the dates of the certificate cannot be read");
-    };
-    match validity.problem(chrono::Utc::now()) {
-        Some(problem) => format!("warning: {path}: the certificate {problem}"),
-        None => format!("{path}: the certificate {validity}"),
-    }
-}
-
 fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
     let table = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
     let policy = Policy::new(&config.record, &config.privacy);
     let text = explain::explain(&table, &policy, &config.api, url, method)
         .map_err(|problem| Failure::Usage(problem.to_string()))?;
     print_line(text.trim_end());
-    Ok(())
-}
-
-fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
-    let outcome = block_on(store::migrate(config, dry_run))?;
-    let done = match &outcome {
-        Ok(steps) => &**steps,
-        Err(MigrateError::Incomplete(incomplete)) => &incomplete.done,
-        Err(_) => &[],
-    };
-    for step in done {
-        print_line(step);
-    }
-    // In a dry run a comment, so that the whole output can be run as it is.
-    match (done.len(), dry_run) {
-        (0, _) => {}
-        (_, true) => print_line("-- nothing has been changed: headcount migrate without --dry-run runs this"),
-        (1, false) => print_line("done: 1 step"),
-        (steps, false) => print_line(format_args!("done: {steps} steps")),
-    }
-    match outcome {
-        Ok(steps) if steps.is_empty() => print_line("nothing to do"),
-        Ok(_) => {}
-        Err(error) => return Err(Failure::of_database(path, config, error)),
-    }
-    Ok(())
-}
-
-fn grants(path: &Path, config: &Config, role: &str) -> Result<(), Failure> {
-    let sql = block_on(store::grants(config, role))?.map_err(|error| match error {
-        GrantsError::Database(error) => Failure::of_store(path, config, &error),
-        GrantsError::NoRoles | GrantsError::Schema(_) => {
-            Failure::Usage(format!("{}: database: {error}", path.display()))
-        }
-    })?;
-    print_line(sql.trim_end());
     Ok(())
 }
 

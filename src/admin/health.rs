@@ -44,16 +44,29 @@ impl Readiness {
 
 /// Problems that an operator must act on, one sentence each. A page view may wait on disk for `patience` seconds.
 pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
-    let Backlog {
-        bytes,
-        limit_bytes,
-        oldest_seconds: age,
-        dead_letters: letters,
-        ..
-    } = status.backlog();
+    of_the_app(status)
+        .chain(writing(status, patience))
+        .chain(sign_outs(status))
+        .chain(redis(status))
+        .chain(own_lack(status))
+        .chain(faulty_files(status))
+        .chain(status.tables.condition().reasons)
+        .chain(updates(status))
+        .chain(status.recognition.condition().reasons)
+        .chain(status.presence_settings.condition().reasons)
+        .collect()
+}
+
+/// The sentences of those lines that hold.
+fn holding<const N: usize>(lines: [(bool, String); N]) -> impl Iterator<Item = String> {
+    let lines = lines.into_iter();
+    lines.filter_map(|(holds, line)| holds.then_some(line))
+}
+
+/// Which of the app's servers do not answer.
+fn of_the_app(status: &Status) -> impl Iterator<Item = String> {
     let app = status.app.condition();
-    let spool = status.spool.condition().state;
-    [
+    holding([
         (
             app.state == State::Down,
             format!("the app does not answer ({})", app.reasons.join("; ")),
@@ -65,6 +78,20 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
                 status.app_servers.condition().reasons.join("; ")
             ),
         ),
+    ])
+}
+
+/// What keeps page views from being written, and those that wait.
+fn writing(status: &Status, patience: f64) -> impl Iterator<Item = String> {
+    let Backlog {
+        bytes,
+        limit_bytes,
+        oldest_seconds: age,
+        dead_letters: letters,
+        ..
+    } = status.backlog();
+    let spool = status.spool.condition().state;
+    holding([
         (
             status.database.is_down(),
             away(
@@ -102,28 +129,20 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             letters > 0.0,
             format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
         ),
-        (
-            status.session_listener.is_down() || status.session_trigger.is_down(),
-            away(
-                "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl",
-                &[
-                    status.session_listener.condition().reasons,
-                    status.session_trigger.condition().reasons,
-                ]
-                .concat(),
-            ),
+    ])
+}
+
+/// What keeps sign-outs from being noticed at once.
+fn sign_outs(status: &Status) -> impl Iterator<Item = String> {
+    let [listener, trigger] = [&status.session_listener, &status.session_trigger];
+    let reasons = [listener.condition().reasons, trigger.condition().reasons];
+    holding([(
+        listener.is_down() || trigger.is_down(),
+        away(
+            "no notifications of session changes arrive; sign-outs are noticed within session.cache_ttl",
+            &reasons.concat(),
         ),
-    ]
-    .into_iter()
-    .filter_map(|(holds, line)| holds.then_some(line))
-    .chain(redis(status))
-    .chain(own_lack(status))
-    .chain(faulty_files(status))
-    .chain(status.tables.condition().reasons)
-    .chain(updates(status))
-    .chain(status.recognition.condition().reasons)
-    .chain(status.presence_settings.condition().reasons)
-    .collect()
+    )])
 }
 
 /// What is wrong with Redis, and with which of its servers.
@@ -131,7 +150,7 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
     let (redis, partitions) = (status.redis.condition().state, status.partitions_down());
     let servers = status.redis_servers();
     let nodes = servers.down.join(", ");
-    let lines = [
+    holding([
         (
             status.redis.is_down(),
             format!(
@@ -154,10 +173,7 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
                  visitors that this sidecar saw itself are known"
             ),
         ),
-    ];
-    lines
-        .into_iter()
-        .filter_map(|(holds, line)| holds.then_some(line))
+    ])
 }
 
 /// What this process lacks for connections to the app.

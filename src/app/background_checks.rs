@@ -9,23 +9,19 @@ use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::admin::Metrics;
+use super::shared_parts::SharedParts;
 use crate::auth::{Authenticator, revocation};
-use crate::config::Config;
 use crate::reload::Reloader;
-use crate::status::{Component, Status};
+use crate::status::Component;
 use crate::store::{self, Inspection, LedgerProblem, SchemaProblem, Store};
-use crate::tasks::{Task, Tasks};
+use crate::tasks::Task;
 
 /// What is watched.
 pub(super) struct Watched<'a> {
-    pub(super) config: &'a Config,
-    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) shared: &'a SharedParts,
+    pub(super) authenticator: &'a Arc<Authenticator>,
     /// What the start has found.
     pub(super) inspection: Option<Inspection>,
-    pub(super) authenticator: &'a Arc<Authenticator>,
-    pub(super) status: &'a Status,
-    pub(super) metrics: &'a Metrics,
 }
 
 impl Watched<'_> {
@@ -33,16 +29,23 @@ impl Watched<'_> {
     ///
     /// # Errors
     /// The database's URL is invalid.
-    pub(super) fn start(self, reloader: Reloader, tasks: &Tasks) -> anyhow::Result<()> {
+    pub(super) fn start(self, reloader: Reloader) -> anyhow::Result<()> {
+        let SharedParts {
+            config,
+            store,
+            status,
+            tasks,
+            ..
+        } = self.shared;
         tasks.keep_worker(Task::Reloader, reloader, |reloader| reloader.run().boxed());
-        self.listen_to_sessions(tasks)?;
+        self.listen_to_sessions()?;
         tasks.keep(Task::DatabaseWatch, {
-            let (store, database) = (self.store.clone(), self.status.database.clone());
-            let place = store::place(&self.config.database);
+            let (store, database) = (store.clone(), status.database.clone());
+            let place = store::place(&config.database);
             move || watch_database(store.clone(), place.clone(), database.clone())
         });
         tasks.keep(Task::SchemaWatch, {
-            let (store, status) = (self.store.clone(), self.status.clone());
+            let (store, status) = (store.clone(), status.clone());
             let mut found = self.inspection;
             move || {
                 let (ledger, tables) = (status.ledger.clone(), status.tables.clone());
@@ -53,15 +56,16 @@ impl Watched<'_> {
     }
 
     /// Listens for sessions that end, where the configuration has the database notify.
-    fn listen_to_sessions(&self, tasks: &Tasks) -> anyhow::Result<()> {
-        let listener = store::session_listener(self.config).context("the database")?;
+    fn listen_to_sessions(&self) -> anyhow::Result<()> {
+        let shared = self.shared;
+        let listener = store::session_listener(&shared.config).context("the database")?;
         let Some(listener) = listener else {
             return Ok(());
         };
-        let (config, authenticator) = (self.config.clone(), self.authenticator.clone());
-        let (status, metrics) = (self.status.clone(), self.metrics.auth.clone());
+        let (config, authenticator) = (shared.config.clone(), self.authenticator.clone());
+        let (status, metrics) = (shared.status.clone(), shared.metrics.auth.clone());
         let mut first = Some(listener);
-        tasks.keep(Task::SessionListener, move || {
+        shared.tasks.keep(Task::SessionListener, move || {
             let first = first.take().map(|listener| Ok(Some(listener)));
             let listener = first.unwrap_or_else(|| store::session_listener(&config));
             let (authenticator, status, metrics) = (authenticator.clone(), status.clone(), metrics.clone());

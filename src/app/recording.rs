@@ -6,21 +6,19 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::StartError;
-use crate::admin::Metrics;
+use super::shared_parts::SharedParts;
 use crate::auth::{self, ApiKeys, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
 use crate::config::{Access, Config};
 use crate::geoip::GeoIp;
-use crate::page_view::{self, Dropped, Policy, Queue, SentFiles};
+use crate::page_view::{self, Dropped, Queue, SentFiles};
+use crate::presence;
 use crate::presence::grants::Grants;
-use crate::presence::worker::PresenceHandle;
-use crate::presence::{self, Presence};
+use crate::presence::worker::{PresenceHandle, Worker as PresenceWorker};
 use crate::recent_pages::RecentPages;
 use crate::recorder::{Destinations, Intake, Recognition, Recorder, Resolver, ShownPages};
-use crate::reload::{KeyFile, KeyFiles, SharedRoutes};
+use crate::reload::{KeyFile, KeyFiles};
 use crate::shutdown::Shutdown;
-use crate::status::Status;
-use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::writer::load::Bytes;
 use crate::writer::spool::{Directory, Spool};
@@ -52,21 +50,6 @@ pub(super) struct Recording {
     stop: Shutdown,
     tasks: Tasks,
     workers: Vec<JoinHandle<()>>,
-}
-
-/// What recording is made of.
-pub(super) struct Parts<'a> {
-    /// Where page views wait for the database; `None` where nothing is written.
-    pub(super) spool: Option<(Directory, Arc<Spool>)>,
-    /// Locates addresses.
-    pub(super) geoip: Option<GeoIp>,
-    /// The keys of JWTs and of servers, where there are some.
-    pub(super) key_files: &'a KeyFiles,
-    pub(super) store: &'a Arc<dyn Store>,
-    pub(super) presence: &'a Arc<dyn Presence>,
-    pub(super) status: &'a Status,
-    pub(super) metrics: &'a Metrics,
-    pub(super) tasks: &'a Tasks,
 }
 
 /// Prepares the folder of the spools; `None` where nothing is written.
@@ -109,20 +92,21 @@ pub(super) async fn create_spool(
 }
 
 impl Recording {
-    /// Starts the workers.
+    /// Starts the workers. `spool` is where page views wait for the database, `geoip` locates their addresses.
     pub(super) fn start(
-        config: &Config,
-        Parts {
-            spool,
-            geoip,
-            key_files,
+        shared: &SharedParts,
+        spool: Option<(Directory, Arc<Spool>)>,
+        geoip: Option<GeoIp>,
+        key_files: &KeyFiles,
+    ) -> Self {
+        let SharedParts {
+            config,
             store,
-            presence,
             status,
             metrics,
             tasks,
-        }: Parts<'_>,
-    ) -> Self {
+            ..
+        } = shared;
         let record = &config.record;
         let stop = Shutdown::new();
         let bytes = Bytes::new(
@@ -131,28 +115,14 @@ impl Recording {
         );
         let mut workers = Vec::new();
         let presence = record.presence.then(|| {
-            if !config.redis.is_used() {
-                tracing::info!(
-                    "no Redis is configured: presence is kept in the memory of this process, for this sidecar alone"
-                );
-            }
-            let (handle, worker) = presence::worker::new(
-                presence.clone(),
-                record,
-                status,
-                metrics.presence.clone(),
-                metrics.views.queued[Queue::Presence].clone(),
-            );
+            let (handle, worker) = presence_worker(shared);
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
-        let schema = &config.schema;
-        let looks_up = schema.finds_accounts() || schema.hides_members() || schema.disables_accounts();
-        let authenticator = Authenticator::new(&config.session, store.clone(), metrics.auth.clone());
         let KeyFiles {
             jwt_keys, api_keys, ..
         } = key_files.clone();
-        let authenticator = Arc::new(authenticator.with_jwts(jwt_keys.clone(), looks_up));
+        let authenticator = authenticator(shared, jwt_keys.clone());
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
         let limits = BatchLimits::new(record, &config.spool, &config.database);
@@ -215,14 +185,15 @@ impl Recording {
     }
 
     /// What the proxy and the API hand page views to. Its lookups run on the tasks' runtime.
-    pub(super) fn intake(
-        &self,
-        config: &Config,
-        routes: SharedRoutes,
-        policy: Policy,
-        presence: &Arc<dyn Presence>,
-        metrics: &Metrics,
-    ) -> Arc<Intake> {
+    pub(super) fn intake(&self, shared: &SharedParts) -> Arc<Intake> {
+        let SharedParts {
+            config,
+            routes,
+            policy,
+            presence,
+            metrics,
+            ..
+        } = shared;
         let api = &config.api;
         // Whom the app has shown which community, where that decides who may see its visitors.
         let shown = (api.enabled && api.access == Access::Visited).then(|| {
@@ -243,9 +214,9 @@ impl Recording {
                 let (keys, metrics) = (Arc::clone(keys), Arc::clone(&self.auth));
                 Jwts::new(&session.jwt, keys, session.cache_capacity, metrics)
             }),
-            routes,
+            routes: routes.clone(),
             lookups: EarlyLookups::new(self.authenticator.clone(), self.tasks.runtime().clone()),
-            policy,
+            policy: policy.clone(),
             files: SentFiles::default(),
             recorder: self.recorder.clone(),
             shown,
@@ -271,6 +242,31 @@ impl Recording {
             log_remaining(self.recorder.unspooled(), kept, &self.views);
         }
     }
+}
+
+/// Receives touches, and the worker that writes them.
+fn presence_worker(shared: &SharedParts) -> (PresenceHandle, PresenceWorker) {
+    let SharedParts { config, metrics, .. } = shared;
+    if !config.redis.is_used() {
+        tracing::info!(
+            "no Redis is configured: presence is kept in the memory of this process, for this sidecar alone"
+        );
+    }
+    presence::worker::new(
+        shared.presence.clone(),
+        &config.record,
+        &shared.status,
+        metrics.presence.clone(),
+        metrics.views.queued[Queue::Presence].clone(),
+    )
+}
+
+fn authenticator(shared: &SharedParts, jwt_keys: Option<Arc<KeyFile>>) -> Arc<Authenticator> {
+    let SharedParts { config, metrics, .. } = shared;
+    let schema = &config.schema;
+    let looks_up = schema.finds_accounts() || schema.hides_members() || schema.disables_accounts();
+    let authenticator = Authenticator::new(&config.session, shared.store.clone(), metrics.auth.clone());
+    Arc::new(authenticator.with_jwts(jwt_keys, looks_up))
 }
 
 /// Reports views that were only in memory (`lost`) and those in the spool (`kept`).

@@ -63,7 +63,7 @@ pub(super) fn run(arguments: InitArguments) -> Result<(), Failure> {
     // What is wrong yet is part of what is told: the files are there to be edited.
     let checked = Config::load(&written.config, [])
         .map_err(Failure::from)
-        .and_then(|config| super::check(&written.config, &config, false));
+        .and_then(|config| super::check::run(&written.config, &config, false));
     match checked {
         Ok(()) => {}
         Err(Failure::Usage(message)) => print_line(format_args!("headcount check: {message}")),

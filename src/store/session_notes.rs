@@ -3,11 +3,15 @@
 
 use std::collections::HashMap;
 
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+
 use super::django;
 use super::schema::{AppSchema, SessionTable, SessionUser};
 use super::session_rows::RowUser;
 use crate::browser_session::Unusable;
 use crate::config::{self, Config, SessionKind, TokenHash};
+use crate::from_row::from_row;
 use crate::ids::{AccountId, UserId};
 
 /// Most live rows that are looked at.
@@ -21,6 +25,8 @@ pub(super) struct SampleRow {
     pub user_text: Option<String>,
     pub no_user: bool,
 }
+
+from_row!(PgRow, SqliteRow => SampleRow { stored, user_text, no_user });
 
 impl SampleRow {
     /// The account whose user must be looked up.

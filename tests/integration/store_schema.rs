@@ -2,6 +2,7 @@
 //! table, column and cure.
 
 mod hidden;
+mod inspection;
 
 use headcount::config::{Config, Secret};
 use headcount::store::{self, StoreError};

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 
 use super::{Backend, Operation, Runs};
 use crate::config;
+use crate::from_row::from_row;
 use crate::ids::{AccountId, SessionToken, UserId};
 use crate::store::SessionFound;
 use crate::store::schema::{AppSchema, Column, ProfileTable, SessionTable};
@@ -145,6 +148,14 @@ impl<B: Backend> Runs<FindUsers<'_>> for B {
         B::run(&find, app, connection).await
     }
 }
+
+/// An account, and the key of its profile, as text.
+pub(in crate::store) struct AccountProfile {
+    pub account: String,
+    pub id: String,
+}
+
+from_row!(PgRow, SqliteRow => AccountProfile { account, id });
 
 /// The profiles of accounts; a step of [`FindUsers`].
 pub(in crate::store) struct FindProfiles<'a> {

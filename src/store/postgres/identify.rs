@@ -12,7 +12,8 @@ use crate::from_row::from_row;
 use crate::ids::{AccountId, CommunityId, UserId};
 use crate::store::django::MAX_ENCODED;
 use crate::store::operations::{
-    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions, SessionKey,
+    AccountProfile, CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs,
+    SampleSessions, SessionKey,
 };
 use crate::store::schema::{AppSchema, Column, SessionUser};
 use crate::store::session_notes::{SAMPLE, SampleRow};
@@ -127,14 +128,6 @@ fn user_text(app: &AppSchema) -> String {
     }
 }
 
-struct Sample {
-    stored: Option<String>,
-    user_text: Option<String>,
-    no_user: bool,
-}
-
-from_row!(PgRow => Sample { stored, user_text, no_user });
-
 impl Runs<SampleSessions> for Postgres {
     async fn run(
         operation: &SampleSessions,
@@ -156,25 +149,12 @@ impl Runs<SampleSessions> for Postgres {
             table = session.table,
             valid = session.valid("headcount_session", is_ahead),
         );
-        let rows: Vec<Sample> = query_as(AssertSqlSafe(sql))
+        query_as(AssertSqlSafe(sql))
             .bind(operation.now)
             .fetch_all(connection)
-            .await?;
-        let read = |row: Sample| SampleRow {
-            stored: row.stored,
-            user_text: row.user_text,
-            no_user: row.no_user,
-        };
-        Ok(rows.into_iter().map(read).collect())
+            .await
     }
 }
-
-struct ProfileRow {
-    account: String,
-    id: String,
-}
-
-from_row!(PgRow => ProfileRow { account, id });
 
 impl Runs<FindProfiles<'_>> for Postgres {
     async fn run(
@@ -190,7 +170,7 @@ impl Runs<FindProfiles<'_>> for Postgres {
             profiles = profile.table,
             key = account.type_name,
         );
-        let rows: Vec<ProfileRow> = query_as(AssertSqlSafe(sql))
+        let rows: Vec<AccountProfile> = query_as(AssertSqlSafe(sql))
             .bind(&operation.accounts)
             .fetch_all(connection)
             .await?;
@@ -207,18 +187,15 @@ impl Runs<FindCommunity<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        if app.community.is_none() && !matches!(operation, FindCommunity::Through(..)) {
-            return Ok(operation.without_table());
-        }
-        let Some(criterion) = operation.criterion(app) else {
-            return Ok(None);
-        };
         let CommunityCriterion {
             table,
             id,
             column,
             value,
-        } = criterion;
+        } = match operation.criterion(app) {
+            Ok(criterion) => criterion,
+            Err(known) => return Ok(known),
+        };
         let parameter = match operation {
             FindCommunity::BySlug(_) => "$1".to_owned(),
             FindCommunity::ByKey(_) | FindCommunity::Through(..) => {
@@ -237,15 +214,11 @@ impl Runs<FindCommunity<'_>> for Postgres {
 
 impl Runs<FindSlug<'_>> for Postgres {
     async fn run(
-        FindSlug(key): &FindSlug<'_>,
+        operation: &FindSlug<'_>,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Option<String>, sqlx::Error> {
-        let community = app.community.as_ref();
-        let Some(community) = community.filter(|table| table.id.is_key(key.as_str())) else {
-            return Ok(None);
-        };
-        let Some(slug) = &community.slug else {
+        let Some((community, slug)) = operation.columns(app) else {
             return Ok(None);
         };
         let sql = format!(
@@ -255,7 +228,7 @@ impl Runs<FindSlug<'_>> for Postgres {
             id_type = community.id.type_name,
         );
         let slug: Option<Option<String>> = query_scalar(AssertSqlSafe(sql))
-            .bind(key.as_str())
+            .bind(operation.0.as_str())
             .fetch_optional(connection)
             .await?;
         Ok(slug.flatten())

@@ -10,7 +10,9 @@ use super::event_index::{is_ours, key, of_community};
 use super::moment;
 use super::statement::query_as;
 use crate::store::Stats;
-use crate::store::operations::{FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf};
+use crate::store::operations::{
+    FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf, user_of_session,
+};
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, Column, EventTable};
 
@@ -98,18 +100,7 @@ fn sessions(app: &AppSchema) -> String {
     };
     let of = |column: &Column| moment(column, &format!("headcount_session.{column}"));
     let (started, ended) = (of(durations.started_at), of(durations.ended_at));
-    let (join, user) = match app.accounts() {
-        None => (String::new(), format!("headcount_session.{}", durations.user)),
-        Some((profile, _)) => (
-            format!(
-                " JOIN {profiles} AS headcount_profile ON headcount_profile.{referred} = headcount_session.{user}",
-                profiles = profile.table,
-                referred = durations.profile,
-                user = durations.user
-            ),
-            format!("headcount_profile.{}", profile.id),
-        ),
-    };
+    let (join, user) = user_of_session(app, &durations);
     format!(
         "SELECT {user} AS user_id, {started} AS started, {ended} AS ended,
                     extract(epoch FROM {ended} - {started})::float8 AS seconds

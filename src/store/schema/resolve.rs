@@ -1,6 +1,7 @@
 //! Resolves the configuration against the live schema. Pure.
 //! Every used column is found and of a usable type, or there is a problem for each that is not.
 
+mod events;
 mod profile;
 
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use chrono_tz::Tz;
 
 use super::check::{Check, Holds};
 use super::{
-    AppSchema, Column, CommunityTable, Dialect, EventInsert, EventTable, Kind, LeftOut, LiveSchema,
-    LiveTable, Needs, Privilege, Requirements, ResolvedSchema, SchemaProblem, SessionTable, SessionUser,
+    AppSchema, Column, CommunityTable, Dialect, EventTable, LeftOut, LiveSchema, LiveTable, Needs, Privilege,
+    ProfileTable, Requirements, ResolvedSchema, SchemaProblem, SessionTable, SessionUser,
 };
 use crate::config::{self, Schema, SessionKind};
 
@@ -23,13 +24,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         ..
     } = wanted;
     let (needs, time_zone) = (*needs, *time_zone);
-    let mut check = Check {
-        live,
-        zone: time_zone.unwrap_or(Tz::UTC),
-        without_zone: Vec::new(),
-        problems: Vec::new(),
-        rights: Vec::new(),
-    };
+    let mut check = Check::new(live, time_zone.unwrap_or(Tz::UTC));
     let session = check.session_table(live.session.as_ref(), &names.session.table, wanted.kind);
     let event = check.event_table(live.event.as_ref(), &names.event.table, needs);
     let has_profiles = needs.profiles(names);
@@ -58,35 +53,16 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         }
         _ => None,
     };
-    if let Some(partition) = &live.lacks_partition {
-        let (partition, user) = (partition.clone(), live.dialect.quoted(&live.user));
-        check
-            .problems
-            .push(SchemaProblem::NoPartition { partition, user });
-    }
+    check.partition();
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
     let lookups = check.lookups(&names.lookup, community.as_ref());
     if let Some(profile) = &profile {
-        // What is in Django's data is compared as text.
-        if let Some(session) = &session
-            && let SessionUser::Column(user_id) = &session.user
-        {
-            check.session_refers(&session.table, user_id, profile);
-        }
-        if let Some(event) = &event {
-            check.refers("event", &event.table, &event.user_id, profile);
-        }
+        check.references(profile, session.as_ref(), event.as_ref());
     }
-
     check.account(wanted, live);
 
     check.zone_of_moments(time_zone);
-    let keys_agree = !check.problems.iter().any(|problem| {
-        matches!(
-            problem,
-            SchemaProblem::KeysDisagree { .. } | SchemaProblem::AccountsDisagree { .. }
-        )
-    });
+    let keys_agree = check.keys_agree();
     let lacks_events = needs.events && event.as_ref().is_none_or(|event| event.insert.is_none());
     let app = || {
         Some(AppSchema {
@@ -118,7 +94,56 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
     }
 }
 
+impl<'a> Check<'a> {
+    /// Nothing is checked yet.
+    fn new(live: &'a LiveSchema, zone: Tz) -> Self {
+        Self {
+            live,
+            zone,
+            without_zone: Vec::new(),
+            problems: Vec::new(),
+            rights: Vec::new(),
+        }
+    }
+}
+
 impl Check<'_> {
+    /// Next month needs a partition of our own event table.
+    fn partition(&mut self) {
+        if let Some(partition) = &self.live.lacks_partition {
+            let (partition, user) = (partition.clone(), self.live.dialect.quoted(&self.live.user));
+            self.problems.push(SchemaProblem::NoPartition { partition, user });
+        }
+    }
+
+    /// What sessions and events refer to must be the profile's key.
+    fn references(
+        &mut self,
+        profile: &ProfileTable,
+        session: Option<&SessionTable>,
+        event: Option<&EventTable>,
+    ) {
+        // What is in Django's data is compared as text.
+        if let Some(session) = session
+            && let SessionUser::Column(user_id) = &session.user
+        {
+            self.session_refers(&session.table, user_id, profile);
+        }
+        if let Some(event) = event {
+            self.refers("event", &event.table, &event.user_id, profile);
+        }
+    }
+
+    /// Whether references are of the types of the keys that they refer to.
+    fn keys_agree(&self) -> bool {
+        !self.problems.iter().any(|problem| {
+            matches!(
+                problem,
+                SchemaProblem::KeysDisagree { .. } | SchemaProblem::AccountsDisagree { .. }
+            )
+        })
+    }
+
     /// Columns of moments without a zone need one that the database knows.
     fn zone_of_moments(&mut self, time_zone: Option<Tz>) {
         if self.without_zone.is_empty() {
@@ -235,152 +260,6 @@ impl Check<'_> {
         let counter = session.page_counter();
         needs.pages_visited
             && counter.is_some_and(|counter| self.may(table, Privilege::Update, &[counter.pages_visited]))
-    }
-
-    fn event(&mut self, table: &LiveTable, names: &config::EventTable, needs: Needs) -> Option<EventTable> {
-        let columns = &names.columns;
-        let mut column = |wanted| self.column(table, "event", wanted);
-        let user_id = column(("user_id", &columns.user_id, Holds::Key));
-        let event_type = column(("event_type", &columns.event_type, Holds::Text));
-        let metadata = column(("metadata", &columns.metadata, Holds::Json));
-        let timestamp = column(("timestamp", &columns.timestamp, Holds::Moment));
-        let insert = needs.events.then(|| self.event_insert(table, names));
-        let mut event = EventTable {
-            table: table.name.clone(),
-            is_view: table.fixed.is_view,
-            takes_copy: table.takes_copy,
-            user_id: user_id?,
-            event_type: event_type?,
-            metadata: metadata?,
-            timestamp: timestamp?,
-            insert: None,
-        };
-        let read = [
-            &event.user_id,
-            &event.event_type,
-            &event.metadata,
-            &event.timestamp,
-        ];
-        self.may(table, Privilege::Select, &read);
-        if let Some(insert) = insert {
-            let insert = insert?;
-            let mut written = read.to_vec();
-            let optional = [
-                &insert.description,
-                &insert.ip_address,
-                &insert.user_agent,
-                &insert.device_info,
-                &insert.location_data,
-                &insert.id,
-            ];
-            written.extend(optional.into_iter().flatten());
-            written.extend(insert.constants.iter().map(|(column, _)| column));
-            self.may(table, Privilege::Insert, &written);
-            self.everything_filled(table, &columns.id, &written);
-            // The server converts to its own zones, with its own data.
-            event.takes_copy &= event.timestamp.kind != Kind::Timestamp || event.timestamp.zone == Tz::UTC;
-            event.insert = Some(insert);
-        }
-        Some(event)
-    }
-
-    fn event_insert(&mut self, table: &LiveTable, names: &config::EventTable) -> Option<EventInsert> {
-        let columns = &names.columns;
-        let mut column = |wanted| self.optional(table, "event", wanted);
-        let id = column(("id", &columns.id, Holds::Key));
-        let description = column(("description", &columns.description, Holds::Text));
-        let ip_address = column(("ip_address", &columns.ip_address, Holds::Address));
-        let user_agent = column(("user_agent", &columns.user_agent, Holds::Text));
-        let device_info = column(("device_info", &columns.device_info, Holds::JsonOrText));
-        let location_data = column(("location_data", &columns.location_data, Holds::JsonOrText));
-        let constants = self.constants(table, names);
-        let id = id.ok()?.filter(|id| {
-            let is_made = table.find(&id.name).is_some_and(|live| live.has_default);
-            // A view's columns have no defaults of their own; those of the table under it are used.
-            let is_left_to_it = table.fixed.is_view && id.kind != Kind::Uuid;
-            !is_made && !is_left_to_it
-        });
-        if let Some(id) = &id
-            && id.kind != Kind::Uuid
-        {
-            self.problems.push(SchemaProblem::NoKey {
-                table: table.name.to_string(),
-                column: id.name.clone(),
-                type_name: id.type_name.clone(),
-            });
-        }
-        Some(EventInsert {
-            id: id.filter(|id| id.kind == Kind::Uuid),
-            description: description.ok()?,
-            ip_address: ip_address.ok()?,
-            user_agent: user_agent.ok()?,
-            device_info: device_info.ok()?,
-            location_data: location_data.ok()?,
-            constants,
-        })
-    }
-
-    fn constants(&mut self, table: &LiveTable, names: &config::EventTable) -> Vec<(Column, String)> {
-        let columns = &names.columns;
-        let ours = [
-            &columns.id,
-            &columns.user_id,
-            &columns.event_type,
-            &columns.description,
-            &columns.metadata,
-            &columns.ip_address,
-            &columns.user_agent,
-            &columns.device_info,
-            &columns.location_data,
-            &columns.timestamp,
-        ];
-        let mut constants = Vec::new();
-        for (name, value) in &names.constants {
-            let table_name = table.name.to_string();
-            let column = name.clone();
-            let Some(live) = table.find(name) else {
-                self.problems.push(SchemaProblem::UnknownConstant {
-                    table: table_name,
-                    column,
-                });
-                continue;
-            };
-            if live.generated || ours.contains(&name) {
-                self.problems.push(SchemaProblem::NeedlessConstant {
-                    table: table_name,
-                    column,
-                });
-            } else if self.live.bad_constants.contains(name) {
-                self.problems.push(SchemaProblem::BadConstant {
-                    table: table_name,
-                    column,
-                    type_name: live.column.type_name.clone(),
-                    value: value.clone(),
-                });
-            } else {
-                constants.push((live.column.clone(), value.clone()));
-            }
-        }
-        constants
-    }
-
-    /// W10: Django puts no defaults into the database, so a NOT NULL column that is not written makes every
-    /// insert fail.
-    fn everything_filled(&mut self, table: &LiveTable, key: &str, written: &[&Column]) {
-        for live in &table.columns {
-            let column = &live.column;
-            let fills_itself = column.nullable || live.has_default || live.generated || column.name == key;
-            // A wrong constant is a problem of its own.
-            let named = written.iter().any(|written| written.name == column.name)
-                || self.live.bad_constants.contains(&column.name);
-            if !fills_itself && !named {
-                self.problems.push(SchemaProblem::Unfilled {
-                    table: table.name.to_string(),
-                    column: column.name.clone(),
-                    type_name: column.type_name.clone(),
-                });
-            }
-        }
     }
 
     fn community(&mut self, table: &LiveTable, names: &config::CommunityColumns) -> Option<CommunityTable> {

@@ -12,7 +12,8 @@ use crate::from_row::from_row;
 use crate::ids::{AccountId, CommunityId, UserId};
 use crate::store::django::MAX_ENCODED;
 use crate::store::operations::{
-    CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs, SampleSessions, SessionKey,
+    AccountProfile, CommunityCriterion, FindCommunity, FindProfiles, FindSlug, ReadSessions, Runs,
+    SampleSessions, SessionKey,
 };
 use crate::store::schema::{AppSchema, Column, SessionUser};
 use crate::store::session_notes::{SAMPLE, SampleRow};
@@ -160,14 +161,6 @@ fn user_text(app: &AppSchema) -> String {
     }
 }
 
-struct Sample {
-    stored: Option<String>,
-    user_text: Option<String>,
-    no_user: bool,
-}
-
-from_row!(SqliteRow => Sample { stored, user_text, no_user });
-
 impl Runs<SampleSessions> for Sqlite {
     async fn run(
         operation: &SampleSessions,
@@ -189,25 +182,12 @@ impl Runs<SampleSessions> for Sqlite {
             table = session.table,
             valid = session.valid("s", is_ahead),
         );
-        let rows: Vec<Sample> = sqlx::query_as(AssertSqlSafe(sql))
+        sqlx::query_as(AssertSqlSafe(sql))
             .bind(operation.now.timestamp_micros())
             .fetch_all(connection)
-            .await?;
-        let read = |row: Sample| SampleRow {
-            stored: row.stored,
-            user_text: row.user_text,
-            no_user: row.no_user,
-        };
-        Ok(rows.into_iter().map(read).collect())
+            .await
     }
 }
-
-struct ProfileRow {
-    account: String,
-    id: String,
-}
-
-from_row!(SqliteRow => ProfileRow { account, id });
 
 impl Runs<FindProfiles<'_>> for Sqlite {
     async fn run(
@@ -224,11 +204,11 @@ impl Runs<FindProfiles<'_>> for Sqlite {
             id = profile.id,
             profiles = profile.table,
         );
-        let rows: Vec<ProfileRow> = sqlx::query_as(AssertSqlSafe(sql))
+        let rows: Vec<AccountProfile> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(sqlx::types::Json(accounts))
             .fetch_all(connection)
             .await?;
-        let read = |row: ProfileRow| {
+        let read = |row: AccountProfile| {
             Ok((
                 AccountId::new(read_key(row.account, account)?),
                 UserId::new(read_key(row.id, &profile.id)?),
@@ -244,18 +224,15 @@ impl Runs<FindCommunity<'_>> for Sqlite {
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<CommunityId>, sqlx::Error> {
-        if app.community.is_none() && !matches!(operation, FindCommunity::Through(..)) {
-            return Ok(operation.without_table());
-        }
-        let Some(criterion) = operation.criterion(app) else {
-            return Ok(None);
-        };
         let CommunityCriterion {
             table,
             id,
             column,
             value,
-        } = criterion;
+        } = match operation.criterion(app) {
+            Ok(criterion) => criterion,
+            Err(known) => return Ok(known),
+        };
         let value = match operation {
             FindCommunity::BySlug(_) => value.into_owned(),
             FindCommunity::ByKey(_) | FindCommunity::Through(..) => key(&value, column)?,
@@ -275,24 +252,20 @@ impl Runs<FindCommunity<'_>> for Sqlite {
 
 impl Runs<FindSlug<'_>> for Sqlite {
     async fn run(
-        FindSlug(community): &FindSlug<'_>,
+        operation: &FindSlug<'_>,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Option<String>, sqlx::Error> {
-        let names = app.community.as_ref();
-        let Some(names) = names.filter(|table| table.id.is_key(community.as_str())) else {
-            return Ok(None);
-        };
-        let Some(slug) = &names.slug else {
+        let Some((community, slug)) = operation.columns(app) else {
             return Ok(None);
         };
         let sql = format!(
             "SELECT CAST({slug} AS TEXT) FROM {table} WHERE {id} = ?1 LIMIT 1",
-            table = names.table,
-            id = names.id,
+            table = community.table,
+            id = community.id,
         );
         let slug: Option<Option<String>> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(key(community.as_str(), &names.id)?)
+            .bind(key(operation.0.as_str(), &community.id)?)
             .fetch_optional(connection)
             .await?;
         Ok(slug.flatten())

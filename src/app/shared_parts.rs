@@ -1,0 +1,69 @@
+//! What most parts of a running sidecar are made with, presence among it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+
+use crate::admin::Metrics;
+use crate::config::Config;
+use crate::page_view::Policy;
+use crate::presence::{self, Presence};
+use crate::reload::SharedRoutes;
+use crate::shutdown::Shutdown;
+use crate::status::Status;
+use crate::store::Store;
+use crate::tasks::Tasks;
+
+/// The configuration, and what exists once in the process.
+pub(super) struct SharedParts {
+    pub(super) config: Config,
+    /// What counts as a page view, and what of it is kept.
+    pub(super) policy: Policy,
+    pub(super) routes: SharedRoutes,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) presence: Arc<dyn Presence>,
+    pub(super) status: Status,
+    pub(super) metrics: Metrics,
+    pub(super) tasks: Tasks,
+    pub(super) shutdown: Shutdown,
+}
+
+impl SharedParts {
+    /// Opens presence. Tasks run on `background`, until the shutdown.
+    ///
+    /// # Errors
+    /// Redis cannot be used as configured.
+    pub(super) fn new(
+        config: Config,
+        routes: SharedRoutes,
+        store: Arc<dyn Store>,
+        background: &Handle,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        let status = Status::default();
+        let metrics = Metrics::new(&status);
+        let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
+        // A list queries presence twice, and needs time for the database, too.
+        let patience = config.api.timeout / 4;
+        let presence = presence::open(
+            &config.redis,
+            &config.record,
+            patience,
+            &status,
+            metrics.presence.clone(),
+            &tasks,
+        );
+        Ok(Self {
+            policy: Policy::new(&config.record, &config.privacy),
+            presence: presence.context("presence")?,
+            config,
+            routes,
+            store,
+            status,
+            metrics,
+            tasks,
+            shutdown,
+        })
+    }
+}

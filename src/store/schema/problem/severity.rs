@@ -1,0 +1,79 @@
+//! What follows from a problem: whether batches wait, a start or a take-over is refused, or an operator is only told.
+
+use super::SchemaProblem;
+use crate::store::schema::Privilege;
+
+impl SchemaProblem {
+    /// Whether every row would be refused alike, so that batches should wait.
+    pub fn blocks_writes(&self) -> bool {
+        match self {
+            Self::Unfilled { .. }
+            | Self::NoKey { .. }
+            | Self::UnknownConstant { .. }
+            | Self::NeedlessConstant { .. }
+            | Self::BadConstant { .. }
+            | Self::UnknownTimeZone { .. } => true,
+            Self::Forbidden { writes, .. } | Self::NoPolicy { writes, .. } => *writes,
+            Self::FixedView { command, .. } => *command == Privilege::Insert.sql(),
+            Self::MissingTable { .. }
+            | Self::NoDjangoSessions { .. }
+            | Self::MissingColumn { .. }
+            | Self::WrongType { .. }
+            | Self::KeysDisagree { .. }
+            | Self::MissingJoin { .. }
+            | Self::JoinDisagrees { .. }
+            | Self::LooseJoin { .. }
+            | Self::LooseToken { .. }
+            | Self::NoStatistics { .. }
+            | Self::NoOwnTable { .. }
+            | Self::NoPartition { .. }
+            | Self::Lookup { .. }
+            | Self::AccountsDisagree { .. }
+            | Self::NamesAccount { .. }
+            | Self::Counter(_)
+            | Self::NoCounterTables
+            | Self::OfCounters(_)
+            | Self::ReadOnly
+            | Self::NoTimeZone { .. }
+            | Self::NoTrigger { .. } => false,
+        }
+    }
+
+    /// Whether it is a right that the connection's role lacks: the tables are as configured.
+    pub(in crate::store) fn is_of_the_role(&self) -> bool {
+        match self {
+            Self::OfCounters(problem) => problem.is_of_the_role(),
+            problem => matches!(problem, Self::Forbidden { .. } | Self::NoPolicy { .. }),
+        }
+    }
+
+    /// Whether nothing fails because of it, and it may be as it should be: the operator has to say.
+    pub fn is_a_question(&self) -> bool {
+        matches!(self, Self::NoTimeZone { .. }) || self.is_a_warning()
+    }
+
+    /// Whether a sidecar that serves is not to be replaced by one that finds this. What holds for a while, or only makes
+    /// sign-outs noticed later, is no reason.
+    pub fn prevents_a_take_over(&self) -> bool {
+        !self.is_a_question() && !matches!(self, Self::ReadOnly | Self::NoTrigger { .. })
+    }
+
+    /// Whether the counters cannot be kept as they are configured.
+    pub fn is_of_counters(&self) -> bool {
+        matches!(
+            self,
+            Self::Counter(_) | Self::NoCounterTables | Self::OfCounters(_)
+        )
+    }
+
+    /// Whether everything works, in a way that an operator may not want.
+    pub fn is_a_warning(&self) -> bool {
+        matches!(
+            self,
+            Self::LooseJoin { .. }
+                | Self::LooseToken { .. }
+                | Self::NoStatistics { .. }
+                | Self::NoPartition { .. }
+        )
+    }
+}

@@ -1,0 +1,45 @@
+//! What became of the schema: the tables that can be used, the problems, and the rights that are needed.
+
+use std::sync::Arc;
+
+use super::right::policy;
+use super::{AppSchema, Dialect, Privilege, Right, SchemaProblem};
+
+/// Outcome of `resolve`.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
+pub(in crate::store) struct ResolvedSchema {
+    /// Present when every used table and column is there and of a usable type.
+    pub app: Option<Arc<AppSchema>>,
+    /// Page views are to be written and there is nowhere to write them, so that batches wait.
+    pub lacks_events: bool,
+    pub problems: Vec<SchemaProblem>,
+    /// What the role needs on the app's tables, in the order in which it is checked.
+    pub rights: Vec<Right>,
+    /// Our own event table is partitioned.
+    pub has_own_partitions: bool,
+    /// The current role; empty on SQLite.
+    pub user: String,
+    /// Name of the database; empty on SQLite.
+    pub database: String,
+    /// Lookups whose key no index finds, with table and column.
+    pub unindexed: Vec<(String, String, String)>,
+    /// As found; it may change with a failover.
+    pub read_only: bool,
+    /// As found. Only the configuration decides whether its absence is a problem.
+    pub session_trigger: bool,
+}
+
+impl ResolvedSchema {
+    /// The policies that let the role write, of tables with row-level security.
+    pub(in crate::store) fn policies(&self) -> Vec<String> {
+        let role = Dialect::Postgres.quoted(&self.user);
+        let written = self
+            .rights
+            .iter()
+            .filter(|right| right.row_security && right.privilege != Privilege::Select);
+        written
+            .map(|right| policy(right.privilege.sql(), &right.table.to_string(), &role))
+            .collect()
+    }
+}
