@@ -99,21 +99,18 @@ impl ApiKeyFile {
         // The first that was given stays: there is one database.
         let _ = self.app_keys.set(app_keys);
         let fault = |named: &str| self.no_community(named);
-        match &self.path {
-            Some(path) => read_api_keys(path, fault)
-                .map(drop)
-                .map_err(|problem| ApiKeyFileError::of_file(&problem)),
-            None => {
-                let keys: Vec<_> = self.current().iter().map(|key| ApiKey::clone(key)).collect();
-                keys.iter().enumerate().try_for_each(|(index, key)| {
-                    let checked = check_communities(std::slice::from_ref(key), "api.key", fault);
-                    checked.map_err(|(_, problem)| {
-                        let place = self.places.get(index).map_or("", |place| place);
-                        ApiKeyFileError(format!("{place}: api.key[{index}].communities: {problem}"))
-                    })
-                })
-            }
+        if let Some(path) = &self.path {
+            let read = read_api_keys(path, fault).map(drop);
+            return read.map_err(|problem| ApiKeyFileError::of_file(&problem));
         }
+        for (index, key) in self.current().iter().enumerate() {
+            let key = std::slice::from_ref(&**key);
+            check_communities(key, "api.key", fault).map_err(|(_, problem)| {
+                let place = self.places.get(index).map_or("", |place| place);
+                ApiKeyFileError(format!("{place}: api.key[{index}].communities: {problem}"))
+            })?;
+        }
+        Ok(())
     }
 
     fn no_community(&self, named: &str) -> Option<String> {
