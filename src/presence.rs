@@ -67,7 +67,7 @@ pub fn open(
     status: &Status,
     metrics: Arc<Metrics>,
     tasks: &Tasks,
-) -> Result<Arc<dyn Presence>, OpenError> {
+) -> Result<Arc<dyn Presence>, PresenceConfigError> {
     if !redis.is_used() {
         status.redis.off();
         status.redis_changes.off();
@@ -98,7 +98,10 @@ fn window(record: &config::Record) -> Window {
 ///
 /// # Errors
 /// Redis cannot be asked as configured.
-pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<Vec<String>, OpenError> {
+pub async fn remarks(
+    redis: &config::Redis,
+    record: &config::Record,
+) -> Result<Vec<String>, PresenceConfigError> {
     if !redis.is_used() {
         return Ok(Vec::new());
     }
@@ -125,7 +128,7 @@ pub fn open_to_read(
     redis: &config::Redis,
     record: &config::Record,
     tasks: &Tasks,
-) -> Result<Option<Arc<dyn Presence>>, OpenError> {
+) -> Result<Option<Arc<dyn Presence>>, PresenceConfigError> {
     if !redis.is_used() {
         return Ok(None);
     }
@@ -136,7 +139,7 @@ pub fn open_to_read(
 
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum OpenError {
+pub enum PresenceConfigError {
     /// The addresses of Redis are missing or not understood by the client, or a certificate is invalid.
     #[error("Redis cannot be reached as [redis] says: {0}")]
     Server(String),

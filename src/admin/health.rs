@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Admin;
-use crate::status::{Backlog, State, Status};
+use crate::status::{Backlog, ComponentState, Status};
 
 /// Whether the site is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn of_the_app(status: &Status) -> impl Iterator<Item = String> {
     let app = status.app.condition();
     holding([
         (
-            app.state == State::Down,
+            app.state == ComponentState::Down,
             format!("the app does not answer ({})", app.reasons.join("; ")),
         ),
         (
@@ -104,7 +104,7 @@ fn writing(status: &Status, patience: f64) -> impl Iterator<Item = String> {
             "the spool cannot be written; page views wait in memory, then are dropped".to_owned(),
         ),
         (
-            spool != State::Off && bytes >= limit_bytes,
+            spool != ComponentState::Off && bytes >= limit_bytes,
             "the spool is full; page views are dropped until the database takes them".to_owned(),
         ),
         (
@@ -159,7 +159,7 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
             ),
         ),
         (
-            status.presence.is_down() && redis == State::Up && partitions == 0,
+            status.presence.is_down() && redis == ComponentState::Up && partitions == 0,
             format!(
                 "redis answers but refuses commands ({}), see the log; only visitors that this sidecar saw itself are \
                  known",
@@ -167,7 +167,7 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
             ),
         ),
         (
-            partitions > 0 && redis == State::Up,
+            partitions > 0 && redis == ComponentState::Up,
             format!(
                 "the redis servers of {partitions} partitions do not answer ({nodes}); of their communities only \
                  visitors that this sidecar saw itself are known"

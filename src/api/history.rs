@@ -15,7 +15,7 @@ use super::cursor::past::Belonging;
 use super::problem::Problem;
 use super::problem_responses::{Problems, StatisticsProblems};
 use super::query::{self, PastQuery, SORTS};
-use super::{Body, Shared, json};
+use super::{ApiState, Body, json};
 use crate::json::Timestamp;
 use crate::store::PastAsked;
 
@@ -38,7 +38,7 @@ const FOREIGN_CURSOR: &str = "cursor belongs to another community, days or sort.
     responses((status = 200, description = "One page", body = PastVisitorList), Problems, StatisticsProblems)
 )]
 pub(super) async fn history(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,
@@ -88,7 +88,7 @@ pub(super) async fn history(
     responses((status = 200, description = "The user", body = PastVisitorOfCommunity), Problems, StatisticsProblems)
 )]
 pub(super) async fn history_of_one(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     user: Option<&str>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::answers::Visitor;
 use super::problem::Problem;
 use super::query::ListQuery;
-use super::{Shared, cursor};
+use super::{ApiState, cursor};
 use crate::ids::UserId;
 use crate::presence::{Answer, Scope, Seen};
 
@@ -14,7 +14,7 @@ const ROUNDS: usize = 20;
 /// … and the least size of such a page after the first.
 const LARGE_PAGE: usize = 200;
 
-impl Shared {
+impl ApiState {
     /// One page and the cursor of the next. Presence lists the users; one query on the app's tables adds their
     /// profiles. Users without one, and those whom the app hides, are passed over: a cursor is that of a visitor who is
     /// shown, as it holds the user's id. Where a whole page is passed over the next one is read.

@@ -15,7 +15,7 @@ use super::parameters::PageOfList;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedUser, ListQuery};
-use super::{Body, Shared, json};
+use super::{ApiState, Body, json};
 use crate::json::{Key, Timestamp};
 
 /// How many are on the whole site now
@@ -29,7 +29,7 @@ use crate::json::{Key, Timestamp};
     responses((status = 200, description = "The count", body = SiteCount), Problems)
 )]
 pub(super) async fn count(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -50,7 +50,7 @@ pub(super) async fn count(
     responses((status = 200, description = "One page", body = OnlineVisitors), Problems)
 )]
 pub(super) async fn online(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -85,7 +85,7 @@ pub(super) async fn online(
     responses((status = 200, description = "Those who are", body = OnlineUsers), Problems)
 )]
 pub(super) async fn users(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -120,7 +120,7 @@ pub(super) async fn users(
     })
 }
 
-impl Shared {
+impl ApiState {
     async fn site_count(&self) -> Result<SiteCount, Problem> {
         let (count, stale) = self.count_of(Scope::Site).await?;
         Ok(SiteCount {

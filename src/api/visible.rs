@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::Shared;
+use super::ApiState;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::communities::AskedCommunity;
@@ -11,7 +11,7 @@ use crate::ids::CommunityId;
 /// Communities of one request that are checked at the same time.
 const CHECKED_AT_ONCE: usize = 8;
 
-impl Shared {
+impl ApiState {
     /// The community in the path, if it exists and the caller may see it.
     pub(super) async fn visible_community(
         &self,

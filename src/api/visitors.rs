@@ -13,7 +13,7 @@ use super::parameters::{CommunityInPath, PageOfList};
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedKey, ListQuery};
-use super::{Body, Shared, json, json_response, json_text};
+use super::{ApiState, Body, json, json_response, json_text};
 use crate::json::{Seconds, Timestamp};
 
 /// Who is in a community now, latest seen first
@@ -26,7 +26,7 @@ use crate::json::{Seconds, Timestamp};
     responses((status = 200, description = "One page", body = VisitorList), Problems)
 )]
 pub(super) async fn list(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,
@@ -56,7 +56,7 @@ pub(super) type FirstPages = JoinedReads<(AskedCommunity, usize), Result<Bytes, 
     responses((status = 200, description = "The count", body = CommunityCount), Problems)
 )]
 pub(super) async fn count(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,
@@ -77,7 +77,7 @@ pub(super) async fn count(
     responses((status = 200, description = "The counts", body = Counts), Problems)
 )]
 pub(super) async fn counts(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -92,7 +92,7 @@ pub(super) async fn counts(
     json(&shared.counts(&communities).await?)
 }
 
-impl Shared {
+impl ApiState {
     /// One page of a community's visitors, as it is sent.
     async fn list_text(&self, community: &AskedCommunity, query: &ListQuery) -> Result<Bytes, Problem> {
         let mut count = self.count(community).await?;

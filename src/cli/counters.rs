@@ -32,15 +32,15 @@ const REDIS: Duration = Duration::from_secs(5);
 pub(super) enum CountersCommand {
     /// Compare them with the events, and `current_visitors` with Redis where that knows who is there, else with what was
     /// written last. Changes nothing; the exit code is 1 where one differs.
-    Verify(Which),
+    Verify(CommunityArgs),
     /// Compare them with the events, and count those anew that differ. The app's columns are written by the sidecar that
     /// runs, or at once where none does.
-    Repair(Which),
+    Repair(CommunityArgs),
 }
 
 /// Which communities are meant.
 #[derive(Debug, Args)]
-pub(super) struct Which {
+pub(super) struct CommunityArgs {
     /// One community, by its primary key in any spelling, or by its slug; all where it is left out.
     #[arg(long, value_name = "KEY OR SLUG")]
     community: Option<String>,
@@ -64,7 +64,7 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
     block_on(async {
         let store = store::open_counters(config, counted).map_err(anyhow::Error::new)?;
         let tasks = Tasks::on_current_runtime();
-        let work = Work {
+        let work = ComparisonRun {
             here: Here::of(config, &tasks).map_err(anyhow::Error::new)?,
             store: store.clone(),
             counters: config.counters.clone(),
@@ -101,7 +101,7 @@ impl From<StoreError> for Stopped {
     }
 }
 
-struct Work {
+struct ComparisonRun {
     store: Arc<dyn CounterStore>,
     counters: config::Counters,
     /// What names a community first.
@@ -120,7 +120,7 @@ struct Work {
     differing: Vec<(CommunityId, Option<i64>)>,
 }
 
-impl Work {
+impl ComparisonRun {
     async fn all(mut self, only: Option<String>) -> Result<(), Stopped> {
         self.is_kept = self.store.is_lease_held().await?;
         match only {

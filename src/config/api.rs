@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::api_keys::{self, ApiKey, Scope, read_api_keys};
+use super::api_keys::{self, ApiKey, KeyScope, read_api_keys};
 use super::files::ConfigFolder;
 use super::rules::{Checked, Section, ensure, positive, within};
 
@@ -156,7 +156,7 @@ impl Api {
                     until.format("%Y-%m-%dT%H:%M:%SZ")
                 ));
             }
-            if key.scopes.contains(&Scope::Identities) && !self.identities {
+            if key.scopes.contains(&KeyScope::Identities) && !self.identities {
                 remarks.push(format!(
                     "the API key \"{name}\" has the scope \"identities\", and api.identities = false: lists name nobody"
                 ));

@@ -34,7 +34,7 @@ pub struct ApiKey {
     #[serde(deserialize_with = "hash")]
     pub sha256: KeyHash,
     /// What it may be used for.
-    pub scopes: Vec<Scope>,
+    pub scopes: Vec<KeyScope>,
     /// Requests per minute, in the long run, to each sidecar.
     #[serde(default = "default_rate")]
     pub rate: u32,
@@ -52,7 +52,7 @@ pub struct ApiKey {
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
+pub enum KeyScope {
     /// Numbers: how many.
     Counts,
     /// Names: who.
@@ -134,7 +134,7 @@ fn hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyHash, D::Error>
     KeyHash::parse(&text).ok_or_else(wrong)
 }
 
-impl Scope {
+impl KeyScope {
     /// Each of them.
     pub const ALL: [Self; 2] = [Self::Counts, Self::Identities];
 

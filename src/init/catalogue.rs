@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::django::{Model, Site};
-use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueTable, Reference};
+use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueReference, CatalogueTable};
 use crate::store::schema::Kind;
 
 /// All tables.
@@ -73,7 +73,7 @@ impl Table {
                 if column.references.is_none() {
                     column.references = field.refers.as_ref().map(|refers| {
                         let (schema, table) = split(&refers.table);
-                        Reference {
+                        CatalogueReference {
                             schema: schema.unwrap_or_default(),
                             table,
                             column: refers.column.clone(),

@@ -22,7 +22,7 @@ pub(super) struct Subscriber {
 
 #[derive(Debug, Default)]
 struct State {
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<SubscribedScope>,
     /// Where the search for the next value begins, so that a busy scope does not starve others.
     next: usize,
     session_changed: bool,
@@ -31,7 +31,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Subscription {
+struct SubscribedScope {
     asked: AskedScope,
     /// Number of the newest value that was offered.
     newest: Option<u64>,
@@ -76,7 +76,7 @@ impl Subscriber {
         if state.subscriptions.iter().any(|other| other.asked == *asked) {
             return false;
         }
-        state.subscriptions.push(Subscription {
+        state.subscriptions.push(SubscribedScope {
             asked: asked.clone(),
             newest: None,
             pending: None,

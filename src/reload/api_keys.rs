@@ -23,7 +23,7 @@ impl ApiKeyFileError {
     }
 }
 
-type Observer = Box<dyn Fn(&[Arc<ApiKey>]) + Send + Sync>;
+type KeyObserver = Box<dyn Fn(&[Arc<ApiKey>]) + Send + Sync>;
 
 /// The keys of servers.
 pub struct ApiKeyFile {
@@ -35,7 +35,7 @@ pub struct ApiKeyFile {
     /// The types of the app's keys, once there is a database.
     app_keys: OnceLock<AppKeys>,
     /// Told of the keys when they have changed.
-    observers: Mutex<Vec<Observer>>,
+    observers: Mutex<Vec<KeyObserver>>,
     /// Down while the file is faulty.
     pub(super) file: Component,
 }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use idle_policy::{IdleAction, IdlePolicy};
 
 use super::error::timed_out;
-use super::operations::{Backend, Operation, Runs};
+use super::operations::{Backend, Runs, StoreOperation};
 use super::schema::right::grant;
 use super::schema::{Requirements, ResolvedSchema};
 use super::{Alarms, LedgerProblem, StoreError};
@@ -88,7 +88,7 @@ impl<B: Backend> Connections<B> {
 
     /// Runs one operation. A read whose connection turns out to be dead, or prepared for tables that have
     /// changed since, runs once more on another.
-    pub(super) async fn run<O: Operation>(&self, operation: &O) -> Result<O::Output, StoreError>
+    pub(super) async fn run<O: StoreOperation>(&self, operation: &O) -> Result<O::Output, StoreError>
     where
         B: Runs<O>,
     {
@@ -151,7 +151,7 @@ impl<B: Backend> Connections<B> {
         not_connected::<B>(error, &self.pool.connect_options())
     }
 
-    async fn attempt<O: Operation>(&self, operation: &O) -> Result<O::Output, StoreError>
+    async fn attempt<O: StoreOperation>(&self, operation: &O) -> Result<O::Output, StoreError>
     where
         B: Runs<O>,
     {

@@ -41,7 +41,7 @@ pub(super) use sessions::{
 pub(super) use stats::{NO_SESSIONS, STATS_OF_VIEWS_AND_SESSIONS, StatsOf, user_of_session};
 
 /// One operation, on one connection.
-pub(super) trait Operation: Sync {
+pub(super) trait StoreOperation: Sync {
     /// Its result.
     type Output: Send;
 
@@ -51,7 +51,7 @@ pub(super) trait Operation: Sync {
 }
 
 /// A database that has the statements of an operation.
-pub(super) trait Runs<O: Operation>: Database {
+pub(super) trait Runs<O: StoreOperation>: Database {
     /// Runs it.
     fn run(
         operation: &O,

@@ -3,7 +3,7 @@
 use super::super::catalogue::Tables;
 use super::super::django::Site;
 use super::*;
-use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueTable, Reference};
+use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueReference, CatalogueTable};
 use crate::store::schema::Kind;
 
 mod hidden;
@@ -54,7 +54,7 @@ fn column(line: &str) -> CatalogueColumn {
         max_length: length,
         references: refers.map(|to| {
             let (schema, table) = to.split_once('.').unwrap_or(("public", to));
-            Reference {
+            CatalogueReference {
                 schema: schema.into(),
                 table: table.into(),
                 column: "id".into(),

@@ -51,7 +51,7 @@ impl Work {
         &self,
         permit: OwnedSemaphorePermit,
         accepted: &AcceptedView,
-    ) -> oneshot::Receiver<Asked> {
+    ) -> oneshot::Receiver<ViewLookup> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let sought = Sought::of(accepted);
@@ -59,7 +59,7 @@ impl Work {
         tokio::spawn(async move {
             let (_permit, _running) = (permit, running);
             let found = resolver.look_up(&sought).await;
-            if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
+            if let Err(Ok(LookupAnswer::Found(session, community))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref(), &sought.finer, sought.seen);
             }
         });
@@ -84,7 +84,10 @@ impl Drop for Running {
     }
 }
 
-pub(super) async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Asked>) -> Option<Asked> {
+pub(super) async fn in_time(
+    deadline: Instant,
+    mut waiting: oneshot::Receiver<ViewLookup>,
+) -> Option<ViewLookup> {
     if let Ok(answer) = timeout_at(deadline, &mut waiting).await {
         return answer.ok();
     }
@@ -93,10 +96,10 @@ pub(super) async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<As
     waiting.try_recv().ok()
 }
 
-pub(crate) type Asked = Result<Answer, Unavailable>;
+pub(crate) type ViewLookup = Result<LookupAnswer, Unavailable>;
 
 /// The session and the community of a view.
-pub(crate) enum Answer {
+pub(crate) enum LookupAnswer {
     Found(Arc<BrowserSession>, Option<CommunityId>),
     NoSession(Absent),
     /// See [`Identified::NotYet`].
@@ -109,7 +112,7 @@ pub(crate) enum Answer {
 pub(crate) struct Unavailable;
 
 impl Resolver {
-    pub(crate) async fn look_up(&self, sought: &Sought) -> Asked {
+    pub(crate) async fn look_up(&self, sought: &Sought) -> ViewLookup {
         let session = match &sought.who {
             RequestVisitor::Session(session) => Arc::clone(session),
             RequestVisitor::Token(token, lookup) => {
@@ -118,8 +121,8 @@ impl Resolver {
                 match (lookup.session(), found) {
                     (Some(session), _) => Arc::clone(session),
                     (None, Ok(Identified::Session(session))) => session,
-                    (None, Ok(Identified::NoSession(absent))) => return Ok(Answer::NoSession(absent)),
-                    (None, Ok(Identified::NotYet(until))) => return Ok(Answer::Doubtful(until)),
+                    (None, Ok(Identified::NoSession(absent))) => return Ok(LookupAnswer::NoSession(absent)),
+                    (None, Ok(Identified::NotYet(until))) => return Ok(LookupAnswer::Doubtful(until)),
                     (None, Err(_)) => return Err(Unavailable),
                 }
             }
@@ -129,9 +132,9 @@ impl Resolver {
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
         Ok(match named {
-            PageCommunity::Community(community) => Answer::Found(session, Some(community)),
-            PageCommunity::Nothing => Answer::Found(session, None),
-            PageCommunity::NoKey => Answer::NoKey,
+            PageCommunity::Community(community) => LookupAnswer::Found(session, Some(community)),
+            PageCommunity::Nothing => LookupAnswer::Found(session, None),
+            PageCommunity::NoKey => LookupAnswer::NoKey,
         })
     }
 }

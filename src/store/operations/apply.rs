@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{AddDeltas, Backend, NoteParts, Operation, Rules, Runs};
+use super::{AddDeltas, Backend, NoteParts, Rules, Runs, StoreOperation};
 use crate::batch::Batch;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::store::Applied;
@@ -31,7 +31,7 @@ pub(in crate::store) struct Apply<'a> {
     pub left_out: &'a AtomicBool,
 }
 
-impl Operation for Apply<'_> {
+impl StoreOperation for Apply<'_> {
     type Output = Applied;
     const WRITES: bool = true;
 }
@@ -222,7 +222,7 @@ pub(in crate::store) struct InsertEvents<'a> {
     pub rows: EventRows<'a>,
 }
 
-impl Operation for InsertEvents<'_> {
+impl StoreOperation for InsertEvents<'_> {
     type Output = ();
     const WRITES: bool = true;
 }
@@ -233,7 +233,7 @@ pub(in crate::store) struct AddPages<'a> {
     pub pages: BTreeMap<BrowserSessionId, i64>,
 }
 
-impl Operation for AddPages<'_> {
+impl StoreOperation for AddPages<'_> {
     type Output = ();
     const WRITES: bool = true;
 }
@@ -247,7 +247,7 @@ pub(in crate::store) struct RaiseLastActive<'a> {
     pub interval: Duration,
 }
 
-impl Operation for RaiseLastActive<'_> {
+impl StoreOperation for RaiseLastActive<'_> {
     type Output = ();
     const WRITES: bool = true;
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Backend, Operation, Runs};
+use super::{Backend, Runs, StoreOperation};
 use crate::ids::CommunityId;
 use crate::key_type::KeyTypes;
 use crate::store::schema::{AppSchema, Column, CommunityTable, TableName};
@@ -10,7 +10,7 @@ use crate::store::schema::{AppSchema, Column, CommunityTable, TableName};
 /// The types of the app's keys, which are part of the schema that every operation reads.
 pub(in crate::store) struct ReadKeys;
 
-impl Operation for ReadKeys {
+impl StoreOperation for ReadKeys {
     type Output = KeyTypes;
 }
 
@@ -80,7 +80,7 @@ impl<'a> FindCommunity<'a> {
 /// The slug of a community.
 pub(in crate::store) struct FindSlug<'a>(pub &'a CommunityId);
 
-impl Operation for FindSlug<'_> {
+impl StoreOperation for FindSlug<'_> {
     type Output = Option<String>;
 }
 
@@ -99,6 +99,6 @@ impl FindSlug<'_> {
     }
 }
 
-impl Operation for FindCommunity<'_> {
+impl StoreOperation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
 }

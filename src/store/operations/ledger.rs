@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 
-use super::Operation;
+use super::StoreOperation;
 use crate::batch::{Batch, BatchKey};
 use crate::config;
 
@@ -14,7 +14,7 @@ pub(in crate::store) struct NoteParts<'a> {
     pub batch: &'a Batch,
 }
 
-impl Operation for NoteParts<'_> {
+impl StoreOperation for NoteParts<'_> {
     type Output = HashSet<BatchKey>;
     const WRITES: bool = true;
 }
@@ -24,7 +24,7 @@ pub(in crate::store) struct MissingParts<'a> {
     pub parts: &'a [BatchKey],
 }
 
-impl Operation for MissingParts<'_> {
+impl StoreOperation for MissingParts<'_> {
     type Output = HashSet<BatchKey>;
 }
 
@@ -37,7 +37,7 @@ pub(in crate::store) struct ForgetOld<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for ForgetOld<'_> {
+impl StoreOperation for ForgetOld<'_> {
     type Output = u64;
     const WRITES: bool = true;
 }
@@ -51,7 +51,7 @@ pub(in crate::store) struct MakePartitions<'a> {
     pub rows: &'a [DateTime<Utc>],
 }
 
-impl Operation for MakePartitions<'_> {
+impl StoreOperation for MakePartitions<'_> {
     type Output = usize;
     const WRITES: bool = true;
 }

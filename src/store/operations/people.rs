@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::Operation;
+use super::StoreOperation;
 use crate::ids::UserId;
 use crate::store::VisitorRow;
 use crate::store::schema::{Column, Mark};
@@ -14,7 +14,7 @@ pub(in crate::store) struct Visitors<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for Visitors<'_> {
+impl StoreOperation for Visitors<'_> {
     type Output = Vec<VisitorRow>;
 }
 
@@ -24,7 +24,7 @@ pub(in crate::store) struct MarkedOf<'a> {
     pub users: &'a [UserId],
 }
 
-impl Operation for MarkedOf<'_> {
+impl StoreOperation for MarkedOf<'_> {
     type Output = Vec<UserId>;
 }
 

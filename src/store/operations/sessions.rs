@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Backend, Operation, Runs};
+use super::{Backend, Runs, StoreOperation};
 use crate::config;
 use crate::from_row::from_row;
 use crate::ids::{AccountId, SessionToken, UserId};
@@ -20,7 +20,7 @@ pub(in crate::store) struct FindSessions<'a> {
     pub tokens: &'a [&'a SessionToken],
 }
 
-impl Operation for FindSessions<'_> {
+impl StoreOperation for FindSessions<'_> {
     /// Each with its token's index among those asked for.
     type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
 }
@@ -75,7 +75,7 @@ impl SessionKey {
     }
 }
 
-impl Operation for ReadSessions<'_> {
+impl StoreOperation for ReadSessions<'_> {
     /// Each with its token's index; of a token one row at most.
     type Output = Vec<(usize, SessionRow)>;
 }
@@ -86,7 +86,7 @@ pub(in crate::store) struct LookAtSessions<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for LookAtSessions<'_> {
+impl StoreOperation for LookAtSessions<'_> {
     type Output = Vec<String>;
 }
 
@@ -109,7 +109,7 @@ pub(in crate::store) struct SampleSessions {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for SampleSessions {
+impl StoreOperation for SampleSessions {
     type Output = Vec<SampleRow>;
 }
 
@@ -118,7 +118,7 @@ pub(in crate::store) struct FindUsers<'a> {
     pub accounts: &'a [AccountId],
 }
 
-impl Operation for FindUsers<'_> {
+impl StoreOperation for FindUsers<'_> {
     type Output = HashMap<AccountId, UserId>;
 }
 
@@ -165,7 +165,7 @@ pub(in crate::store) struct FindProfiles<'a> {
     pub accounts: Vec<&'a str>,
 }
 
-impl Operation for FindProfiles<'_> {
+impl StoreOperation for FindProfiles<'_> {
     /// Of several profiles of one account, the one with the least key.
     type Output = HashMap<AccountId, UserId>;
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Operation, spellings};
+use super::{StoreOperation, spellings};
 use crate::from_row::from_row;
 use crate::ids::CommunityId;
 use crate::store::Stats;
@@ -66,7 +66,7 @@ pub(in crate::store) const STATS_OF_VIEWS_AND_SESSIONS: &str = "\
 
 from_row!(PgRow, SqliteRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
-impl Operation for StatsOf<'_> {
+impl StoreOperation for StatsOf<'_> {
     /// `None` where there is no event table.
     type Output = Option<Stats>;
 }

@@ -14,7 +14,7 @@ use super::event_index::{is_ours, key, of_community};
 use super::statement::{query, query_as, query_scalar};
 use super::{moment, read_moment};
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
-use crate::store::past_visitors::statements::{Numbers, Page, numbers, pages, starts, together};
+use crate::store::past_visitors::statements::{Numbers, VisitedPage, numbers, pages, starts, together};
 use crate::store::past_visitors::{GAP, PastAsked, PastPlace, PastSort, PastVisitor};
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
@@ -232,7 +232,7 @@ impl Views<'_> {
             .bind(users)
             .fetch_all(&mut *connection)
             .await?;
-        let pages: Vec<Page> = self
+        let pages: Vec<VisitedPage> = self
             .bound_as(self.pages())
             .bind(users)
             .fetch_all(connection)

@@ -253,9 +253,9 @@ pub enum SchemaProblem {
 
 /// Problems as one error.
 #[derive(Debug)]
-pub(in crate::store) struct Problems(pub Vec<SchemaProblem>);
+pub(in crate::store) struct SchemaProblems(pub Vec<SchemaProblem>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for SchemaProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the app's tables are not as configured")?;
         for (index, problem) in self.0.iter().enumerate() {
@@ -265,4 +265,4 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for SchemaProblems {}
