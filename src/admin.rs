@@ -34,7 +34,7 @@ pub use metrics::Metrics;
 
 /// What is configured for the admin listener.
 #[derive(Clone)]
-pub struct Settings {
+pub struct AdminSettings {
     /// Names, besides IP addresses and local ones, under which pages may be requested.
     pub hosts: Vec<String>,
     /// How long a page view may wait on disk before that counts as a problem.
@@ -49,7 +49,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Admin {
     /// What is configured.
-    pub settings: Settings,
+    pub settings: AdminSettings,
     /// For `/` and its resources.
     pub dashboard: Dashboard,
     /// For `/metrics`.

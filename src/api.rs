@@ -96,7 +96,7 @@ const MAX_LISTENERS_IDENTIFYING: usize = 16;
 
 /// The visitors API.
 pub struct Api {
-    shared: Arc<Shared>,
+    shared: Arc<ApiState>,
     in_flight: Semaphore,
     opening: Semaphore,
     identifying: Semaphore,
@@ -118,7 +118,7 @@ impl Default for Body {
 }
 
 /// Dependencies of the handlers.
-struct Shared {
+struct ApiState {
     settings: config::Api,
     paths: Paths,
     /// The presence window, over which `current_visitors` is counted.
@@ -206,7 +206,7 @@ impl Api {
                 metrics.key_requests.keep(names.collect());
             });
         }
-        let shared = Shared {
+        let shared = ApiState {
             window: Seconds(site_settings.window),
             gate: Gate::new(
                 &settings,
@@ -331,7 +331,7 @@ impl Api {
     }
 }
 
-impl Shared {
+impl ApiState {
     fn parse(&self, path: &str) -> Option<ApiPath> {
         self.paths
             .parse(path, || self.intake.routes.load().finer_kinds().to_vec())

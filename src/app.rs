@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use crate::admin::{self, Admin, Dashboard, Metrics};
 use crate::api::{Api, SiteSettings, Sources, UpstreamCheck, widget_paths};
 use crate::config::{Access, CommunityKey, Config, Listen};
-use crate::counters::Counters;
+use crate::counters::CommunityCounters;
 use crate::geoip::GeoIp;
 use crate::handover::{AwaitedPredecessor, UpgradeSocket};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};
@@ -287,7 +287,7 @@ fn open_presence(
 }
 
 /// Writes the counters of what was recorded last, and closes the database's connections.
-async fn finish(counters: Option<Counters>, store: &Arc<dyn store::Store>) {
+async fn finish(counters: Option<CommunityCounters>, store: &Arc<dyn store::Store>) {
     if let Some(counters) = counters {
         counters.finish(COUNTERS_LIMIT).await;
     }
@@ -320,8 +320,8 @@ fn signals(
     Signals::listen(shutdown.clone(), signal_policy).context("signal handlers")
 }
 
-fn admin_settings(config: &Config) -> admin::Settings {
-    admin::Settings {
+fn admin_settings(config: &Config) -> admin::AdminSettings {
+    admin::AdminSettings {
         hosts: config.listen.admin_hosts.clone(),
         patience: config.record.batch_age + STALE,
         waits_for_the_app: config.upstream.readiness,
@@ -355,14 +355,16 @@ async fn start_counters(
     presence: &Arc<dyn presence::Presence>,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Result<Option<Counters>, StartError> {
+) -> Result<Option<CommunityCounters>, StartError> {
     if !config.counters.enabled {
         return Ok(None);
     }
     background_checks::counters_at_start(config).await?;
     let store = store::open_counters(config, counted).context("the database")?;
     let metrics = metrics.counters.clone();
-    Ok(Some(Counters::start(config, store, presence, metrics, tasks)))
+    Ok(Some(CommunityCounters::start(
+        config, store, presence, metrics, tasks,
+    )))
 }
 
 /// What live connections share, where they are switched on.

@@ -34,7 +34,7 @@ const RELEASING: Duration = Duration::from_secs(1);
 
 /// Keeps the counters while it runs. A handle.
 #[derive(Clone)]
-pub struct Counters(Arc<Shared>);
+pub struct CommunityCounters(Arc<Shared>);
 
 struct Shared {
     /// This process, as a holder of the lease.
@@ -56,7 +56,7 @@ struct Shared {
     comparisons: Component,
 }
 
-impl Counters {
+impl CommunityCounters {
     /// Starts to keep them.
     pub fn start(
         config: &Config,
@@ -80,9 +80,9 @@ impl Counters {
             comparisons: Component::default(),
         });
         for (task, work) in [
-            (Task::CountersLease, Work::Lease),
-            (Task::Counters, Work::Rounds),
-            (Task::CountersReconciliation, Work::Reconciliation),
+            (Task::CountersLease, CounterTask::Lease),
+            (Task::Counters, CounterTask::Rounds),
+            (Task::CountersReconciliation, CounterTask::Reconciliation),
         ] {
             let shared = shared.clone();
             tasks.keep(task, move || work.run(shared.clone()));
@@ -109,13 +109,13 @@ impl Counters {
 }
 
 #[derive(Clone, Copy)]
-enum Work {
+enum CounterTask {
     Lease,
     Rounds,
     Reconciliation,
 }
 
-impl Work {
+impl CounterTask {
     async fn run(self, shared: Arc<Shared>) {
         match self {
             Self::Lease => shared.keep_lease().await,

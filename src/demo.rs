@@ -23,10 +23,10 @@ use tokio::time::{sleep, timeout};
 use crate::config::Config;
 use crate::store;
 use browser::Browser;
-use directory::Directory;
+use directory::TemporaryDirectory;
 use site::content::MEMBERS;
 
-pub use commands::Command;
+pub use commands::DemoCommand;
 
 /// Longest time for the sidecar to come up.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ pub fn run(
 pub struct Demo {
     // In this order: the site lets go of its database before the folder is removed.
     runtime: Runtime,
-    directory: Directory,
+    directory: TemporaryDirectory,
     config: Config,
 }
 
@@ -66,7 +66,7 @@ impl Demo {
     /// Starts the sample site in a new temporary folder and configures the sidecar for it. Fails with a
     /// message for the user when the port is taken.
     pub fn prepare(options: Options) -> anyhow::Result<Self> {
-        let directory = Directory::create()?;
+        let directory = TemporaryDirectory::create()?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("demo")
@@ -99,7 +99,7 @@ impl Demo {
     }
 
     /// The lines that the banner offers for pasting, to be run in this order. They work while the demo runs.
-    pub fn commands(&self) -> Vec<Command> {
+    pub fn commands(&self) -> Vec<DemoCommand> {
         commands::list(self.site(), self.config.listen.admin, self.directory.path())
     }
 
@@ -135,7 +135,7 @@ impl Demo {
             others = others.join(", "),
             routes = self.config.routes.dir.display(),
         );
-        for Command { title, line } in self.commands() {
+        for DemoCommand { title, line } in self.commands() {
             let _ = writeln!(text, "  {title}\n{line}");
         }
         text.push_str("\n  Ctrl-C stops it; nothing stays behind.\n\n");

@@ -51,12 +51,12 @@ pub use connection::{AskedScope, Connection, ConnectionRequest, MAX_COMMUNITIES,
 pub use message::Framing;
 pub use metrics::Metrics;
 pub use registry::{LimitReached, Refused};
-pub use transport::Kind;
+pub use transport::Protocol;
 
 use close::Close;
 use deadlines::{Times, bounded, validity};
 use hub::Hub;
-use registry::{ConnectionLimits, Registry};
+use registry::{ConnectionLimits, ConnectionRegistry};
 use state::{Checks, LiveState};
 
 /// All live connections. Cheap to clone.
@@ -130,7 +130,7 @@ impl Live {
             settings: settings.clone(),
             times,
             hub,
-            registry: Registry::new(limits),
+            registry: ConnectionRegistry::new(limits),
             authenticator,
             presence: touches.filter(|_| settings.heartbeat),
             clock,

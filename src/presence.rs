@@ -67,7 +67,7 @@ pub fn open(
     status: &Status,
     metrics: Arc<Metrics>,
     tasks: &Tasks,
-) -> Result<Arc<dyn Presence>, OpenError> {
+) -> Result<Arc<dyn Presence>, PresenceConfigError> {
     if !redis.is_used() {
         status.redis.off();
         status.redis_changes.off();
@@ -98,7 +98,10 @@ fn window(record: &config::Record) -> Window {
 ///
 /// # Errors
 /// Redis cannot be asked as configured.
-pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<Vec<String>, OpenError> {
+pub async fn remarks(
+    redis: &config::Redis,
+    record: &config::Record,
+) -> Result<Vec<String>, PresenceConfigError> {
     if !redis.is_used() {
         return Ok(Vec::new());
     }
@@ -118,7 +121,7 @@ pub async fn remarks(redis: &config::Redis, record: &config::Record) -> Result<V
 
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum OpenError {
+pub enum PresenceConfigError {
     /// The addresses of Redis are missing or not understood by the client, or a certificate is invalid.
     #[error("Redis cannot be reached as [redis] says: {0}")]
     Server(String),

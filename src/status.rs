@@ -37,7 +37,7 @@ macro_rules! components {
             /// As long as nothing has been tried.
             fn default() -> Self {
                 Self {
-                    $($component: Component::new(State::$first),)+
+                    $($component: Component::new(ComponentState::$first),)+
                     partitions_down: Arc::default(),
                     redis_servers: Arc::default(),
                     backlog: Arc::default(),
@@ -174,7 +174,7 @@ impl Status {
 
 /// Whether a component works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum ComponentState {
     /// It is not used.
     Off,
     /// It has not been tried yet. Shown as down; that it works then is not logged.
@@ -189,7 +189,7 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     /// Whether it works.
-    pub state: State,
+    pub state: ComponentState,
     /// When it came up, went down, or was switched off.
     pub since: DateTime<Utc>,
     /// Why it is down, one sentence or error each.
@@ -204,13 +204,13 @@ pub struct Component(Arc<Mutex<Condition>>);
 impl Default for Component {
     /// Up.
     fn default() -> Self {
-        Self::new(State::Up)
+        Self::new(ComponentState::Up)
     }
 }
 
 impl Component {
     /// In this state, from now on.
-    pub fn new(state: State) -> Self {
+    pub fn new(state: ComponentState) -> Self {
         let (since, reasons) = (Utc::now(), Vec::new());
         Self::of(Condition {
             state,
@@ -226,8 +226,8 @@ impl Component {
     /// It works. If it did not, calls `log` with how long.
     pub fn up(&self, log: impl FnOnce(Duration)) {
         let mut condition = self.lock();
-        let former = condition.turn(State::Up, Vec::new());
-        if former.state == State::Down {
+        let former = condition.turn(ComponentState::Up, Vec::new());
+        if former.state == ComponentState::Down {
             let lasted = condition.since - former.since;
             log(lasted.to_std().unwrap_or_default());
         }
@@ -236,8 +236,8 @@ impl Component {
     /// It does not work. Calls `log` with the reason if that is new: once per outage.
     pub fn down(&self, reason: impl Into<String>, log: impl FnOnce(&str)) {
         let mut condition = self.lock();
-        let former = condition.turn(State::Down, vec![reason.into()]);
-        if former.state != State::Down {
+        let former = condition.turn(ComponentState::Down, vec![reason.into()]);
+        if former.state != ComponentState::Down {
             log(&condition.reasons[0]);
         }
     }
@@ -250,7 +250,7 @@ impl Component {
             return self.up(|_| {});
         }
         let mut condition = self.lock();
-        let former = condition.turn(State::Down, reasons);
+        let former = condition.turn(ComponentState::Down, reasons);
         let is_new = |reason: &&String| !former.reasons.contains(reason);
         condition
             .reasons
@@ -262,12 +262,12 @@ impl Component {
 
     /// It is not used.
     pub fn off(&self) {
-        self.lock().turn(State::Off, Vec::new());
+        self.lock().turn(ComponentState::Off, Vec::new());
     }
 
     /// It is tried from now on: the next failure is logged, and the next success is not.
     pub fn unknown(&self) {
-        self.lock().turn(State::Unknown, Vec::new());
+        self.lock().turn(ComponentState::Unknown, Vec::new());
     }
 
     /// Its current condition.
@@ -294,9 +294,9 @@ impl Condition {
     /// As a gauge: 1 (up), 0 (down) or -1 (off).
     pub fn value(&self) -> i32 {
         match self.state {
-            State::Up => 1,
-            State::Down | State::Unknown => 0,
-            State::Off => -1,
+            ComponentState::Up => 1,
+            ComponentState::Down | ComponentState::Unknown => 0,
+            ComponentState::Off => -1,
         }
     }
 
@@ -310,7 +310,7 @@ impl Condition {
     }
 
     /// Changes to another condition, and returns the former one.
-    fn turn(&mut self, state: State, reasons: Vec<String>) -> Self {
+    fn turn(&mut self, state: ComponentState, reasons: Vec<String>) -> Self {
         let former = self.clone();
         (self.state, self.reasons) = (state, reasons);
         if self.value() != former.value() {

@@ -46,13 +46,13 @@ struct Inner {
     process: Shutdown,
     /// Tasks may end from now on.
     ending: Shutdown,
-    failures: Mutex<BTreeMap<Task, Failures>>,
+    failures: Mutex<BTreeMap<Task, TaskFailures>>,
     /// The task for which the process ends, if there is one.
     lost: OnceLock<Task>,
 }
 
 /// Failures of one task.
-struct Failures {
+struct TaskFailures {
     number: u64,
     latest: Instant,
 }
@@ -182,7 +182,7 @@ impl Tasks {
             .iter()
             .filter(|(_, failures)| failures.latest.elapsed() < TOLD_FOR);
         lately
-            .map(|(task, Failures { number, .. })| {
+            .map(|(task, TaskFailures { number, .. })| {
                 let task = task.label();
                 format!("the task {task} failed and is started again ({number} times so far); see the log")
             })
@@ -199,12 +199,12 @@ impl Tasks {
         self.0.metrics.failures[task].inc();
         let mut failures = self.lock();
         let latest = Instant::now();
-        let failures = failures.entry(task).or_insert(Failures { number: 0, latest });
+        let failures = failures.entry(task).or_insert(TaskFailures { number: 0, latest });
         failures.number += 1;
         failures.latest = latest;
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Task, Failures>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Task, TaskFailures>> {
         self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

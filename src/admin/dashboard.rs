@@ -26,7 +26,7 @@ use crate::presence::Presence;
 use crate::recent_pages::RecentPages;
 use crate::status::Status;
 use crate::tasks::{Task, Tasks};
-use report::{Process, Report};
+use report::{DashboardReport, ProcessReport};
 use sampler::Sampler;
 
 /// Communities shown.
@@ -69,18 +69,18 @@ impl Dashboard {
         }
     }
 
-    fn report(&self, state: &'static str, status: Status, degraded: Vec<String>) -> Report {
+    fn report(&self, state: &'static str, status: Status, degraded: Vec<String>) -> DashboardReport {
         self.sampler.looked_at();
         let presence = self.sampler.presence.as_ref();
         let window = presence.map_or(self.window, |presence| presence.window_in_force(self.window));
-        let process = Process {
+        let process = ProcessReport {
             started_at: self.started_at,
             state,
             status,
             degraded,
             window_seconds: Seconds(window),
         };
-        Report::new(process, &self.sampler)
+        DashboardReport::new(process, &self.sampler)
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) fn router() -> Router<Admin> {
         .route("/dashboard.json", get(json))
 }
 
-async fn json(axum::extract::State(admin): axum::extract::State<Admin>) -> axum::Json<Report> {
+async fn json(axum::extract::State(admin): axum::extract::State<Admin>) -> axum::Json<DashboardReport> {
     let status = admin.status.frozen();
     let degraded = admin.degraded(&status);
     axum::Json(admin.dashboard.report(admin.state(), status, degraded))

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Admin;
-use crate::status::{Backlog, State, Status};
+use crate::status::{Backlog, ComponentState, Status};
 
 /// Whether the site is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
     let spool = status.spool.condition().state;
     [
         (
-            app.state == State::Down,
+            app.state == ComponentState::Down,
             format!("the app does not answer ({})", app.reasons.join("; ")),
         ),
         (
@@ -77,7 +77,7 @@ pub(super) fn degraded(status: &Status, patience: f64) -> Vec<String> {
             "the spool cannot be written; page views wait in memory, then are dropped".to_owned(),
         ),
         (
-            spool != State::Off && bytes >= limit_bytes,
+            spool != ComponentState::Off && bytes >= limit_bytes,
             "the spool is full; page views are dropped until the database takes them".to_owned(),
         ),
         (
@@ -140,7 +140,7 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
             ),
         ),
         (
-            status.presence.is_down() && redis == State::Up && partitions == 0,
+            status.presence.is_down() && redis == ComponentState::Up && partitions == 0,
             format!(
                 "redis answers but refuses commands ({}), see the log; only visitors that this sidecar saw itself are \
                  known",
@@ -148,7 +148,7 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
             ),
         ),
         (
-            partitions > 0 && redis == State::Up,
+            partitions > 0 && redis == ComponentState::Up,
             format!(
                 "the redis servers of {partitions} partitions do not answer ({nodes}); of their communities only \
                  visitors that this sidecar saw itself are known"

@@ -53,7 +53,7 @@ pub enum CheckError {
 /// Asks the configured upstream servers, in turn.
 #[derive(Debug)]
 pub struct UpstreamCheck {
-    servers: Vec<Server>,
+    servers: Vec<BackendServer>,
     next: AtomicUsize,
     /// `Host` for callers who name none.
     host: String,
@@ -62,7 +62,7 @@ pub struct UpstreamCheck {
 }
 
 #[derive(Debug)]
-enum Server {
+enum BackendServer {
     /// `host:port`; the name is resolved at each check.
     Tcp(String),
     Unix(PathBuf),
@@ -73,8 +73,8 @@ impl UpstreamCheck {
     /// does not take the connection is passed over; a request that was sent is not repeated.
     pub fn new(upstream: &config::Upstream, timeout: Duration) -> Self {
         let server = |text: &String| match text.strip_prefix("unix:") {
-            Some(path) => Server::Unix(path.into()),
-            None => Server::Tcp(text.clone()),
+            Some(path) => BackendServer::Unix(path.into()),
+            None => BackendServer::Tcp(text.clone()),
         };
         Self {
             servers: upstream.servers.iter().map(server).collect(),
@@ -119,7 +119,7 @@ impl BackendCheck for UpstreamCheck {
     }
 }
 
-impl Server {
+impl BackendServer {
     async fn connect(&self) -> io::Result<Stream> {
         Ok(match self {
             Self::Tcp(address) => TcpStream::connect(address).await?.into(),

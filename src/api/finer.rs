@@ -11,7 +11,7 @@ use super::paths::AskedFiner;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, ListQuery};
-use super::{ApiPath, Body, Shared, json};
+use super::{ApiPath, ApiState, Body, json};
 use crate::communities::AskedCommunity;
 use crate::ids::Finer;
 use crate::json::Timestamp;
@@ -32,7 +32,7 @@ use crate::json::Timestamp;
     responses((status = 200, description = "One page", body = FinerList), Problems)
 )]
 pub(super) async fn list(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     path: &ApiPath,
     query: Option<&str>,
@@ -72,7 +72,7 @@ pub(super) async fn list(
     responses((status = 200, description = "The count", body = FinerCount), Problems)
 )]
 pub(super) async fn count(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     path: &ApiPath,
     query: Option<&str>,
@@ -100,7 +100,7 @@ pub(super) fn asked(path: &ApiPath) -> Result<&Finer, Problem> {
     }
 }
 
-impl Shared {
+impl ApiState {
     async fn finer_count(&self, community: &AskedCommunity, finer: &Finer) -> Result<FinerCount, Problem> {
         let scope = Scope::Finer(community.id.clone(), finer.clone());
         let (count, stale) = self.count_of(scope).await?;

@@ -9,12 +9,12 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::problem::Problem;
 use crate::header_list::any_element;
-use crate::live::{Framing, Kind};
+use crate::live::{Framing, Protocol};
 
 /// The result, from which the answer is made.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Handshake {
-    pub(super) kind: Kind,
+    pub(super) kind: Protocol,
     /// `Sec-WebSocket-Accept`
     pub(super) accept: Option<HeaderValue>,
     /// Whether the client speaks [`PROTOCOL`], which is then the answer.
@@ -43,7 +43,7 @@ impl Handshake {
                 Framing::UntilClose
             };
             return Ok(Self {
-                kind: Kind::Events(framing),
+                kind: Protocol::Events(framing),
                 accept: None,
                 speaks_protocol: false,
             });
@@ -66,7 +66,7 @@ impl Handshake {
         let key = only(headers, SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
         let key = key.ok_or_else(|| malformed("Sec-WebSocket-Key must be 16 bytes in base64."))?;
         Ok(Self {
-            kind: Kind::WebSocket,
+            kind: Protocol::WebSocket,
             accept: HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok(),
             speaks_protocol: any_element(headers, SEC_WEBSOCKET_PROTOCOL.as_str(), |element| {
                 element == PROTOCOL
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_web_socket_handshake_gets_its_key_back() {
         let handshake = read(&WEB_SOCKET).unwrap();
-        assert_eq!(handshake.kind, Kind::WebSocket);
+        assert_eq!(handshake.kind, Protocol::WebSocket);
         assert_eq!(handshake.accept.unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(!handshake.speaks_protocol);
     }
@@ -188,8 +188,8 @@ mod tests {
             let headers = headers(&[("accept", "application/json;q=0.1, Text/Event-Stream;q=0.9")]);
             Handshake::read(&Method::GET, version, &headers).unwrap().kind
         };
-        assert_eq!(kind(Version::HTTP_11), Kind::Events(Framing::Chunked));
-        assert_eq!(kind(Version::HTTP_10), Kind::Events(Framing::UntilClose));
+        assert_eq!(kind(Version::HTTP_11), Protocol::Events(Framing::Chunked));
+        assert_eq!(kind(Version::HTTP_10), Protocol::Events(Framing::UntilClose));
     }
 
     #[test]

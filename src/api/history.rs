@@ -18,7 +18,7 @@ use super::cursor::past::PastCursor;
 use super::problem::Problem;
 use super::problem_responses::{Problems, StatisticsProblems};
 use super::query::{self, PastQuery, SORTS};
-use super::{Body, Shared, json};
+use super::{ApiState, Body, json};
 use crate::ids::{CommunityId, UserId};
 use crate::json::Timestamp;
 use crate::store::{PastAsked, PastPlace, PastSort, PastVisitor, PastWindow, Store};
@@ -50,7 +50,7 @@ const LARGE_PAGE: usize = 200;
     responses((status = 200, description = "One page", body = PastVisitorList), Problems, StatisticsProblems)
 )]
 pub(super) async fn history(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,
@@ -92,7 +92,7 @@ pub(super) async fn history(
     responses((status = 200, description = "The user", body = PastVisitorOfCommunity), Problems, StatisticsProblems)
 )]
 pub(super) async fn history_of_one(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     user: Option<&str>,
@@ -130,7 +130,7 @@ fn start(to: DateTime<Utc>, days: u32) -> Result<DateTime<Utc>, Problem> {
         .ok_or(Problem::Internal)
 }
 
-impl Shared {
+impl ApiState {
     /// One page, its window's end, and the cursor of the next. Users without a profile, and those whom the app hides, are
     /// passed over: a cursor is that of a visitor who is shown, as it holds the user's id.
     async fn past_page(
@@ -205,14 +205,14 @@ fn place(visitor: &PastVisitor, sort: PastSort) -> PastPlace {
 /// Computes past visitors, identical requests once.
 pub(super) struct PastVisits {
     store: Arc<dyn Store>,
-    results: Cache<Request, Arc<Found>>,
+    results: Cache<HistoryQuery, Arc<HistoryFound>>,
     permits: Semaphore,
 }
 
 /// What is computed: community, days, the window's end where it is not now, and who.
-type Request = (CommunityId, u32, Option<DateTime<Utc>>, PastAsked);
+type HistoryQuery = (CommunityId, u32, Option<DateTime<Utc>>, PastAsked);
 
-struct Found {
+struct HistoryFound {
     /// End of the window.
     to: DateTime<Utc>,
     visitors: Vec<PastVisitor>,
@@ -235,7 +235,7 @@ impl PastVisits {
         to: DateTime<Utc>,
         is_now: bool,
         asked: PastAsked,
-    ) -> Result<Arc<Found>, Problem> {
+    ) -> Result<Arc<HistoryFound>, Problem> {
         let request = (community.clone(), days, (!is_now).then_some(to), asked.clone());
         let compute = async {
             let window = PastWindow {
@@ -248,7 +248,7 @@ impl PastVisits {
             };
             let visitors = self.store.past_visitors(&window, &asked).await;
             let visitors = visitors.map_err(|error| Problem::from_store(&error))?;
-            Ok(Arc::new(Found { to, visitors }))
+            Ok(Arc::new(HistoryFound { to, visitors }))
         };
         self.results
             .try_get_with(request, compute)

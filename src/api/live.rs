@@ -20,7 +20,7 @@ use crate::config::{Access, CommunityKey};
 use crate::ids::{CommunityId, Finer, SessionToken};
 use crate::live::message::LiveMessage;
 use crate::live::{
-    AccessPolicy, AskedScope, Connection, ConnectionRequest, Denied, Framing, Kind, LimitReached, Owner,
+    AccessPolicy, AskedScope, Connection, ConnectionRequest, Denied, Framing, LimitReached, Owner, Protocol,
     Refused,
 };
 use crate::presence::Scope;
@@ -33,7 +33,7 @@ use super::problem::Problem;
 use super::problem_responses::{LiveProblems, Problems};
 use super::query::{self, AskedKey, LiveOf};
 use super::visitors::is_among;
-use super::{ApiPath, Body, Operation, Shared, backend_check, finer};
+use super::{ApiPath, ApiState, Body, Operation, backend_check, finer};
 
 /// How many are in a community, each time it changes
 ///
@@ -129,7 +129,7 @@ pub(super) fn live_of_many() {}
 
 /// Answers a handshake of either protocol, for one community or many.
 pub(super) async fn answer(
-    shared: &Arc<Shared>,
+    shared: &Arc<ApiState>,
     path: &ApiPath,
     request: &Parts,
     caller: Caller,
@@ -178,7 +178,7 @@ impl From<Refused> for Rejected {
     }
 }
 
-impl Shared {
+impl ApiState {
     /// Browsers send the origin of a handshake; one from another origin is refused (I6).
     fn check_origin(&self, headers: &HeaderMap, caller: &Caller) -> Result<(), Problem> {
         match origin::from(headers, caller, self.cors.allowed()) {
@@ -275,7 +275,7 @@ impl Shared {
 
     /// Decides later what the caller may see.
     pub(super) fn access_policy(self: &Arc<Self>, caller: &Caller) -> Arc<dyn AccessPolicy> {
-        Arc::new(Visitor {
+        Arc::new(LiveCaller {
             shared: Arc::clone(self),
             headers: if self.settings.access == Access::Backend && !caller.key.is_some() {
                 backend_check::passed_on(&caller.headers)
@@ -295,7 +295,7 @@ fn opened(handshake: Handshake, connection: Box<Connection>) -> Response<Body> {
     set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     set(VARY, HeaderValue::from_static("Cookie, Accept"));
     match handshake.kind {
-        Kind::WebSocket => {
+        Protocol::WebSocket => {
             set(UPGRADE, HeaderValue::from_static("websocket"));
             set(CONNECTION, HeaderValue::from_static("Upgrade"));
             if let Some(accept) = handshake.accept {
@@ -305,7 +305,7 @@ fn opened(handshake: Handshake, connection: Box<Connection>) -> Response<Body> {
                 set(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
             }
         }
-        Kind::Events(framing) => {
+        Protocol::Events(framing) => {
             set(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             set(CONNECTION, HeaderValue::from_static("close"));
             if framing == Framing::Chunked {
@@ -318,22 +318,22 @@ fn opened(handshake: Handshake, connection: Box<Connection>) -> Response<Body> {
             );
         }
     }
-    if handshake.kind == Kind::WebSocket {
+    if handshake.kind == Protocol::WebSocket {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     }
     response
 }
 
 /// An admitted caller, who may subscribe to more.
-struct Visitor {
-    shared: Arc<Shared>,
+struct LiveCaller {
+    shared: Arc<ApiState>,
     /// Headers for the backend check; empty if there is none.
     headers: HeaderMap,
     token: Option<SessionToken>,
     key: KeyFound,
 }
 
-impl Visitor {
+impl LiveCaller {
     fn caller(&self, session: Option<Arc<BrowserSession>>) -> Caller {
         Caller {
             session,
@@ -354,7 +354,7 @@ impl Visitor {
 }
 
 #[async_trait]
-impl AccessPolicy for Visitor {
+impl AccessPolicy for LiveCaller {
     async fn admit(
         &self,
         session: Option<Arc<BrowserSession>>,

@@ -16,7 +16,7 @@ use super::paths::Paths;
 use super::problem::{Problem, ProblemDocument};
 use super::problem_responses::FileProblems;
 use super::query;
-use super::{Body, Shared, SiteSettings};
+use super::{ApiState, Body, SiteSettings};
 use crate::config;
 use crate::routes::FinerKind;
 
@@ -78,7 +78,7 @@ struct Declared;
         FileProblems
     )
 )]
-pub(super) fn contract(shared: &Shared, query: Option<&str>) -> Result<Response<Body>, Problem> {
+pub(super) fn contract(shared: &ApiState, query: Option<&str>) -> Result<Response<Body>, Problem> {
     query::none(query)?;
     let mut response = Response::new(Body::Bytes(shared.contract.document(shared)));
     let headers = response.headers_mut();
@@ -102,7 +102,7 @@ impl Contract {
         }
     }
 
-    fn document(&self, shared: &Shared) -> Bytes {
+    fn document(&self, shared: &ApiState) -> Bytes {
         let routes = shared.intake.routes.load();
         let kinds = routes.finer_kinds();
         // Nothing panics while it holds the lock.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
-use super::Shared;
+use super::ApiState;
 use super::caller::Caller;
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -47,7 +47,8 @@ pub(super) fn from(sent: &HeaderMap, caller: &Caller, allowed: &[String]) -> Req
     };
     let origin = origin.to_str().ok().filter(|_| origins.next().is_none());
     let is_own = origin.is_some_and(|origin| {
-        Site::of(sent, caller).is_some_and(|site| site.has(origin)) || self::allowed(sent, allowed).is_some()
+        SiteOrigin::of(sent, caller).is_some_and(|site| site.has(origin))
+            || self::allowed(sent, allowed).is_some()
     });
     if is_own {
         RequestOrigin::Own
@@ -73,10 +74,10 @@ pub(super) fn is_own(url: &http::Uri, sent: &HeaderMap, caller: &Caller) -> bool
         return false;
     };
     let origin = format!("{scheme}://{authority}");
-    Site::of(sent, caller).is_some_and(|site| site.has(&origin))
+    SiteOrigin::of(sent, caller).is_some_and(|site| site.has(&origin))
 }
 
-impl Shared {
+impl ApiState {
     /// Logs, at most once a minute, that requests of foreign origins are refused, so that an operator notices.
     pub(super) fn warn_of_foreign(&self, sent: &HeaderMap, caller: &Caller) {
         let (last, now) = (
@@ -94,7 +95,7 @@ impl Shared {
         let origin = String::from_utf8_lossy(sent.get(ORIGIN).map_or(&b""[..], HeaderValue::as_bytes));
         tracing::warn!(
             origin = origin.chars().take(MAX_LOGGED).collect::<String>(),
-            site = Site::of(sent, caller).map_or("", |site| site.host),
+            site = SiteOrigin::of(sent, caller).map_or("", |site| site.host),
             "a page of another origin asked for live counts, reported a page view or sent an API key, and was refused; if it is one of \
              the site's, name its origin in live.allowed_origins, or have the proxy in front pass on Host with its \
              port (nginx: $http_host) and name that proxy in limits.trusted_proxies"
@@ -103,14 +104,14 @@ impl Shared {
 }
 
 /// The site's public name.
-struct Site<'h> {
+struct SiteOrigin<'h> {
     /// Name, and perhaps a port.
     host: &'h str,
     /// Whether the port is unknown if the host names none.
     may_lack_its_port: bool,
 }
 
-impl<'h> Site<'h> {
+impl<'h> SiteOrigin<'h> {
     fn of(sent: &'h HeaderMap, caller: &'h Caller) -> Option<Self> {
         let host = caller.headers.get(X_FORWARDED_HOST).or_else(|| sent.get(HOST));
         Some(Self {

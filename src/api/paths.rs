@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::config::{self, Scope};
+use crate::config::{self, KeyScope};
 use crate::ids::Finer;
 use crate::metrics::{LabelValue as _, label_values};
 use crate::routes::{FinerKind, RouteTable};
@@ -66,7 +66,7 @@ label_values! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ForServers {
     /// One that needs this scope.
-    Scope(Scope),
+    Scope(KeyScope),
     /// The same for everybody: keys are not looked at.
     Anybody,
     /// A visitor's alone.
@@ -84,13 +84,13 @@ impl Operation {
             | Self::LiveOfMany
             | Self::FinerCount
             | Self::FinerLive
-            | Self::SiteCount => ForServers::Scope(Scope::Counts),
+            | Self::SiteCount => ForServers::Scope(KeyScope::Counts),
             Self::List
             | Self::FinerList
             | Self::History
             | Self::HistoryOfOne
             | Self::Online
-            | Self::UsersOnline => ForServers::Scope(Scope::Identities),
+            | Self::UsersOnline => ForServers::Scope(KeyScope::Identities),
             // A view is somebody's, and a key nobody's.
             Self::Visits => ForServers::Nobody,
             Self::Widget | Self::Contract => ForServers::Anybody,

@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::config::Scope;
+use crate::config::KeyScope;
 use crate::presence::PresenceError;
 use crate::store::StoreError;
 
@@ -30,7 +30,7 @@ pub(super) enum Problem {
     /// The request has a key that is not accepted, whatever the reason.
     UnknownKey,
     /// The server's key has not this scope.
-    OutOfScope(Scope),
+    OutOfScope(KeyScope),
     /// It is of the whole site, and the server's key is limited to some communities.
     LimitedKey,
     /// It is for visitors, and not for servers with a key.
@@ -199,8 +199,8 @@ impl Problem {
     fn challenge(&self) -> Option<HeaderValue> {
         Some(HeaderValue::from_static(match self {
             Self::UnknownKey => "Bearer error=\"invalid_token\"",
-            Self::OutOfScope(Scope::Counts) => "Bearer error=\"insufficient_scope\", scope=\"counts\"",
-            Self::OutOfScope(Scope::Identities) => {
+            Self::OutOfScope(KeyScope::Counts) => "Bearer error=\"insufficient_scope\", scope=\"counts\"",
+            Self::OutOfScope(KeyScope::Identities) => {
                 "Bearer error=\"insufficient_scope\", scope=\"identities\""
             }
             _ => return None,

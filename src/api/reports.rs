@@ -23,7 +23,7 @@ use super::metrics::ReportOutcome;
 use super::origin::{self, RequestOrigin};
 use super::problem::Problem;
 use super::problem_responses::ReportProblems;
-use super::{Body, Shared, query};
+use super::{ApiState, Body, query};
 
 /// Largest body.
 pub const MAX_REPORT: usize = 8 * 1024;
@@ -88,7 +88,7 @@ impl Rate {
     responses((status = 204, description = "Accepted"), ReportProblems)
 )]
 pub(super) async fn report(
-    shared: &Arc<Shared>,
+    shared: &Arc<ApiState>,
     request: &Parts,
     caller: &Caller,
     body: &[u8],
@@ -113,7 +113,7 @@ pub(super) async fn report(
     Ok(response)
 }
 
-impl Shared {
+impl ApiState {
     /// Records a report. Returns whether it counts as far as is known now.
     async fn report(
         self: &Arc<Self>,

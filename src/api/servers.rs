@@ -16,7 +16,7 @@ use super::metrics::{KeyOutcome, KeyRequests, ReportOutcome};
 use super::origin::{self, RequestOrigin};
 use super::paths::{ForServers, Operation};
 use super::problem::Problem;
-use super::{Api, ApiPath, Shared};
+use super::{Api, ApiPath, ApiState};
 use crate::auth::{KeyFound, Quota, ServerKey};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -42,7 +42,7 @@ impl Api {
     }
 }
 
-impl Shared {
+impl ApiState {
     /// What becomes of a server's request; `None` where it is no server's. Each counts, whatever becomes of it.
     pub(super) fn asked(&self, operation: Operation, request: &Parts, caller: &Caller) -> Option<Asked> {
         let asked = match &caller.key {

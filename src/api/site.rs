@@ -14,7 +14,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedUser, ListQuery};
-use super::{Body, Shared, json};
+use super::{ApiState, Body, json};
 use crate::json::{Key, Timestamp};
 
 /// How many are on the whole site now
@@ -28,7 +28,7 @@ use crate::json::{Key, Timestamp};
     responses((status = 200, description = "The count", body = SiteCount), Problems)
 )]
 pub(super) async fn count(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -52,7 +52,7 @@ pub(super) async fn count(
     responses((status = 200, description = "One page", body = OnlineVisitors), Problems)
 )]
 pub(super) async fn online(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -87,7 +87,7 @@ pub(super) async fn online(
     responses((status = 200, description = "Those who are", body = OnlineUsers), Problems)
 )]
 pub(super) async fn users(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -122,7 +122,7 @@ pub(super) async fn users(
     })
 }
 
-impl Shared {
+impl ApiState {
     async fn site_count(&self) -> Result<SiteCount, Problem> {
         let (count, stale) = self.count_of(Scope::Site).await?;
         Ok(SiteCount {

@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::problem_responses::{Problems, StatisticsProblems};
 use super::query;
-use super::{Body, Shared, json};
+use super::{ApiState, Body, json};
 use crate::json::Key;
 
 /// How long a result is reused; `to` in the answer tells its age.
@@ -43,7 +43,7 @@ const MAX_COMPUTATIONS: usize = 4;
     responses((status = 200, description = "The numbers", body = CommunityStats), Problems, StatisticsProblems)
 )]
 pub(super) async fn stats(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,

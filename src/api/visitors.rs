@@ -15,7 +15,7 @@ use super::cursor;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedKey, ListQuery};
-use super::{Body, Shared, json};
+use super::{ApiState, Body, json};
 use crate::json::{Seconds, Timestamp};
 
 /// Communities of one request that are checked at the same time.
@@ -39,7 +39,7 @@ const LARGE_PAGE: usize = 200;
     responses((status = 200, description = "One page", body = VisitorList), Problems)
 )]
 pub(super) async fn list(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,
@@ -71,7 +71,7 @@ pub(super) async fn list(
     responses((status = 200, description = "The count", body = CommunityCount), Problems)
 )]
 pub(super) async fn count(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,
@@ -92,7 +92,7 @@ pub(super) async fn count(
     responses((status = 200, description = "The counts", body = Counts), Problems)
 )]
 pub(super) async fn counts(
-    shared: &Shared,
+    shared: &ApiState,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
@@ -112,7 +112,7 @@ pub(super) fn is_among(communities: &[AskedCommunity], community: &AskedCommunit
     communities.iter().any(|other| other.id == community.id)
 }
 
-impl Shared {
+impl ApiState {
     /// The community in the path, if it exists and the caller may see it.
     pub(super) async fn visible_community(
         &self,

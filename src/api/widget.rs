@@ -8,7 +8,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::problem_responses::FileProblems;
-use super::{Body, Shared};
+use super::{ApiState, Body};
 use crate::config::CommunityKey;
 use crate::key_type::KeyType;
 use crate::routes::FinerKind;
@@ -33,7 +33,7 @@ const CACHED_FOR: &str = "public, max-age=300, stale-while-revalidate=86400";
         FileProblems
     )
 )]
-pub(super) fn script(shared: &Shared, request: &HeaderMap) -> Response<Body> {
+pub(super) fn script(shared: &ApiState, request: &HeaderMap) -> Response<Body> {
     let script = shared.script();
     let version = script.version();
     let mut conditions = request
@@ -72,7 +72,7 @@ pub(super) struct Scripts(Mutex<Option<(Form, Script)>>);
 /// What the script depends on and may change: whether keys are text, and the kinds of things finer than communities.
 type Form = (bool, Vec<FinerKind>);
 
-impl Shared {
+impl ApiState {
     fn script(&self) -> Script {
         let routes = self.intake.routes.load();
         let form = (self.keys_are_text(), routes.finer_kinds().to_vec());

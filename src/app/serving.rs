@@ -61,7 +61,7 @@ pub(super) struct Serving<'a> {
 }
 
 /// Why serving ends.
-enum End {
+enum ServingEnd {
     Shutdown,
     HandedOver(Successor),
 }
@@ -108,13 +108,13 @@ impl Serving<'_> {
             (how.tell)(Stage::Serving);
         }
         match self.wait_for_end(&copies).await {
-            End::Shutdown => {
+            ServingEnd::Shutdown => {
                 systemd::stopping();
                 tokio::time::sleep(self.config.limits.shutdown_delay).await;
                 drop(copies);
                 self.drain().await;
             }
-            End::HandedOver(successor) => {
+            ServingEnd::HandedOver(successor) => {
                 tracing::info!(
                     "handed over: the new process serves, this one ends when its connections have"
                 );
@@ -207,23 +207,23 @@ impl Serving<'_> {
         }
     }
 
-    async fn wait_for_end(&mut self, copies: &[TcpListener]) -> End {
+    async fn wait_for_end(&mut self, copies: &[TcpListener]) -> ServingEnd {
         if self.quits.try_recv().is_ok() {
             tracing::warn!("SIGQUIT came before this process served; it is ignored");
         }
         loop {
             tokio::select! {
-                () = self.shutdown.started() => return End::Shutdown,
+                () = self.shutdown.started() => return ServingEnd::Shutdown,
                 Some(()) = self.quits.recv() => {}
             }
             tracing::info!("SIGQUIT: handing over to a new process");
             let place = UpgradeSocket::new(&self.config.listen);
             let handed_over = tokio::select! {
                 handed_over = handover::hand_over(&place, copies) => handed_over,
-                () = self.shutdown.started() => return End::Shutdown,
+                () = self.shutdown.started() => return ServingEnd::Shutdown,
             };
             match handed_over {
-                Ok(successor) => return End::HandedOver(successor),
+                Ok(successor) => return ServingEnd::HandedOver(successor),
                 Err(error) => {
                     tracing::error!(error = %error, "not handed over; this process goes on serving");
                 }

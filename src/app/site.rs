@@ -65,7 +65,7 @@ impl Site {
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let mut server = Server::new_with_opt_and_conf(None, configuration(config, addresses));
-        let balancer = Upstream {
+        let balancer = UpstreamChecks {
             balancer: sidecar.upstreams.balancer(),
             tasks: tasks.clone(),
         };
@@ -150,13 +150,13 @@ impl Drop for Served {
 }
 
 /// Resolves and probes the app's servers, and starts again after a failure: Pingora would stop at the first.
-struct Upstream<B> {
+struct UpstreamChecks<B> {
     balancer: Arc<B>,
     tasks: Tasks,
 }
 
 #[async_trait]
-impl<B: BackgroundService + Send + Sync + 'static> BackgroundService for Upstream<B> {
+impl<B: BackgroundService + Send + Sync + 'static> BackgroundService for UpstreamChecks<B> {
     async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let balancer = self.balancer.clone();
         let mut ready = Some(ready);

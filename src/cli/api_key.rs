@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::print_line;
 use crate::auth::api_keys::new_key;
-use crate::config::{self, KeyHash, Scope};
+use crate::config::{self, KeyHash, KeyScope};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeyCommand {
@@ -29,10 +29,10 @@ pub(super) enum NamedScope {
 }
 
 impl NamedScope {
-    fn scope(self) -> Scope {
+    fn scope(self) -> KeyScope {
         match self {
-            Self::Counts => Scope::Counts,
-            Self::Identities => Scope::Identities,
+            Self::Counts => KeyScope::Counts,
+            Self::Identities => KeyScope::Identities,
         }
     }
 }
@@ -48,7 +48,7 @@ fn parse_name(text: &str) -> Result<String, &'static str> {
 pub(super) fn run(command: ApiKeyCommand) {
     let ApiKeyCommand::New { name, scopes } = command;
     let key = new_key();
-    let scopes: Vec<_> = Scope::ALL
+    let scopes: Vec<_> = KeyScope::ALL
         .into_iter()
         .filter(|scope| scopes.iter().any(|named| named.scope() == *scope))
         .map(|scope| format!("\"{}\"", scope.name()))

@@ -24,15 +24,15 @@ const TTL: Duration = Duration::from_secs(30);
 #[derive(Debug, Subcommand)]
 pub(super) enum CountersCommand {
     /// Compare them with the events. Changes nothing; the exit code is 1 where one differs.
-    Verify(Which),
+    Verify(CommunityArgs),
     /// Compare them with the events, and count those anew that differ. The app's columns are written by the sidecar that
     /// runs, or at once where none does.
-    Repair(Which),
+    Repair(CommunityArgs),
 }
 
 /// Which communities are meant.
 #[derive(Debug, Args)]
-pub(super) struct Which {
+pub(super) struct CommunityArgs {
     /// One community, by its primary key; all where it is left out.
     #[arg(long, value_name = "KEY")]
     community: Option<String>,
@@ -56,7 +56,7 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
     let counted = CountedTypes::new(&config.record, routes);
     block_on(async {
         let store = store::open_counters(config, counted).map_err(anyhow::Error::new)?;
-        let work = Work {
+        let work = ComparisonRun {
             store: store.clone(),
             repairs,
             seen: 0,
@@ -82,7 +82,7 @@ impl From<StoreError> for Stopped {
     }
 }
 
-struct Work {
+struct ComparisonRun {
     store: Arc<dyn CounterStore>,
     repairs: bool,
     /// Communities that were compared.
@@ -91,7 +91,7 @@ struct Work {
     differing: Vec<CommunityId>,
 }
 
-impl Work {
+impl ComparisonRun {
     async fn all(mut self, only: Option<CommunityId>) -> Result<(), Stopped> {
         match only {
             Some(key) => {

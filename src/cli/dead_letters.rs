@@ -18,15 +18,15 @@ pub(super) enum DeadLettersCommand {
         json: bool,
     },
     /// Have them tried again, by the running sidecar within seconds, or by the next that starts.
-    Retry(Which),
+    Retry(DeadLetterArgs),
     /// Delete them.
-    Drop(Which),
+    Drop(DeadLetterArgs),
 }
 
 /// Which dead letters are meant.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub(super) struct Which {
+pub(super) struct DeadLetterArgs {
     /// Names, as `list` prints them.
     #[arg(value_name = "NAME", value_parser = parse_key)]
     names: Vec<BatchKey>,
@@ -92,7 +92,7 @@ fn as_json(letter: &DeadLetter) -> serde_json::Value {
     })
 }
 
-fn decide(directory: &Directory, fate: LetterAction, which: &Which) -> Result<(), Failure> {
+fn decide(directory: &Directory, fate: LetterAction, which: &DeadLetterArgs) -> Result<(), Failure> {
     let keys = (!which.all).then_some(&which.names[..]);
     let decided = block_on(directory.decide(fate, keys))?.map_err(anyhow::Error::new)?;
     let done = match fate {

@@ -29,18 +29,18 @@ const MAX_NAME: usize = 64;
 pub struct ApiKey {
     /// Its name in logs and metrics.
     pub name: String,
-    /// The SHA-256 of the key; the key itself is in no file of the sidecar's.
+    /// The SHA-256 of the key; the sidecar does not store the key itself.
     #[serde(deserialize_with = "hash")]
     pub sha256: KeyHash,
     /// What it may be used for.
-    pub scopes: Vec<Scope>,
-    /// Requests per minute, in the long run, to each sidecar.
+    pub scopes: Vec<KeyScope>,
+    /// Sustained rate of requests to each sidecar, per minute.
     #[serde(default = "default_rate")]
     pub rate: u32,
-    /// Requests at once.
+    /// Most requests at once.
     #[serde(default = "default_burst")]
     pub burst: u32,
-    /// When it ends to be valid.
+    /// When it expires.
     #[serde(default, deserialize_with = "moment")]
     pub not_after: Option<DateTime<Utc>>,
     /// The primary keys of the communities that it may be used for; all of them where there is no list.
@@ -51,10 +51,10 @@ pub struct ApiKey {
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Numbers: how many.
+pub enum KeyScope {
+    /// Counts.
     Counts,
-    /// Names: who.
+    /// Who the visitors are.
     Identities,
 }
 
@@ -133,7 +133,7 @@ fn hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyHash, D::Error>
     KeyHash::parse(&text).ok_or_else(wrong)
 }
 
-impl Scope {
+impl KeyScope {
     /// Each of them.
     pub const ALL: [Self; 2] = [Self::Counts, Self::Identities];
 

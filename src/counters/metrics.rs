@@ -4,7 +4,7 @@ use crate::metrics::{Counter, Counters, Gauge, IntGauge, label_values, metrics};
 
 label_values! {
     /// What is done with counters.
-    pub enum Operation as "operation" {
+    pub enum CounterOperation as "operation" {
         /// What batches have added is added up.
         Fold => "fold",
         /// A community is counted from its events.
@@ -30,7 +30,7 @@ metrics! {
         /// Communities whose counters wait to be written, after the last round
         pending: IntGauge = "counters_pending",
         /// Operations on counters that failed
-        failures: Counters<Operation> = "counters_failures_total",
+        failures: Counters<CounterOperation> = "counters_failures_total",
         /// Page views and visitors by which the counters differed from the events in the last reconciliation
         drift: IntGauge = "counters_drift",
         /// Communities whose counters differed from the events and were put right

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
-use super::metrics::Operation;
+use super::metrics::CounterOperation;
 use super::rounds::unix_now;
 use crate::ids::CommunityId;
 use crate::store::StoreError;
@@ -38,7 +38,7 @@ impl Shared {
             let failed: Vec<String> = outcome.err().iter().map(StoreError::chain).collect();
             let pause = if failed.is_empty() { LOOK } else { AGAIN };
             if !failed.is_empty() {
-                self.metrics.failures[Operation::Compare].inc();
+                self.metrics.failures[CounterOperation::Compare].inc();
             }
             self.comparisons.down_for(failed, |error| {
                 tracing::warn!(
@@ -90,7 +90,7 @@ impl Shared {
                 match self.reconcile(&community).await {
                     Ok(difference) => pass.drift += difference,
                     Err(error) => {
-                        self.metrics.failures[Operation::Compare].inc();
+                        self.metrics.failures[CounterOperation::Compare].inc();
                         failed = Some(error);
                     }
                 }

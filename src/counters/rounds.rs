@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Shared;
-use super::metrics::Operation;
+use super::metrics::CounterOperation;
 use crate::ids::CommunityId;
 use crate::metrics::LabelValue as _;
 use crate::presence::{Presence, Scope};
@@ -36,7 +36,7 @@ type Wishes = Vec<(CommunityId, Option<i64>)>;
 struct Lost;
 
 /// A step that failed.
-type Failed = (Operation, String);
+type Failed = (CounterOperation, String);
 
 impl Shared {
     pub(super) async fn keep_rounds(&self) {
@@ -78,7 +78,7 @@ impl Shared {
         let (wishes, are_known) = match wishes {
             Ok(wishes) => (wishes, true),
             Err(error) => {
-                failures.push((Operation::Write, error.chain()));
+                failures.push((CounterOperation::Write, error.chain()));
                 (Vec::new(), false)
             }
         };
@@ -119,7 +119,7 @@ impl Shared {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(Lost),
                 Err(error) => {
-                    failures.push((Operation::Fold, error.chain()));
+                    failures.push((CounterOperation::Fold, error.chain()));
                     break;
                 }
             }
@@ -132,7 +132,7 @@ impl Shared {
         match self.store.uncounted(&self.postponed(), MOST_RECOUNTS).await {
             Ok(uncounted) => uncounted,
             Err(error) => {
-                failures.push((Operation::Recount, error.chain()));
+                failures.push((CounterOperation::Recount, error.chain()));
                 Vec::new()
             }
         }
@@ -153,7 +153,7 @@ impl Shared {
                     if error.took_too_long() || error.is_lasting() {
                         self.postpone(community);
                     }
-                    failures.push((Operation::Recount, error.chain()));
+                    failures.push((CounterOperation::Recount, error.chain()));
                 }
             }
             if Instant::now() >= until {
@@ -192,7 +192,7 @@ impl Shared {
         let (current, lack) = self
             .present(presence.as_ref(), shown.keys().chain(&pending))
             .await;
-        failures.extend(lack.map(|lack| (Operation::Presence, lack)));
+        failures.extend(lack.map(|lack| (CounterOperation::Presence, lack)));
         let differs = |(community, now): &(&CommunityId, &i64)| {
             shown.get(*community).copied().unwrap_or_default() != **now && !pending.contains(*community)
         };
@@ -284,7 +284,7 @@ impl Shared {
                 Ok(all)
             }
             Err(error) => {
-                failures.push((Operation::Write, error.chain()));
+                failures.push((CounterOperation::Write, error.chain()));
                 Ok(Published {
                     written: 0,
                     left: wishes.len() as u64,

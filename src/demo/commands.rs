@@ -10,7 +10,7 @@ const MEMBER: &str = "ada";
 
 /// A line to paste into a shell, and what it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
+pub struct DemoCommand {
     /// What it shows, without a full stop.
     pub title: &'static str,
     /// The line for a POSIX shell; needs `curl` and `grep`.
@@ -18,48 +18,48 @@ pub struct Command {
 }
 
 /// The commands for a sidecar at `site` with its admin pages at `admin`; the cookie jar is in `directory`.
-pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec<Command> {
+pub(crate) fn list(site: SocketAddr, admin: SocketAddr, directory: &Path) -> Vec<DemoCommand> {
     let jar = quoted(&directory.join("cookies").to_string_lossy());
     let user_agent = quoted(USER_AGENTS[2]);
     let visitors = format!("http://{site}/api/communities/1/visitors");
     let ask = |path: &str| format!(r"curl -s -w '\n' -b {jar} '{visitors}{path}'");
     vec![
-        Command {
+        DemoCommand {
             title: "sign in (303)",
             line: format!(
                 "curl -s -o /dev/null -w '%{{http_code}}\\n' -c {jar} -X POST 'http://{site}/sign-in/{MEMBER}'"
             ),
         },
-        Command {
+        DemoCommand {
             title: "open a page as a browser does (200)",
             line: format!(
                 "curl -s -o /dev/null -w '%{{http_code}}\\n' -b {jar} -A {user_agent} -H 'Accept: text/html' \
                  -H 'Sec-Fetch-Mode: navigate' -H 'Sec-Fetch-Dest: document' 'http://{site}/communities/1/'"
             ),
         },
-        Command {
+        DemoCommand {
             title: "who is there now",
             line: ask(""),
         },
-        Command {
+        DemoCommand {
             title: "how many",
             line: ask("/count"),
         },
-        Command {
+        DemoCommand {
             title: "each time it changes (until Ctrl-C)",
             line: format!(
                 "curl -sN -b {jar} -H 'Accept: text/event-stream' '{visitors}/live?heartbeat=false'"
             ),
         },
-        Command {
+        DemoCommand {
             title: "the last 30 days",
             line: ask("/stats?days=30"),
         },
-        Command {
+        DemoCommand {
             title: "the numbers for Prometheus",
             line: format!("curl -s 'http://{admin}/metrics' | grep '^headcount_page_views.* [1-9]'"),
         },
-        Command {
+        DemoCommand {
             title: "not signed in: 401",
             line: format!(r"curl -s -i -w '\n' '{visitors}'"),
         },

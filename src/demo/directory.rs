@@ -8,9 +8,9 @@ use anyhow::Context as _;
 
 /// A folder that is removed, with its contents, when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Directory(PathBuf);
+pub(crate) struct TemporaryDirectory(PathBuf);
 
-impl Directory {
+impl TemporaryDirectory {
     /// Creates it under the system's temporary folder. Session tokens are in it, so only its owner has access.
     pub(crate) fn create() -> anyhow::Result<Self> {
         // Short, because it is part of the commands to paste. If it exists already, creation fails.
@@ -29,7 +29,7 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             tracing::warn!(%error, folder = %self.0.display(), "cannot remove the demo's folder");
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_folder_is_private_and_goes_with_its_content() {
-        let directory = Directory::create().unwrap();
+        let directory = TemporaryDirectory::create().unwrap();
         let path = directory.path().to_owned();
         std::fs::write(path.join("file"), "x").unwrap();
         assert_eq!(

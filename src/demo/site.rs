@@ -62,22 +62,22 @@ fn router(tables: Tables) -> Router {
 }
 
 /// An error of the site's database.
-struct Failure(sqlx::Error);
+struct SampleSiteError(sqlx::Error);
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for SampleSiteError {
     fn from(error: sqlx::Error) -> Self {
         Self(error)
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for SampleSiteError {
     fn into_response(self) -> Response {
         tracing::error!(error = %self.0, "the sample site's database failed");
         (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong.\n").into_response()
     }
 }
 
-type PageResult = Result<Response, Failure>;
+type PageResult = Result<Response, SampleSiteError>;
 
 async fn front(State(tables): State<Tables>, headers: HeaderMap) -> PageResult {
     Ok(html(

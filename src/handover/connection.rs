@@ -29,7 +29,7 @@ const MAX_LINE: usize = 4096;
 const CONTROL_BYTES: usize = cmsg_space!(ScmRights(MAX_SOCKETS));
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct HandoverConnection {
     stream: UnixStream,
     /// Bytes that were read and not yet returned as lines.
     buffer: Vec<u8>,
@@ -37,7 +37,7 @@ pub(super) struct Connection {
     received: Vec<OwnedFd>,
 }
 
-impl Connection {
+impl HandoverConnection {
     /// # Errors
     /// The process at the other end belongs to another user.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {

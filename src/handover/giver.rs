@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::connection::Connection;
+use super::connection::HandoverConnection;
 use super::{GREETING, KEPT, REFUSED, SERVING, UpgradeSocket, UpgradeSocketError, YOURS};
 
 /// Longest wait for the last messages, which are sent at once.
@@ -16,7 +16,7 @@ const LAST_MESSAGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The new process, which serves.
 #[derive(Debug)]
-pub struct Successor(Connection);
+pub struct Successor(HandoverConnection);
 
 /// Why this process goes on serving.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub async fn hand_over(socket: &UpgradeSocket, sockets: &[TcpListener]) -> Resul
         error,
     };
     let stream = UnixStream::connect(&socket.path).await.map_err(no_peer)?;
-    let mut connection = Connection::new(stream)?;
+    let mut connection = HandoverConnection::new(stream)?;
     let outcome = timeout(socket.limit, offer(&mut connection, sockets)).await;
     if let Err(error) = outcome.unwrap_or(Err(NotHandedOver::Silent(socket.limit))) {
         let _ = timeout(LAST_MESSAGE_LIMIT, connection.send(KEPT)).await;
@@ -70,7 +70,7 @@ pub async fn hand_over(socket: &UpgradeSocket, sockets: &[TcpListener]) -> Resul
 }
 
 /// Gives the sockets up, and passes the log on where possible: nothing else depends on that.
-async fn give_up(connection: &mut Connection) -> io::Result<()> {
+async fn give_up(connection: &mut HandoverConnection) -> io::Result<()> {
     let log = io::stderr();
     match connection.send_with_sockets(YOURS, &[log.as_fd()]).await {
         Ok(()) => Ok(()),
@@ -79,7 +79,7 @@ async fn give_up(connection: &mut Connection) -> io::Result<()> {
 }
 
 /// Offers the sockets and waits until the other side serves.
-async fn offer(connection: &mut Connection, sockets: &[TcpListener]) -> Result<(), NotHandedOver> {
+async fn offer(connection: &mut HandoverConnection, sockets: &[TcpListener]) -> Result<(), NotHandedOver> {
     let greeting = format!("{GREETING} {}", sockets.len());
     let sockets: Vec<_> = sockets.iter().map(TcpListener::as_fd).collect();
     connection.send_with_sockets(&greeting, &sockets).await?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::connection::Connection;
+use super::connection::HandoverConnection;
 use super::{GREETING, KEPT, REFUSED, SERVING, UpgradeSocket, UpgradeSocketError, YOURS};
 
 /// Longest time from a connection to its first line, which the old process sends at once.
@@ -26,7 +26,7 @@ pub struct AwaitedPredecessor {
 /// The old process, which waits until this one serves.
 #[derive(Debug)]
 pub struct Predecessor {
-    connection: Connection,
+    connection: HandoverConnection,
     limit: Duration,
 }
 
@@ -129,7 +129,7 @@ async fn first_of(
     loop {
         let (stream, _) = listener.accept().await?;
         let greeted = async {
-            let mut connection = Connection::new(stream)?;
+            let mut connection = HandoverConnection::new(stream)?;
             let line = connection.line().await?;
             io::Result::Ok((connection, line))
         };

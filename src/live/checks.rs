@@ -69,7 +69,7 @@ impl<T> PendingLookup<T> {
 
 /// Why a session is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum CheckReason {
     /// The period has passed.
     Periodic,
     /// The session has changed, or may have.
@@ -88,10 +88,10 @@ pub(super) enum CheckOutcome<T> {
 }
 
 /// Checks a session.
-pub(super) async fn session(state: Arc<LiveState>, token: SessionToken, why: Why) -> SessionChecked {
+pub(super) async fn session(state: Arc<LiveState>, token: SessionToken, why: CheckReason) -> SessionChecked {
     let queue = match why {
-        Why::Periodic => &state.checks.periodic,
-        Why::Changed => &state.checks.changed,
+        CheckReason::Periodic => &state.checks.periodic,
+        CheckReason::Changed => &state.checks.changed,
     };
     let since = Instant::now();
     // Nobody closes it.

@@ -19,7 +19,7 @@ use super::message::{self, Update};
 use super::registry::{Refused, Registration};
 use super::state::LiveState;
 use super::subscriber::Subscriber;
-use super::transport::{Kind, Outgoing, Socket, Transport};
+use super::transport::{Outgoing, Protocol, Socket, Transport};
 use super::websocket::WebSocket;
 use crate::auth::ServerKey;
 use crate::browser_session::BrowserSession;
@@ -34,7 +34,7 @@ pub const MAX_COMMUNITIES: usize = 100;
 /// A request for a live connection by a caller who may have it.
 pub struct ConnectionRequest {
     /// The protocol.
-    pub kind: Kind,
+    pub kind: Protocol,
     /// What is counted; not empty, each once.
     pub scopes: Vec<AskedScope>,
     /// Communities asked for that do not exist or that the caller may not see.
@@ -70,7 +70,7 @@ impl From<AskedCommunity> for AskedScope {
 pub struct Connection {
     pub(super) state: Arc<LiveState>,
     registration: Registration,
-    kind: Kind,
+    kind: Protocol,
     /// When session and access were verified.
     opened: Instant,
     pub(super) owner: Option<Owner>,
@@ -143,7 +143,7 @@ impl Connection {
     }
 
     /// Its protocol.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Protocol {
         self.kind
     }
 
@@ -156,15 +156,17 @@ impl Connection {
         // The default until the end is known.
         self.end = Some(End::Gone);
         let end = match self.kind {
-            Kind::WebSocket => match timeout(self.state.times.write_within, socket.write_all(&head)).await {
-                Ok(Ok(())) => {
-                    let mut socket = WebSocket::new(socket, early).await;
-                    self.serve(&mut socket).await
+            Protocol::WebSocket => {
+                match timeout(self.state.times.write_within, socket.write_all(&head)).await {
+                    Ok(Ok(())) => {
+                        let mut socket = WebSocket::new(socket, early).await;
+                        self.serve(&mut socket).await
+                    }
+                    Ok(Err(_)) => End::Gone,
+                    Err(_) => End::Stuck,
                 }
-                Ok(Err(_)) => End::Gone,
-                Err(_) => End::Stuck,
-            },
-            Kind::Events(framing) => {
+            }
+            Protocol::Events(framing) => {
                 let mut stream = EventStream::new(socket, framing, head, self.state.retry_after());
                 self.serve(&mut stream).await
             }
@@ -181,7 +183,7 @@ impl Connection {
                 Owner::Server(key) => key.lasts((self.state.clock)()).unwrap_or_default(),
             }),
             checks_access: self.access_policy.needs_recheck(),
-            must_answer: self.kind == Kind::WebSocket,
+            must_answer: self.kind == Protocol::WebSocket,
             spread: rand::random_range(0.0..1.0),
         };
         Deadlines::new(&self.state.times, beginning)

@@ -54,14 +54,14 @@ pub(super) struct Deadlines {
     pong: Option<Instant>,
     /// By when what is pending must be written, or a part of it where the transport tells of parts.
     write: Option<Instant>,
-    session: Option<Check>,
-    access: Option<Check>,
+    session: Option<PeriodicCheck>,
+    access: Option<PeriodicCheck>,
     beat: Instant,
 }
 
 /// Something that is checked periodically.
 #[derive(Debug, Clone, Copy)]
-struct Check {
+struct PeriodicCheck {
     next: Instant,
     /// The check after the first, where that is another time than the period says.
     second: Option<Instant>,
@@ -103,13 +103,13 @@ impl Deadlines {
     pub(super) fn new(times: &Times, beginning: Beginning) -> Self {
         let Beginning { now, verified, .. } = beginning;
         let soon = |period: Duration| now + period.mul_f64(beginning.spread);
-        let session = |expires_in: Duration| Check {
+        let session = |expires_in: Duration| PeriodicCheck {
             next: now,
             second: Some(soon(times.check_every)),
             valid_until: verified + times.session_within,
             expiry: now + expires_in.min(NEVER),
         };
-        let access = Check {
+        let access = PeriodicCheck {
             next: soon(times.access_every),
             second: None,
             valid_until: verified + times.access_within,
@@ -140,7 +140,7 @@ impl Deadlines {
             return Some(Due::End(End::Stuck));
         }
         if [self.session, self.access]
-            .map(|check| check.map(Check::last))
+            .map(|check| check.map(PeriodicCheck::last))
             .into_iter()
             .any(is_past)
         {
@@ -223,7 +223,7 @@ impl Deadlines {
     }
 }
 
-impl Check {
+impl PeriodicCheck {
     /// When it is too late for a check.
     fn last(self) -> Instant {
         self.valid_until.min(self.expiry + EXPIRED)

@@ -44,7 +44,7 @@ pub enum Refused {
 }
 
 /// The registry.
-pub(super) struct Registry {
+pub(super) struct ConnectionRegistry {
     limits: ConnectionLimits,
     state: Mutex<State>,
     /// Notified when the last connection has ended.
@@ -68,13 +68,13 @@ struct State {
 
 /// A registered connection, until dropped.
 pub(super) struct Registration {
-    registry: Arc<Registry>,
+    registry: Arc<ConnectionRegistry>,
     pub(super) subscriber: Arc<Subscriber>,
     owner: Option<(Option<BrowserSessionId>, UserId)>,
     address: Option<IpAddr>,
 }
 
-impl Registry {
+impl ConnectionRegistry {
     /// Without connections.
     pub(super) fn new(limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
@@ -261,8 +261,8 @@ mod tests {
     use super::super::subscriber::Signal;
     use super::*;
 
-    fn registry(total: usize, per_user: usize, per_address: usize) -> Arc<Registry> {
-        Registry::new(ConnectionLimits {
+    fn registry(total: usize, per_user: usize, per_address: usize) -> Arc<ConnectionRegistry> {
+        ConnectionRegistry::new(ConnectionLimits {
             total,
             per_user,
             per_address,

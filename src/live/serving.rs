@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use super::checks::{
-    self, AccessChecked, AccessStep, CheckOutcome, CheckPermit, FoundCommunities, PendingLookup,
-    SessionChecked, Why,
+    self, AccessChecked, AccessStep, CheckOutcome, CheckPermit, CheckReason, FoundCommunities, PendingLookup,
+    SessionChecked,
 };
 use super::close::{Close, End};
 use super::connection::{Connection, Owner};
@@ -28,13 +28,13 @@ use crate::presence::moment::Moment;
 const CLOSING: Duration = Duration::from_secs(4);
 
 /// A connection that is served.
-struct Serving<'a, T> {
+struct ServedConnection<'a, T> {
     connection: &'a mut Connection,
     transport: &'a mut T,
     deadlines: Deadlines,
     session: PendingLookup<SessionChecked>,
     /// Why the running check of the session was started.
-    why: Why,
+    why: CheckReason,
     /// The session has changed since its last check began.
     session_changed: bool,
     access: PendingLookup<AccessStep>,
@@ -48,7 +48,7 @@ struct Serving<'a, T> {
 }
 
 /// What there is to do.
-enum Event {
+enum ConnectionEvent {
     Ping,
     Received(Option<Request>),
     Found(Result<FoundCommunities, Close>),
@@ -62,7 +62,7 @@ impl Connection {
     /// Sends the snapshots and the unknown communities, serves the connection, and closes it.
     pub(super) async fn serve(&mut self, transport: &mut impl Transport) -> End {
         let deadlines = self.deadlines();
-        let end = Serving::new(self, transport, deadlines).run().await;
+        let end = ServedConnection::new(self, transport, deadlines).run().await;
         let End::Closed(close) = end else {
             return end;
         };
@@ -78,14 +78,14 @@ impl Connection {
     }
 }
 
-impl<'a, T: Transport> Serving<'a, T> {
+impl<'a, T: Transport> ServedConnection<'a, T> {
     pub(super) fn new(connection: &'a mut Connection, transport: &'a mut T, deadlines: Deadlines) -> Self {
         Self {
             connection,
             transport,
             deadlines,
             session: PendingLookup::default(),
-            why: Why::Periodic,
+            why: CheckReason::Periodic,
             session_changed: false,
             access: PendingLookup::default(),
             request: PendingLookup::default(),
@@ -111,33 +111,37 @@ impl<'a, T: Transport> Serving<'a, T> {
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, timer: Pin<&mut Sleep>) -> Poll<Result<Event, End>> {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        timer: Pin<&mut Sleep>,
+    ) -> Poll<Result<ConnectionEvent, End>> {
         let now = Instant::now();
         let is_written = self.write(context, now)?;
         if is_written && self.ping {
-            return Poll::Ready(Ok(Event::Ping));
+            return Poll::Ready(Ok(ConnectionEvent::Ping));
         }
         if let Poll::Ready(found) = self.request.poll(context) {
-            return Poll::Ready(Ok(Event::Found(found)));
+            return Poll::Ready(Ok(ConnectionEvent::Found(found)));
         }
         if is_written
             && self.next_request.is_none()
             && let Poll::Ready(received) = self.transport.poll_read(context)
         {
-            return Poll::Ready(received.map(Event::Received));
+            return Poll::Ready(received.map(ConnectionEvent::Received));
         }
         let with_values = is_written && self.transport.takes_values();
         if let Poll::Ready(signal) = self.connection.subscriber().poll(context, with_values) {
-            return Poll::Ready(Ok(Event::Signal(signal)));
+            return Poll::Ready(Ok(ConnectionEvent::Signal(signal)));
         }
         if let Poll::Ready(checked) = self.session.poll(context) {
-            return Poll::Ready(Ok(Event::SessionChecked(checked)));
+            return Poll::Ready(Ok(ConnectionEvent::SessionChecked(checked)));
         }
         if let Poll::Ready(step) = self.access.poll(context) {
-            return Poll::Ready(Ok(Event::Access(step)));
+            return Poll::Ready(Ok(ConnectionEvent::Access(step)));
         }
         let due = ready!(self.poll_due(context, timer, now));
-        Poll::Ready(Ok(Event::Due(due)))
+        Poll::Ready(Ok(ConnectionEvent::Due(due)))
     }
 
     /// Writes what is queued; returns whether all of it is written.
@@ -182,18 +186,18 @@ impl<'a, T: Transport> Serving<'a, T> {
         }
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), End> {
+    fn handle(&mut self, event: ConnectionEvent) -> Result<(), End> {
         match event {
-            Event::Ping => {
+            ConnectionEvent::Ping => {
                 self.ping = false;
                 self.transport.send(Outgoing::Ping)
             }
-            Event::Received(request) => {
+            ConnectionEvent::Received(request) => {
                 self.deadlines.heard();
                 self.next_request = request;
                 self.start_request().map_err(End::Closed)
             }
-            Event::Found(found) => {
+            ConnectionEvent::Found(found) => {
                 // Messages that came meanwhile may still be unread.
                 self.deadlines.heard();
                 let unknown = found.and_then(|found| self.connection.subscribed(found));
@@ -202,23 +206,23 @@ impl<'a, T: Transport> Serving<'a, T> {
                 self.connection.tell_unknown(self.transport, unknown)?;
                 self.start_request().map_err(End::Closed)
             }
-            Event::SessionChecked(checked) => self.session_checked(checked).map_err(End::Closed),
-            Event::Access(AccessStep::MayCheck(turn)) => {
+            ConnectionEvent::SessionChecked(checked) => self.session_checked(checked).map_err(End::Closed),
+            ConnectionEvent::Access(AccessStep::MayCheck(turn)) => {
                 self.check_access(turn);
                 Ok(())
             }
-            Event::Access(AccessStep::Outcome(checked)) => self.access_checked(checked),
-            Event::Signal(Signal::Value(update)) => {
+            ConnectionEvent::Access(AccessStep::Outcome(checked)) => self.access_checked(checked),
+            ConnectionEvent::Signal(Signal::Value(update)) => {
                 self.unwritten += 1;
                 let update = self.connection.named(update);
                 self.transport.send(Outgoing::Value(&update))
             }
-            Event::Signal(Signal::SessionChanged) => {
+            ConnectionEvent::Signal(Signal::SessionChanged) => {
                 self.session_changed = true;
                 self.check_changed_session().map_err(End::Closed)
             }
-            Event::Signal(Signal::Close(close)) => Err(End::Closed(close)),
-            Event::Due(due) => self.act(due),
+            ConnectionEvent::Signal(Signal::Close(close)) => Err(End::Closed(close)),
+            ConnectionEvent::Due(due) => self.act(due),
         }
     }
 
@@ -227,7 +231,7 @@ impl<'a, T: Transport> Serving<'a, T> {
             Due::End(end) => return Err(end),
             Due::Ping => self.ping = true,
             Due::CheckSession if !self.session.is_running() => {
-                self.check_session(Why::Periodic).map_err(End::Closed)?;
+                self.check_session(CheckReason::Periodic).map_err(End::Closed)?;
             }
             Due::CheckAccess if !self.access.is_running() => {
                 let state = Arc::clone(&self.connection.state);
@@ -260,7 +264,7 @@ impl<'a, T: Transport> Serving<'a, T> {
     }
 
     /// Starts the check of the visitor's session; that of a server's key is over at once.
-    fn check_session(&mut self, why: Why) -> Result<(), Close> {
+    fn check_session(&mut self, why: CheckReason) -> Result<(), Close> {
         let state = &self.connection.state;
         match &self.connection.owner {
             Some(Owner::Visitor(_, token)) => {
@@ -281,9 +285,9 @@ impl<'a, T: Transport> Serving<'a, T> {
     /// Checks a session that has changed, once. A periodic check is replaced: it may wait for its turn, and its answer
     /// may be older than the change. Another check because of a change ends first, so that each has an outcome.
     fn check_changed_session(&mut self) -> Result<(), Close> {
-        let waits = self.session.is_running() && self.why == Why::Changed;
+        let waits = self.session.is_running() && self.why == CheckReason::Changed;
         if !waits && std::mem::take(&mut self.session_changed) {
-            self.check_session(Why::Changed)?;
+            self.check_session(CheckReason::Changed)?;
         }
         Ok(())
     }

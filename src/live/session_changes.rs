@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use super::registry::Registry;
+use super::registry::ConnectionRegistry;
 use super::state::LiveState;
 use crate::browser_session::SessionChange;
 use crate::ids::BrowserSessionId;
@@ -33,7 +33,7 @@ pub(super) fn watch(state: &Arc<LiveState>, tasks: &Tasks) {
     });
 }
 
-async fn pass_on(registry: &Registry, mut changes: Receiver<SessionChange>) {
+async fn pass_on(registry: &ConnectionRegistry, mut changes: Receiver<SessionChange>) {
     let mut sessions = HashSet::new();
     while let Some(any) = next_changes(&mut changes, &mut sessions).await {
         if any {

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::deadlines::Times;
 use super::hub::Hub;
 use super::metrics::Metrics;
-use super::registry::Registry;
+use super::registry::ConnectionRegistry;
 use crate::auth::Authenticator;
 use crate::config;
 use crate::key_type::AppKeys;
@@ -21,7 +21,7 @@ pub(super) struct LiveState {
     pub(super) settings: config::Live,
     pub(super) times: Times,
     pub(super) hub: Hub,
-    pub(super) registry: Arc<Registry>,
+    pub(super) registry: Arc<ConnectionRegistry>,
     pub(super) authenticator: Arc<Authenticator>,
     /// Where heartbeats go, if connections are heartbeats.
     pub(super) presence: Option<PresenceHandle>,

@@ -20,7 +20,7 @@ pub(super) struct Subscriber {
 
 #[derive(Debug, Default)]
 struct State {
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<SubscribedScope>,
     /// Where the search for the next value begins, so that a busy scope does not starve others.
     next: usize,
     session_changed: bool,
@@ -29,7 +29,7 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Subscription {
+struct SubscribedScope {
     scope: Scope,
     /// Number of the newest value that was offered.
     newest: Option<u64>,
@@ -74,7 +74,7 @@ impl Subscriber {
         if state.find(scope).is_some() {
             return false;
         }
-        state.subscriptions.push(Subscription {
+        state.subscriptions.push(SubscribedScope {
             scope: scope.clone(),
             newest: None,
             pending: None,
@@ -166,7 +166,7 @@ impl Subscriber {
 }
 
 impl State {
-    fn find(&mut self, scope: &Scope) -> Option<&mut Subscription> {
+    fn find(&mut self, scope: &Scope) -> Option<&mut SubscribedScope> {
         let mut subscriptions = self.subscriptions.iter_mut();
         subscriptions.find(|subscription| subscription.scope == *scope)
     }

@@ -28,7 +28,7 @@ type Socket = WebSocketStream<DuplexStream>;
 
 /// The client's end of a `WebSocket`.
 async fn web_socket(bench: &Bench, communities: &[&str]) -> Socket {
-    let client = bench.connect(Kind::WebSocket, communities, 64 * 1024).await;
+    let client = bench.connect(Protocol::WebSocket, communities, 64 * 1024).await;
     WebSocketStream::from_raw_socket(client, Role::Client, None).await
 }
 
@@ -120,7 +120,7 @@ async fn an_event_stream_gets_a_hint_a_snapshot_and_then_changes() {
     let bench = bench().await;
     bench.touch("42", "a").await;
     let mut client = bench
-        .connect(Kind::Events(Framing::UntilClose), &["42"], 4096)
+        .connect(Protocol::Events(Framing::UntilClose), &["42"], 4096)
         .await;
     let beginning = events(&mut client).await;
     let rest = beginning.strip_prefix("head retry: ").expect("a hint first");
@@ -141,7 +141,7 @@ async fn l2_retry_hints_differ() {
     let mut hints = std::collections::BTreeSet::new();
     for _ in 0..20 {
         let mut client = bench
-            .connect(Kind::Events(Framing::UntilClose), &["42"], 4096)
+            .connect(Protocol::Events(Framing::UntilClose), &["42"], 4096)
             .await;
         let beginning = events(&mut client).await;
         let hint = beginning.split("\n\n").next().unwrap().to_owned();
@@ -153,7 +153,9 @@ async fn l2_retry_hints_differ() {
 #[tokio::test(start_paused = true)]
 async fn l1_a_slow_consumer_gets_the_latest_value_and_never_slows_the_others() {
     let bench = bench().await;
-    let mut slow = bench.connect(Kind::Events(Framing::Chunked), &["42"], 600).await;
+    let mut slow = bench
+        .connect(Protocol::Events(Framing::Chunked), &["42"], 600)
+        .await;
     let mut fast = web_socket(&bench, &["42"]).await;
     assert_eq!(next_count(&mut fast).await, 0);
     // Within the time that a write may take.
@@ -197,7 +199,7 @@ async fn l3_a_client_that_does_not_answer_pings_is_dropped() {
     let bench = bench().await;
     let answering = web_socket(&bench, &["42"]).await;
     let reader = tokio::spawn(async move { answering.for_each(async |_| {}).await });
-    let mut silent = bench.connect(Kind::WebSocket, &["42"], 64 * 1024).await;
+    let mut silent = bench.connect(Protocol::WebSocket, &["42"], 64 * 1024).await;
     sleep(bench.settings.ping_interval * 3).await;
     assert_eq!(bench.closed("dead"), 1);
     assert!(!reader.is_finished(), "who answers stays");
@@ -208,7 +210,9 @@ async fn l3_a_client_that_does_not_answer_pings_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn l3_a_client_that_does_not_take_what_is_sent_is_dropped() {
     let bench = bench().await;
-    let _stuck = bench.connect(Kind::Events(Framing::Chunked), &["42"], 16).await;
+    let _stuck = bench
+        .connect(Protocol::Events(Framing::Chunked), &["42"], 16)
+        .await;
     sleep(bench.settings.write_timeout * 2).await;
     assert_eq!(bench.closed("stuck"), 1);
     assert_eq!(bench.open(), 0);
@@ -218,7 +222,9 @@ async fn l3_a_client_that_does_not_take_what_is_sent_is_dropped() {
 async fn l3_draining_tells_everybody_when_to_come_back_and_lets_nobody_in() {
     let bench = bench().await;
     let mut socket = web_socket(&bench, &["42"]).await;
-    let mut stream = bench.connect(Kind::Events(Framing::Chunked), &["42"], 4096).await;
+    let mut stream = bench
+        .connect(Protocol::Events(Framing::Chunked), &["42"], 4096)
+        .await;
     next_count(&mut socket).await;
     events(&mut stream).await;
     let live = bench.live.clone();
@@ -235,7 +241,7 @@ async fn l3_draining_tells_everybody_when_to_come_back_and_lets_nobody_in() {
     assert!(last.ends_with("\r\n0\r\n\r\n"), "the end of the body: {last:?}");
     drop((socket, stream));
     assert_eq!(draining.await.unwrap(), 0);
-    let refused = bench.try_open(Kind::WebSocket, &["42"]).await;
+    let refused = bench.try_open(Protocol::WebSocket, &["42"]).await;
     assert_eq!(refused.err(), Some(Refused::Draining));
 }
 
@@ -243,8 +249,10 @@ async fn l3_draining_tells_everybody_when_to_come_back_and_lets_nobody_in() {
 #[tokio::test(start_paused = true)]
 async fn draining_does_not_wait_for_those_who_do_not_listen() {
     let bench = bench().await;
-    let _silent = bench.connect(Kind::WebSocket, &["42"], 64 * 1024).await;
-    let _stuck = bench.connect(Kind::Events(Framing::Chunked), &["42"], 16).await;
+    let _silent = bench.connect(Protocol::WebSocket, &["42"], 64 * 1024).await;
+    let _stuck = bench
+        .connect(Protocol::Events(Framing::Chunked), &["42"], 16)
+        .await;
     let start = tokio::time::Instant::now();
     assert_eq!(bench.live.drain(LONG).await, 0);
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -255,9 +263,9 @@ async fn draining_does_not_wait_for_those_who_do_not_listen() {
 async fn closing_takes_four_seconds_at_most_whatever_the_client_does() {
     let four = Duration::from_secs(4);
     for (kind, pipe, end) in [
-        (Kind::WebSocket, 64 * 1024, "going_away"),
-        (Kind::Events(Framing::Chunked), 64 * 1024, "going_away"),
-        (Kind::Events(Framing::Chunked), 16, "stuck"),
+        (Protocol::WebSocket, 64 * 1024, "going_away"),
+        (Protocol::Events(Framing::Chunked), 64 * 1024, "going_away"),
+        (Protocol::Events(Framing::Chunked), 16, "stuck"),
     ] {
         let bench = bench().await;
         let _client = bench.connect(kind, &["42"], pipe).await;
@@ -276,7 +284,10 @@ async fn closing_takes_four_seconds_at_most_whatever_the_client_does() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_waits_for_its_snapshot_is_not_open_yet() {
     let bench = bench().await;
-    let connection = bench.try_open(Kind::WebSocket, &["42"]).await.expect("a place");
+    let connection = bench
+        .try_open(Protocol::WebSocket, &["42"])
+        .await
+        .expect("a place");
     assert_eq!(bench.open(), 0);
     drop(connection);
     assert_eq!(bench.closed("client"), 0);
@@ -285,12 +296,14 @@ async fn a_connection_that_waits_for_its_snapshot_is_not_open_yet() {
 #[tokio::test(start_paused = true)]
 async fn l3_places_are_given_back() {
     let bench = bench_with(|settings| settings.max_per_user = 1.try_into().unwrap()).await;
-    let first = bench.connect(Kind::Events(Framing::Chunked), &["42"], 4096).await;
-    let second = bench.try_open(Kind::WebSocket, &["42"]).await;
+    let first = bench
+        .connect(Protocol::Events(Framing::Chunked), &["42"], 4096)
+        .await;
+    let second = bench.try_open(Protocol::WebSocket, &["42"]).await;
     assert_eq!(second.err(), Some(Refused::LimitReached(LimitReached::User)));
     drop(first);
     sleep(Duration::from_secs(1)).await;
-    assert!(bench.try_open(Kind::WebSocket, &["42"]).await.is_ok());
+    assert!(bench.try_open(Protocol::WebSocket, &["42"]).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +314,9 @@ async fn a_client_that_goes_leaves_nothing() {
     polite.close(None).await.expect("open");
     while polite.next().await.is_some() {}
     drop(web_socket(&bench, &["42"]).await);
-    let mut stream = bench.connect(Kind::Events(Framing::Chunked), &["42"], 4096).await;
+    let mut stream = bench
+        .connect(Protocol::Events(Framing::Chunked), &["42"], 4096)
+        .await;
     // Half-closed: who reads an event stream has nothing to say, and says nothing when it is gone.
     tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
     sleep(Duration::from_secs(1)).await;
@@ -342,7 +357,7 @@ impl tokio::io::AsyncWrite for Broken {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_breaks_ends() {
     let bench = bench().await;
-    for kind in [Kind::WebSocket, Kind::Events(Framing::Chunked)] {
+    for kind in [Protocol::WebSocket, Protocol::Events(Framing::Chunked)] {
         let connection = bench.try_open(kind, &["42"]).await.expect("a place");
         connection.run(Broken, "head ".into(), Vec::new()).await;
     }

@@ -19,14 +19,14 @@ const LINGER: usize = 64 * 1024;
 
 /// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Protocol {
     /// `WebSocket`.
     WebSocket,
     /// Server-Sent Events.
     Events(Framing),
 }
 
-impl Kind {
+impl Protocol {
     /// The metric label.
     pub(super) fn label(self) -> KindLabel {
         match self {

@@ -13,16 +13,16 @@ use super::Scope;
 use super::moment::Moment;
 use crate::ids::UserId;
 
-type Member = (Scope, UserId);
+type ScopedUser = (Scope, UserId);
 
 /// Recently touched members.
 #[derive(Debug)]
 pub struct Coalescer {
     coalesce: Duration,
     capacity: NonZeroUsize,
-    members: HashMap<Member, Touched>,
+    members: HashMap<ScopedUser, Touched>,
     /// Members by age of their touch.
-    by_age: BTreeMap<Turn, Member>,
+    by_age: BTreeMap<Turn, ScopedUser>,
     /// Those that were seen again.
     seen_again: BTreeSet<Turn>,
     next_number: u64,
@@ -139,7 +139,7 @@ impl Coalescer {
         due
     }
 
-    fn touched(&mut self, since: Moment, seen: Moment, member: Member) {
+    fn touched(&mut self, since: Moment, seen: Moment, member: ScopedUser) {
         let turn = (since, self.next_number);
         let touched = Touched {
             turn,

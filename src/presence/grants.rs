@@ -26,7 +26,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::time::{Instant, sleep_until};
 
-use self::memory::{CAPACITY, Key, Known, Memory, Recorded};
+use self::memory::{CAPACITY, GrantKey, Known, Memory, Recorded};
 use self::waiting::Waiting;
 use self::worker::Worker;
 use super::moment::Moment;
@@ -96,7 +96,7 @@ struct Inner {
     presence: Arc<dyn Presence>,
     waiting: Waiting,
     /// Callers who have waited in vain a moment ago.
-    waited: Cache<Key, ()>,
+    waited: Cache<GrantKey, ()>,
     metrics: Arc<Metrics>,
 }
 
@@ -201,7 +201,7 @@ impl Grants {
 impl Inner {
     /// The app's last answer, as far as any sidecar knows. The store is asked also where this sidecar has an answer of its
     /// own: another may have passed on a later one.
-    async fn told(&self, key: &Key) -> Result<Told, PresenceError> {
+    async fn told(&self, key: &GrantKey) -> Result<Told, PresenceError> {
         let own = self.memory.get(key);
         if !self.presence.shares_grants() {
             return Ok(own.map_or(Told::Nothing, |own| Told::Verdict(own.verdict)));

@@ -64,7 +64,7 @@ use chrono::{DateTime, Utc};
 
 use self::marks::Marks;
 use self::node::Node;
-use self::servers::Servers;
+use self::servers::ServerRouter;
 use self::subscription::Listener;
 use super::changes::Subscription;
 use super::failure_domain::{FailureDomain, FailureDomains};
@@ -74,7 +74,8 @@ use super::moment::Moment;
 use super::shared_settings::Settings;
 use super::window::KEPT;
 use super::{
-    Answer, Count, CountStream, OpenError, Presence, PresenceError, Scope, Seen, Sweep, Touch, Window, millis,
+    Answer, Count, CountStream, Presence, PresenceConfigError, PresenceError, Scope, Seen, Sweep, Touch,
+    Window, millis,
 };
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -93,7 +94,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// Who is here now, in Redis.
 pub struct Redis {
-    servers: Arc<Servers>,
+    servers: Arc<ServerRouter>,
     listener: Listener,
     keys: Keys,
     window: Window,
@@ -118,13 +119,13 @@ impl Redis {
         status: &Status,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
-    ) -> Result<Self, OpenError> {
-        let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(OpenError::KeyPrefix)?;
+    ) -> Result<Self, PresenceConfigError> {
+        let keys = Keys::new(&config.key_prefix, config.partitions).ok_or(PresenceConfigError::KeyPrefix)?;
         let domains = FailureDomains::new(config.parts());
         let slots = keys
             .partitions()
             .map(|partition| slots::slot(&keys.tag(partition)));
-        let servers = Arc::new(Servers::open(
+        let servers = Arc::new(ServerRouter::open(
             config,
             slots.collect(),
             domains.clone(),

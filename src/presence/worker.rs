@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use self::handle::{Message, Taken};
 pub use self::handle::{PresenceHandle, QueueFull};
-use self::pending::{Batch, Pending};
+use self::pending::{PendingTouches, TouchBatch};
 use self::sweeps::sweep_until;
 use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
@@ -58,7 +58,7 @@ pub struct Worker {
     waiting: Gauge,
     coalescer: Coalescer,
     /// Touches not yet sent. Nothing more is taken from the queue while there are as many as its size.
-    pending: Pending,
+    pending: PendingTouches,
     most_pending: usize,
     /// Callers of `flush`, answered when nothing is pending.
     flushes: Vec<oneshot::Sender<()>>,
@@ -107,7 +107,7 @@ fn by(
         queue: receiver,
         waiting,
         coalescer: Coalescer::new(record.coalesce, COALESCED_MEMBERS),
-        pending: Pending::new(now()),
+        pending: PendingTouches::new(now()),
         most_pending: record.queue_views.get(),
         flushes: Vec::new(),
         touches: Component::default(),
@@ -304,8 +304,8 @@ impl Worker {
 }
 
 /// One call.
-async fn send(presence: Arc<dyn Presence>, group: Scope, batch: Batch, now: Now) -> Sent {
-    let Batch { seen, taken } = batch;
+async fn send(presence: Arc<dyn Presence>, group: Scope, batch: TouchBatch, now: Now) -> Sent {
+    let TouchBatch { seen, taken } = batch;
     // Ages are computed last: a touch that waited is older.
     let touches = seen.into_iter().map(|((user, finer), at)| Touch {
         user,

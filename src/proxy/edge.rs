@@ -7,7 +7,7 @@ use http::HeaderMap;
 use pingora_proxy::Session;
 
 use super::client_ip::ClientIp;
-use super::failures::Failures;
+use super::failures::FailureLog;
 use super::headers::not_understood;
 use super::hops;
 use super::limits::Refusal;
@@ -22,7 +22,7 @@ pub struct Edge {
     /// Counts refused requests.
     pub refusals: Arc<Refusals>,
     /// Counts requests that the app did not answer.
-    pub(super) failures: Failures,
+    pub(super) failures: FailureLog,
     /// This process' id in `X-Headcount-Hops`.
     id: String,
     warned_of_a_value: AtomicBool,
@@ -34,7 +34,7 @@ impl Edge {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             refusals: Arc::new(Refusals::new(metrics.clone())),
-            failures: Failures::new(metrics),
+            failures: FailureLog::new(metrics),
             id: hops::new_id(),
             warned_of_a_value: AtomicBool::new(false),
             warned_of_an_underscore: AtomicBool::new(false),

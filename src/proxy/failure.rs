@@ -7,7 +7,7 @@ use crate::metrics::label_values;
 
 label_values! {
     /// Why the app did not answer a request.
-    pub enum Failure as "reason" {
+    pub enum UpstreamFailure as "reason" {
         /// No connection to any server tried.
         Connect => "connect",
         /// No connection or no answer in time.
@@ -21,7 +21,7 @@ label_values! {
     }
 }
 
-impl Failure {
+impl UpstreamFailure {
     /// The kind of a failed exchange with this status for the client.
     pub(super) fn of(status: u16, kind: &ErrorType, source: &ErrorSource) -> Self {
         match kind {

@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use pingora_core::{ErrorSource, ErrorType};
 
-use super::failure::Failure;
+use super::failure::UpstreamFailure;
 use super::metrics::Metrics;
 use super::request_id::RequestId;
 use super::warnings::Warnings;
 use crate::metrics::LabelValue as _;
 
 /// Counts and logs failed requests.
-pub(super) struct Failures {
+pub(super) struct FailureLog {
     metrics: Arc<Metrics>,
-    warnings: Warnings<Failure>,
+    warnings: Warnings<UpstreamFailure>,
 }
 
-impl Failures {
+impl FailureLog {
     /// No failures so far.
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl Failures {
 
     /// Counts a failure. The error's own text may quote headers, so only its kind is logged.
     pub(super) fn count(&self, status: u16, kind: &ErrorType, source: &ErrorSource, request_id: RequestId) {
-        let failure = Failure::of(status, kind, source);
+        let failure = UpstreamFailure::of(status, kind, source);
         self.metrics.upstream_failures[failure].inc();
         let (reason, kind, source) = (failure.label(), kind.as_str(), source.as_str());
         if let Some(more) = self.warnings.due(failure) {

@@ -41,14 +41,14 @@ const MAX_PREFIX: usize = 256;
 
 /// How the client spoke to the first proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(super) enum ClientScheme {
     /// Plain text.
     Http,
     /// TLS.
     Https,
 }
 
-impl Scheme {
+impl ClientScheme {
     /// The value for `X-Forwarded-Proto`.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -73,7 +73,7 @@ impl Scheme {
 /// The valid values of a trusted proxy's forwarding headers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ForwardedValues<'a> {
-    pub(super) scheme: Option<Scheme>,
+    pub(super) scheme: Option<ClientScheme>,
     /// Name and perhaps port by which the client knows the site.
     pub(super) host: Option<&'a str>,
     pub(super) port: Option<u16>,
@@ -92,7 +92,7 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> ForwardedVa
     let other = |name: &HeaderName| Some((name.clone(), element(headers, name, client)?));
     let others = SCHEMES.iter().filter_map(other);
     for (name, value) in proto.into_iter().chain(in_forwarded).chain(others) {
-        if let Some(scheme) = Scheme::read(value) {
+        if let Some(scheme) = ClientScheme::read(value) {
             values.scheme = Some(scheme);
             break;
         }

@@ -31,7 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_ip::{ClientIp, X_FORWARDED_FOR, X_REAL_IP};
 use super::forwarded::{self, FORWARDED};
-use super::forwarding::{self, ForwardedValues, PORT, PROTOCOL, SCHEMES, Scheme};
+use super::forwarding::{self, ClientScheme, ForwardedValues, PORT, PROTOCOL, SCHEMES};
 use super::hops::X_HEADCOUNT_HOPS;
 use super::identity_headers::is_identity;
 use crate::header_edits::HeaderEdits;
@@ -207,7 +207,11 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     } else {
         ForwardedValues::default()
     };
-    let own = if received.tls { Scheme::Https } else { Scheme::Http };
+    let own = if received.tls {
+        ClientScheme::Https
+    } else {
+        ClientScheme::Http
+    };
     let scheme = values.scheme.unwrap_or(own);
     let host = values.host.or_else(|| own_host(headers));
     match host {
@@ -234,7 +238,7 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
     let mut speaks_protocol = false;
     for name in SCHEMES.iter().filter(|name| headers.contains_key(*name)) {
         let said = forwarding::element(headers, name, client);
-        match said.filter(|said| Scheme::read(said) == Some(scheme)) {
+        match said.filter(|said| ClientScheme::read(said) == Some(scheme)) {
             // gunicorn takes `https` there for plain text, and then refuses `X-Forwarded-Proto: https` beside it.
             Some(said) if *name == PROTOCOL && said.eq_ignore_ascii_case("https") => {
                 if headers.contains_key(X_FORWARDED_PROTO) {
@@ -246,7 +250,14 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
             }
             // gunicorn takes any other value than `on` for plain text.
             Some(_) if name.as_str() == "x-forwarded-ssl" => {
-                edits.set(name.clone(), if scheme == Scheme::Https { "on" } else { "off" });
+                edits.set(
+                    name.clone(),
+                    if scheme == ClientScheme::Https {
+                        "on"
+                    } else {
+                        "off"
+                    },
+                );
             }
             Some(said) => edits.set(name.clone(), said),
             None => edits.remove.push(name.clone()),

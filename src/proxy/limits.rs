@@ -65,7 +65,7 @@ impl Refusal {
 
 /// The parts of a request's head that are checked.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head<'a> {
+pub(super) struct RequestHead<'a> {
     /// Method.
     pub(super) method: &'a Method,
     /// Request target in canonical form: see [`super::canonical`].
@@ -79,7 +79,7 @@ pub(super) struct Head<'a> {
 }
 
 /// Checks a request's head. `max_body` zero means no limit.
-pub(super) fn check(head: &Head<'_>, max_header: u64, max_body: u64) -> Result<(), Refusal> {
+pub(super) fn check(head: &RequestHead<'_>, max_header: u64, max_body: u64) -> Result<(), Refusal> {
     if head.bytes as u64 > max_header {
         return Err(Refusal::HeaderSize);
     }
@@ -117,7 +117,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let head = Head {
+        let head = RequestHead {
             method: &Method::GET,
             target: target.as_bytes(),
             version,
@@ -191,7 +191,7 @@ mod tests {
             Err(Refusal::BodySize)
         );
         let headers = HeaderMap::new();
-        let head = Head {
+        let head = RequestHead {
             method: &Method::GET,
             target: b"/",
             version: Version::HTTP_10,

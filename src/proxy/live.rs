@@ -18,7 +18,7 @@ use pingora_core::protocols::l4::ext::set_snd_buf;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use crate::live::{Connection, Kind};
+use crate::live::{Connection, Protocol};
 
 /// Send buffer of an event stream: bytes that the kernel accepts in advance, of which it makes twice as many, for its
 /// own records too. Accepted events can no longer be replaced by newer ones, and the reader of an event stream does not
@@ -54,7 +54,7 @@ impl LiveStart {
             early: Vec::new(),
         };
         match start.connection.kind() {
-            Kind::WebSocket => {
+            Protocol::WebSocket => {
                 upgrade(session, head).await?;
                 while start.early.len() < MAX_EARLY
                     && let Some(Ok(Some(bytes))) = session.read_request_body().now_or_never()
@@ -62,7 +62,7 @@ impl LiveStart {
                     start.early.extend_from_slice(&bytes);
                 }
             }
-            Kind::Events(_) => start.head = written(head, at),
+            Protocol::Events(_) => start.head = written(head, at),
         }
         Ok(start)
     }
@@ -70,7 +70,7 @@ impl LiveStart {
     /// Serves the connection to its end. `unused` was read from `stream` beyond the request.
     pub(super) async fn run(mut self, stream: Stream, unused: &[u8]) {
         self.early.extend_from_slice(unused);
-        if let Kind::Events(_) = self.connection.kind() {
+        if let Protocol::Events(_) = self.connection.kind() {
             // If this fails, the queue is longer; nothing else changes.
             let _ = set_snd_buf(stream.id(), SEND_BUFFER);
         }

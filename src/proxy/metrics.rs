@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus::core::{AtomicU64, GenericCounterVec};
 use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec};
 
-use super::failure::Failure;
+use super::failure::UpstreamFailure;
 use super::limits::Refusal;
 use crate::metrics::{
     Counter, Counters, Durations, IntGauge, LATENCY_BUCKETS, LabelValue as _, Metric, Opts, Registry,
@@ -25,7 +25,7 @@ metrics! {
         /// 1 while a server of the app answers, 0 while it does not or has not been tried, by server
         upstream_up: ServerGauges = "upstream_up",
         /// Requests that the app did not answer, or not to the end, by reason
-        upstream_failures: Counters<Failure> = "upstream_failures_total",
+        upstream_failures: Counters<UpstreamFailure> = "upstream_failures_total",
         /// Open client connections
         connections: IntGauge = "connections",
         /// Client connections closed at once because limits.max_connections was reached

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use super::canonical::canonicalise;
 use super::client_ip::client_ip;
 use super::headers::{self, Received};
-use super::limits::{self, Head, Refusal};
+use super::limits::{self, Refusal, RequestHead};
 use super::messages::{edit, has_large_body};
 use super::metrics::NoRoute;
 use super::request_id::RequestId;
@@ -55,7 +55,7 @@ impl Sidecar {
 
     fn check(&self, session: &Session) -> Result<(), Refusal> {
         let request = session.req_header();
-        let head = Head {
+        let head = RequestHead {
             method: &request.method,
             target: request.raw_path(),
             version: request.version,

@@ -22,7 +22,7 @@ use super::metrics::Metrics;
 use crate::config;
 use crate::status::Status;
 
-use probe::Probe;
+use probe::HealthProbe;
 use servers::AppComponents;
 pub(super) use servers::{Address, Servers};
 
@@ -54,7 +54,7 @@ impl Upstreams {
             timeout: upstream.connect_timeout,
             servers: Arc::clone(&servers),
         }));
-        backends.set_health_check(Box::new(Probe::new(upstream, Arc::clone(&servers))?));
+        backends.set_health_check(Box::new(HealthProbe::new(upstream, Arc::clone(&servers))?));
         let mut balancer = LoadBalancer::from_backends(backends);
         balancer.health_check_frequency = Some(upstream.health_interval);
         balancer.update_frequency = Some(upstream.health_interval);

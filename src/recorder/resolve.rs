@@ -13,7 +13,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use self::lookup::{Answer, Unavailable, in_time};
+use self::lookup::{LookupAnswer, Unavailable, in_time};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::{Absent, Authenticator};
 use crate::browser_session::BrowserSession;
@@ -98,7 +98,7 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
     let mut strangers = FuturesUnordered::new();
     let mut doubtful = FuturesUnordered::new();
     // A view whose lookup panics does not stop others; its guard counts it.
-    let wait_for_row = |outcome: Outcome, doubtful: &FuturesUnordered<_>| match outcome {
+    let wait_for_row = |outcome: ViewOutcome, doubtful: &FuturesUnordered<_>| match outcome {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
             doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
         }
@@ -172,7 +172,7 @@ struct PostponedView {
 }
 
 /// The outcome for a view, unless its lookup panicked.
-type Outcome = std::thread::Result<Option<PostponedView>>;
+type ViewOutcome = std::thread::Result<Option<PostponedView>>;
 
 impl Work {
     /// Looks up one view's visitor and community, and passes it on, unless its token is to be queried once more.
@@ -275,10 +275,10 @@ impl Work {
             Ok(Err(_)) | Err(_) => None,
         };
         match looked_up {
-            Some(Ok(Answer::Found(session, community))) => return Found::All(session, community),
-            Some(Ok(Answer::NoSession(absent))) => return Found::NoSession(absent),
-            Some(Ok(Answer::NoKey)) => return Found::NoKey,
-            Some(Ok(Answer::Doubtful(until))) => return Found::Doubtful(until),
+            Some(Ok(LookupAnswer::Found(session, community))) => return Found::All(session, community),
+            Some(Ok(LookupAnswer::NoSession(absent))) => return Found::NoSession(absent),
+            Some(Ok(LookupAnswer::NoKey)) => return Found::NoKey,
+            Some(Ok(LookupAnswer::Doubtful(until))) => return Found::Doubtful(until),
             // Only late: the session may have ended, which is checked before the view is applied.
             None if !authenticator.is_away() => return Found::not_yet(who),
             Some(Err(Unavailable)) | None => {}

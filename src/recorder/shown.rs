@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-use self::pending::{Entered, Pending};
+use self::pending::{Entered, PendingVerdicts};
 use super::RequestFacts;
 use crate::auth::{Authenticator, CachedSession, EarlyLookup, Identified};
 use crate::browser_session::BrowserSession;
@@ -39,7 +39,7 @@ pub struct ShownPages {
     communities: Arc<Communities>,
     runtime: Handle,
     lookups: Arc<Semaphore>,
-    pending: Arc<Pending>,
+    pending: Arc<PendingVerdicts>,
 }
 
 /// What an exchange says, and of whom and what.
@@ -108,7 +108,7 @@ impl ShownPages {
             self.grants.count_dropped();
             return;
         };
-        let mut pending = Some(Pending::enter(&self.pending, &unsettled.token));
+        let mut pending = Some(PendingVerdicts::enter(&self.pending, &unsettled.token));
         let shown = self.clone();
         self.runtime.spawn(async move {
             let _place = place;

@@ -16,7 +16,7 @@ use crate::status::Component;
 #[error("api.key_file: {0}")]
 pub struct ApiKeyFileError(String);
 
-type Observer = Box<dyn Fn(&[Arc<ApiKey>]) + Send + Sync>;
+type KeyObserver = Box<dyn Fn(&[Arc<ApiKey>]) + Send + Sync>;
 
 /// The keys of servers.
 pub struct ApiKeyFile {
@@ -24,7 +24,7 @@ pub struct ApiKeyFile {
     path: Option<PathBuf>,
     current: ArcSwap<Vec<Arc<ApiKey>>>,
     /// Told of the keys when they have changed.
-    observers: Mutex<Vec<Observer>>,
+    observers: Mutex<Vec<KeyObserver>>,
     /// Down while the file is faulty.
     pub(super) file: Component,
 }

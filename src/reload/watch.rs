@@ -21,12 +21,12 @@ const QUIET_IF_UNLIKELY: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The watched files, listed anew for each comparison because names change.
-type Files = Box<dyn Fn() -> std::io::Result<Vec<PathBuf>> + Send>;
+type ListFiles = Box<dyn Fn() -> std::io::Result<Vec<PathBuf>> + Send>;
 
 /// Files in a folder, and their state at the last comparison.
 pub(super) struct Watch {
     folder: PathBuf,
-    files: Files,
+    files: ListFiles,
     seen: Stamp,
     /// A change that `changed` has not returned for yet.
     is_due: bool,

@@ -11,10 +11,10 @@ const SETTLE: Duration = Duration::from_millis(100);
 
 /// Counts requests in flight, and the connections that may send some.
 #[derive(Clone, Debug, Default)]
-pub struct InFlight(Arc<Counters>);
+pub struct InFlight(Arc<RequestCounters>);
 
 #[derive(Debug, Default)]
-struct Counters {
+struct RequestCounters {
     /// Requests now.
     requests: AtomicUsize,
     /// Connections now.
@@ -26,11 +26,11 @@ struct Counters {
 
 /// One request in flight, until dropped.
 #[derive(Debug)]
-pub struct InFlightGuard(Arc<Counters>);
+pub struct InFlightGuard(Arc<RequestCounters>);
 
 /// One open connection, until dropped.
 #[derive(Debug)]
-pub struct ConnectionGuard(Arc<Counters>);
+pub struct ConnectionGuard(Arc<RequestCounters>);
 
 impl InFlight {
     /// Counts one more request, until the guard is dropped.
@@ -50,16 +50,16 @@ impl InFlight {
     /// Waits until no request is in flight and none has come for a moment (`SETTLE`), at most `grace`. Returns
     /// how many are left.
     pub async fn drained(&self, grace: Duration) -> usize {
-        let _ = tokio::time::timeout(grace, self.quiet(Counters::drained)).await;
+        let _ = tokio::time::timeout(grace, self.quiet(RequestCounters::drained)).await;
         self.0.requests.load(Ordering::Acquire)
     }
 
     /// Waits until no connection is open either, at most `grace`.
     pub async fn emptied(&self, grace: Duration) {
-        let _ = tokio::time::timeout(grace, self.quiet(Counters::emptied)).await;
+        let _ = tokio::time::timeout(grace, self.quiet(RequestCounters::emptied)).await;
     }
 
-    async fn quiet(&self, is_quiet: impl Fn(&Counters) -> bool) {
+    async fn quiet(&self, is_quiet: impl Fn(&RequestCounters) -> bool) {
         loop {
             let changed = self.0.changed.notified();
             if !is_quiet(&self.0) {
@@ -75,7 +75,7 @@ impl InFlight {
     }
 }
 
-impl Counters {
+impl RequestCounters {
     fn drained(&self) -> bool {
         self.requests.load(Ordering::Acquire) == 0
     }

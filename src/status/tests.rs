@@ -10,7 +10,7 @@ struct Logged {
 }
 
 impl Logged {
-    fn of(state: State) -> Self {
+    fn of(state: ComponentState) -> Self {
         Self {
             component: Component::new(state),
             ..Self::default()
@@ -57,7 +57,7 @@ fn an_outage_is_logged_once_and_its_end_once() {
     let condition = logged.component.condition();
     assert_eq!(
         (condition.state, &condition.reasons[..]),
-        (State::Down, &["hangs".into()][..])
+        (ComponentState::Down, &["hangs".into()][..])
     );
     logged.up();
     logged.up();
@@ -82,7 +82,7 @@ fn of_several_reasons_each_is_logged_when_it_comes() {
 
 #[test]
 fn the_first_success_is_not_logged_and_the_first_failure_is() {
-    let logged = Logged::of(State::Unknown);
+    let logged = Logged::of(ComponentState::Unknown);
     logged.up();
     assert_eq!(logged.lines(), [""; 0]);
     logged.component.unknown();
@@ -94,7 +94,7 @@ fn the_first_success_is_not_logged_and_the_first_failure_is() {
 
 #[test]
 fn since_is_when_what_is_shown_changed() {
-    let component = Component::new(State::Unknown);
+    let component = Component::new(ComponentState::Unknown);
     let since = || component.condition().since;
     let start = since();
     component.down("away", |_| {});
@@ -164,11 +164,15 @@ fn clones_share_their_condition() {
         views: 2.0,
         ..Backlog::default()
     });
-    assert_eq!(status.database.condition().state, State::Up);
-    assert_eq!(status.redis.condition().state, State::Up, "others answer");
+    assert_eq!(status.database.condition().state, ComponentState::Up);
+    assert_eq!(
+        status.redis.condition().state,
+        ComponentState::Up,
+        "others answer"
+    );
     assert_eq!((status.partitions_down(), status.backlog().views), (3, 2.0));
     clone.set_partitions_down(16, 16);
-    assert_eq!(status.redis.condition().state, State::Down);
+    assert_eq!(status.redis.condition().state, ComponentState::Down);
 }
 
 #[test]

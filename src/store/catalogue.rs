@@ -55,12 +55,12 @@ pub struct CatalogueColumn {
     /// Most characters, for `varchar(n)`.
     pub max_length: Option<usize>,
     /// What a foreign key refers to.
-    pub references: Option<Reference>,
+    pub references: Option<CatalogueReference>,
 }
 
 /// What a column refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
+pub struct CatalogueReference {
     /// The table's schema; empty on SQLite.
     pub schema: String,
     /// The table.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sqlx::Database;
 
 use super::SessionFound;
-use super::operations::{Backend, FindProfiles, FindUsers, Operation, ReadSessions, Runs, SessionKey};
+use super::operations::{Backend, FindProfiles, FindUsers, ReadSessions, Runs, SessionKey, StoreOperation};
 use super::schema::AppSchema;
 use super::session_rows::Candidates;
 use crate::browser_session::{BrowserSession, Unusable};
@@ -17,7 +17,7 @@ pub(super) struct FindClaimed<'a> {
     pub tokens: &'a [&'a SessionToken],
 }
 
-impl Operation for FindClaimed<'_> {
+impl StoreOperation for FindClaimed<'_> {
     /// Each with its token's index among those asked for.
     type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
 }

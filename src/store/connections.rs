@@ -21,9 +21,9 @@ use tokio::time::timeout;
 use idle_policy::{IdleAction, IdlePolicy};
 
 use super::error::timed_out;
-use super::operations::{Backend, Operation, Runs};
+use super::operations::{Backend, Runs, StoreOperation};
 use super::schema::right::grant;
-use super::schema::{AppSchema, Problems, Requirements, ResolvedSchema, resolve};
+use super::schema::{AppSchema, Requirements, ResolvedSchema, SchemaProblems, resolve};
 use super::{Alarms, LedgerProblem, SchemaProblem, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
@@ -87,7 +87,7 @@ impl<B: Backend> Connections<B> {
 
     /// Runs one operation. A read whose connection turns out to be dead, or prepared for tables that have
     /// changed since, runs once more on another.
-    pub(super) async fn run<O: Operation>(&self, operation: &O) -> Result<O::Output, StoreError>
+    pub(super) async fn run<O: StoreOperation>(&self, operation: &O) -> Result<O::Output, StoreError>
     where
         B: Runs<O>,
     {
@@ -145,7 +145,7 @@ impl<B: Backend> Connections<B> {
         not_connected::<B>(error, &self.pool.connect_options())
     }
 
-    async fn attempt<O: Operation>(&self, operation: &O) -> Result<O::Output, StoreError>
+    async fn attempt<O: StoreOperation>(&self, operation: &O) -> Result<O::Output, StoreError>
     where
         B: Runs<O>,
     {
@@ -323,7 +323,7 @@ impl<B: Backend> Connections<B> {
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
         let problems = |resolved: &ResolvedSchema| {
-            sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())))
+            sqlx::Error::Configuration(Box::new(SchemaProblems(resolved.problems.clone())))
         };
         let resolved = self.resolved_by(connection, writes).await?;
         if writes && is_blocked(&resolved) {

@@ -14,7 +14,7 @@ pub use classification::Class;
 use classification::{Classification, Remedy};
 use failure::ServerFailure;
 
-use super::schema::{Problems, SchemaProblem};
+use super::schema::{SchemaProblem, SchemaProblems};
 use crate::metrics::LabelValue as _;
 
 /// An error of the app's database.
@@ -297,8 +297,8 @@ pub(super) fn is_impossible(error: &sqlx::Error) -> bool {
 fn is_of_the_role(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Configuration(problem) => problem
-            .downcast_ref::<Problems>()
-            .is_some_and(|Problems(problems)| problems.iter().any(SchemaProblem::is_of_the_role)),
+            .downcast_ref::<SchemaProblems>()
+            .is_some_and(|SchemaProblems(problems)| problems.iter().any(SchemaProblem::is_of_the_role)),
         error => is_denied(error),
     }
 }

@@ -22,7 +22,9 @@ use super::error::timed_out;
 use super::operations::{Backend, EVENT_INDEXES};
 use super::postgres::connect_options;
 use super::postgres::pooler::NEEDS_ITS_OWN;
-use super::schema::{AppSchema, EventTable, Problems, Requirements, ResolvedSchema, TableName, resolve};
+use super::schema::{
+    AppSchema, EventTable, Requirements, ResolvedSchema, SchemaProblems, TableName, resolve,
+};
 use super::url::{OpenError, Scheme, direct_url};
 use super::{SchemaProblem, StoreError};
 use crate::config::Config;
@@ -73,7 +75,7 @@ pub enum MigrateError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The app's tables are not as configured, so nothing can be added to them.
-    #[error("{}", Problems(.0.clone()))]
+    #[error("{}", SchemaProblems(.0.clone()))]
     Schema(Vec<SchemaProblem>),
     /// The connection is shared by a pooler: neither the lock nor the settings would stay with it.
     #[error("{NEEDS_ITS_OWN}")]

@@ -12,7 +12,7 @@ use super::error::timed_out;
 use super::event_types::refused;
 use super::operations::Backend;
 use super::postgres::connect_options;
-use super::schema::{Problems, ResolvedSchema};
+use super::schema::{ResolvedSchema, SchemaProblems};
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
@@ -233,7 +233,7 @@ pub enum GrantsError {
     #[error("SQLite has no roles: whoever may write the file may do everything")]
     NoRoles,
     /// The configuration names tables or columns that are not there, so the rights on them are unknown.
-    #[error("{}", Problems(.0.clone()))]
+    #[error("{}", SchemaProblems(.0.clone()))]
     Schema(Vec<SchemaProblem>),
     /// The database cannot be asked.
     #[error(transparent)]

@@ -45,7 +45,7 @@ pub(super) use sessions::{
 };
 
 /// One operation, on one connection.
-pub(super) trait Operation: Sync {
+pub(super) trait StoreOperation: Sync {
     /// Its result.
     type Output: Send;
 
@@ -55,7 +55,7 @@ pub(super) trait Operation: Sync {
 }
 
 /// A database that has the statements of an operation.
-pub(super) trait Runs<O: Operation>: Database {
+pub(super) trait Runs<O: StoreOperation>: Database {
     /// Runs it.
     fn run(
         operation: &O,
@@ -166,7 +166,7 @@ pub(super) struct NoteParts<'a> {
     pub batch: &'a Batch,
 }
 
-impl Operation for NoteParts<'_> {
+impl StoreOperation for NoteParts<'_> {
     type Output = HashSet<BatchKey>;
     const WRITES: bool = true;
 }
@@ -176,7 +176,7 @@ pub(super) struct MissingParts<'a> {
     pub parts: &'a [BatchKey],
 }
 
-impl Operation for MissingParts<'_> {
+impl StoreOperation for MissingParts<'_> {
     type Output = HashSet<BatchKey>;
 }
 
@@ -189,7 +189,7 @@ pub(super) struct ForgetOld<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for ForgetOld<'_> {
+impl StoreOperation for ForgetOld<'_> {
     type Output = u64;
     const WRITES: bool = true;
 }
@@ -203,7 +203,7 @@ pub(super) struct MakePartitions<'a> {
     pub rows: &'a [DateTime<Utc>],
 }
 
-impl Operation for MakePartitions<'_> {
+impl StoreOperation for MakePartitions<'_> {
     type Output = usize;
     const WRITES: bool = true;
 }
@@ -211,7 +211,7 @@ impl Operation for MakePartitions<'_> {
 /// The types of the app's keys, which are part of the schema that every operation reads.
 pub(super) struct ReadKeys;
 
-impl Operation for ReadKeys {
+impl StoreOperation for ReadKeys {
     type Output = KeyTypes;
 }
 
@@ -283,11 +283,11 @@ impl FindCommunity<'_> {
 /// The slug of a community.
 pub(super) struct FindSlug<'a>(pub &'a CommunityId);
 
-impl Operation for FindSlug<'_> {
+impl StoreOperation for FindSlug<'_> {
     type Output = Option<String>;
 }
 
-impl Operation for FindCommunity<'_> {
+impl StoreOperation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
 }
 
@@ -356,7 +356,7 @@ pub(super) struct Apply<'a> {
     pub committing: &'a AtomicBool,
 }
 
-impl Operation for Apply<'_> {
+impl StoreOperation for Apply<'_> {
     type Output = Applied;
     const WRITES: bool = true;
 }
@@ -498,7 +498,7 @@ pub(super) struct InsertEvents<'a> {
     pub rows: EventRows<'a>,
 }
 
-impl Operation for InsertEvents<'_> {
+impl StoreOperation for InsertEvents<'_> {
     type Output = ();
     const WRITES: bool = true;
 }
@@ -509,7 +509,7 @@ pub(super) struct AddPages<'a> {
     pub pages: BTreeMap<BrowserSessionId, i64>,
 }
 
-impl Operation for AddPages<'_> {
+impl StoreOperation for AddPages<'_> {
     type Output = ();
     const WRITES: bool = true;
 }
@@ -523,7 +523,7 @@ pub(super) struct RaiseLastActive<'a> {
     pub interval: Duration,
 }
 
-impl Operation for RaiseLastActive<'_> {
+impl StoreOperation for RaiseLastActive<'_> {
     type Output = ();
     const WRITES: bool = true;
 }
@@ -535,7 +535,7 @@ pub(super) struct Visitors<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for Visitors<'_> {
+impl StoreOperation for Visitors<'_> {
     type Output = Vec<VisitorRow>;
 }
 
@@ -545,7 +545,7 @@ pub(super) struct MarkedOf<'a> {
     pub users: &'a [UserId],
 }
 
-impl Operation for MarkedOf<'_> {
+impl StoreOperation for MarkedOf<'_> {
     type Output = Vec<UserId>;
 }
 
@@ -610,7 +610,7 @@ pub(super) const STATS_OF_VIEWS_AND_SESSIONS: &str = "\
 
 from_row!(PgRow, SqliteRow => Stats { total_visitors, page_views, avg_session_duration, ended_sessions, avg_community_session_duration, ended_community_sessions });
 
-impl Operation for StatsOf<'_> {
+impl StoreOperation for StatsOf<'_> {
     /// `None` where there is no event table.
     type Output = Option<Stats>;
 }

@@ -15,8 +15,8 @@ use super::connections::Connections;
 use super::event_types::{self, TypeFault};
 use super::operations::{
     Apply, Backend, Context, FaultyTypes, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld,
-    LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, Operation,
-    PastVisitors, ReadKeys, Rules, Runs, StatsOf, Visitors,
+    LookAtEvents, LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, PastVisitors,
+    ReadKeys, Rules, Runs, StatsOf, StoreOperation, Visitors,
 };
 use super::schema::{Mark, ResolvedSchema};
 use super::{
@@ -80,8 +80,8 @@ impl<B: Backend> SqlStore<B> {
     /// Sets which of the sessions' users the app hides, and leaves out those whose accounts it has disabled.
     async fn with_marks(
         &self,
-        mut found: <FindSessions<'_> as Operation>::Output,
-    ) -> Result<<FindSessions<'_> as Operation>::Output, StoreError> {
+        mut found: <FindSessions<'_> as StoreOperation>::Output,
+    ) -> Result<<FindSessions<'_> as StoreOperation>::Output, StoreError> {
         if self.rules.hidden.is_none() && !self.rules.disabled {
             return Ok(found);
         }
@@ -125,7 +125,7 @@ impl<B: Backend> SqlStore<B> {
     /// The sessions of tokens, by the operation that finds them.
     async fn sessions_of<O>(&self, tokens: &[&SessionToken], find: &O) -> Result<SessionsFound, StoreError>
     where
-        O: Operation<Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>>,
+        O: StoreOperation<Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>>,
         B: Runs<O>,
     {
         if tokens.is_empty() {

@@ -24,7 +24,7 @@ const MAX_META: usize = 64 * 1024;
 /// All policies of one page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Policies {
-    all: Vec<Policy>,
+    all: Vec<CspPolicy>,
     /// Bytes of policies in `<meta>` elements.
     meta: usize,
 }
@@ -35,7 +35,7 @@ pub(crate) struct TooMany;
 
 /// Names of directives, in lower case, with their values. The first of each name counts.
 #[derive(Debug, Clone)]
-struct Policy(Vec<(String, Vec<String>)>);
+struct CspPolicy(Vec<(String, Vec<String>)>);
 
 /// The resource that source expressions are matched with.
 struct Target<'a> {
@@ -51,7 +51,7 @@ impl Policies {
         let mut policies = Self::default();
         for value in response.get_all(CONTENT_SECURITY_POLICY) {
             for policy in String::from_utf8_lossy(value.as_bytes()).split(',') {
-                policies.all.push(Policy::parse(policy));
+                policies.all.push(CspPolicy::parse(policy));
             }
         }
         policies
@@ -69,7 +69,7 @@ impl Policies {
             return Err(TooMany);
         }
         for policy in content.split(',') {
-            let mut policy = Policy::parse(policy);
+            let mut policy = CspPolicy::parse(policy);
             policy.0.retain(|(name, _)| name != "sandbox");
             self.all.push(policy);
         }
@@ -79,11 +79,11 @@ impl Policies {
     /// The nonce that the script must carry, if there is one; or what is forbidden.
     pub(crate) fn verdict(&self, page: &Page, script: &str, live: &str) -> Result<Option<String>, Blocked> {
         let (script, live) = (&*page.below(script), &*page.below(live));
-        let nonces = self.all.iter().flat_map(Policy::nonces).map(Some);
+        let nonces = self.all.iter().flat_map(CspPolicy::nonces).map(Some);
         let nonce = nonces
             .chain([None])
             .find(|nonce| {
-                let allows = |policy: &Policy| policy.allows_script(page, script, *nonce);
+                let allows = |policy: &CspPolicy| policy.allows_script(page, script, *nonce);
                 self.all.iter().all(allows)
             })
             .ok_or(Blocked::Script)?;
@@ -95,7 +95,7 @@ impl Policies {
     }
 }
 
-impl Policy {
+impl CspPolicy {
     fn parse(text: &str) -> Self {
         let mut directives: Vec<(String, Vec<String>)> = Vec::new();
         for directive in text.split(';') {

@@ -27,9 +27,9 @@ pub(crate) struct Conditions {
 
 /// Eight hexadecimal digits: a hash of everything about the widget that changes a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mark(String);
+pub(crate) struct WidgetHash(String);
 
-impl Mark {
+impl WidgetHash {
     /// The mark of a configuration, given as text.
     pub(crate) fn of(configuration: &str) -> Self {
         Self(format!("{:08x}", crc32fast::hash(configuration.as_bytes())))
@@ -130,11 +130,11 @@ mod tests {
 
     use super::*;
 
-    fn mark() -> Mark {
-        Mark::of("one")
+    fn mark() -> WidgetHash {
+        WidgetHash::of("one")
     }
 
-    fn back(mark: &Mark, sent: &str) -> Conditions {
+    fn back(mark: &WidgetHash, sent: &str) -> Conditions {
         mark.conditions([sent].into_iter())
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn tags_of_other_pages_are_not_passed_on() {
-        let other = Mark::of("two").tag(Some("\"v1\""), None).unwrap();
+        let other = WidgetHash::of("two").tag(Some("\"v1\""), None).unwrap();
         for sent in ["\"v1\"", "W/\"v1\"", "*", "v1", "", &other] {
             assert_eq!(back(&mark(), sent), Conditions::default(), "{sent}");
         }

@@ -29,10 +29,10 @@ use super::accepts_gzip;
 use super::body::{Coding, PageBody};
 use super::charset;
 use super::csp::Policies;
-use super::etags::Mark;
+use super::etags::WidgetHash;
 use super::outcome::Outcome;
 use super::page::Page;
-use super::rewriter::{Insertion, Paths};
+use super::rewriter::{Insertion, ResourcePaths};
 use super::tag::Tag;
 use crate::config;
 use crate::header_edits::HeaderEdits;
@@ -47,8 +47,8 @@ const DIGESTS: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-dig
 /// Puts the widget into pages.
 pub struct Injector {
     tag: Arc<Tag>,
-    paths: Arc<Paths>,
-    mark: Mark,
+    paths: Arc<ResourcePaths>,
+    mark: WidgetHash,
     needs_session: bool,
 }
 
@@ -68,9 +68,9 @@ impl Injector {
     pub fn new(settings: &config::Widget, script: String, live: String, needs_session: bool) -> Self {
         let tag = Tag::new(&script, settings);
         Self {
-            mark: Mark::of(&tag.fixed()),
+            mark: WidgetHash::of(&tag.fixed()),
             tag: Arc::new(tag),
-            paths: Arc::new(Paths { script, live }),
+            paths: Arc::new(ResourcePaths { script, live }),
             needs_session,
         }
     }

@@ -31,12 +31,12 @@ pub(crate) struct Insertion {
     /// The policies of the response's headers.
     pub(crate) policies: Policies,
     /// Paths of script and live connection.
-    pub(crate) paths: Arc<Paths>,
+    pub(crate) paths: Arc<ResourcePaths>,
 }
 
 /// Paths of the widget's resources.
 #[derive(Debug)]
-pub(crate) struct Paths {
+pub(crate) struct ResourcePaths {
     pub(crate) script: String,
     pub(crate) live: String,
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::BatchLimits;
-use super::drain::{Drain, Step};
+use super::drain::{Drain, DrainOutcome};
 use super::forgetting::forget;
 use super::spool::{Directory, Spool, SpoolError};
 use super::spools::{LOOK, Spools};
@@ -253,7 +253,7 @@ impl Applier {
             .while_updating_the_backlog(self.drain.step(spool))
             .await
         {
-            Ok(Step::Nothing) => {
+            Ok(DrainOutcome::Nothing) => {
                 if spool.waiting().views > spool.passed_over().views {
                     // The counts were wrong, after a failure in between. If they are wrong again, that is no
                     // reason to loop.
@@ -263,19 +263,19 @@ impl Applier {
                 }
                 true
             }
-            Ok(step @ (Step::Done | Step::Again)) => {
-                self.is_behind |= matches!(step, Step::Again);
+            Ok(step @ (DrainOutcome::Done | DrainOutcome::Again)) => {
+                self.is_behind |= matches!(step, DrainOutcome::Again);
                 self.trouble.ends();
                 true
             }
-            Ok(Step::Failed(error)) => {
+            Ok(DrainOutcome::Failed(error)) => {
                 self.is_behind = true;
                 if !matches!(error, StoreError::Refused(_)) {
                     self.retried(&error);
                 }
                 true
             }
-            Ok(Step::Unavailable(error)) => {
+            Ok(DrainOutcome::Unavailable(error)) => {
                 self.retried(&error);
                 self.trouble.with_database(&error);
                 if error.class() == Class::Other {

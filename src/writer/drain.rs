@@ -63,7 +63,7 @@ pub(super) struct Drain {
 
 /// Outcome of a step.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum DrainOutcome {
     /// There was nothing to do.
     Nothing,
     /// Rows were removed.
@@ -114,10 +114,10 @@ impl Drain {
     ///
     /// # Errors
     /// The spool cannot be read or written now. Rows that were applied before that are in the ledger.
-    pub(super) async fn step(&mut self, spool: &Spool) -> Result<Step, SpoolError> {
+    pub(super) async fn step(&mut self, spool: &Spool) -> Result<DrainOutcome, SpoolError> {
         let rows = self.next(spool).await?;
         let Some(last) = rows.iter().map(|row| row.place).max() else {
-            return Ok(Step::Nothing);
+            return Ok(DrainOutcome::Nothing);
         };
         let is_well = self.went_well.take() == Some(spool.id());
         self.ahead = None;
@@ -157,7 +157,7 @@ impl Drain {
                     }
                     Err(error) => {
                         // The rows before it are still applied.
-                        trouble = Some(Step::Unavailable(error));
+                        trouble = Some(DrainOutcome::Unavailable(error));
                         break;
                     }
                 },
@@ -171,7 +171,7 @@ impl Drain {
         }
         if parts.is_empty() {
             spool.remove_rows(&done).await?;
-            return Ok(trouble.unwrap_or(Step::Again));
+            return Ok(trouble.unwrap_or(DrainOutcome::Again));
         }
         let settled = self.settled(spool).await?;
         let batch = Batch { parts, settled };
@@ -205,7 +205,7 @@ impl Drain {
                 self.size.written(views, took);
                 self.went_well = trouble.is_none().then(|| spool.id());
                 self.ahead = ahead;
-                Ok(trouble.unwrap_or(Step::Done))
+                Ok(trouble.unwrap_or(DrainOutcome::Done))
             }
             Err(error) => self.failed(spool, &batch, &places, error).await,
         }

@@ -3,7 +3,7 @@
 
 use chrono::Utc;
 
-use super::drain::{Drain, Step};
+use super::drain::{Drain, DrainOutcome};
 use super::failures::{RowAction, TRIES};
 use super::spool::passed_over::{self, Tries};
 use super::spool::{DeadLetterOutcome, Spool, SpoolError};
@@ -20,21 +20,21 @@ impl Drain {
         batch: &Batch,
         places: &[i64],
         error: StoreError,
-    ) -> Result<Step, SpoolError> {
+    ) -> Result<DrainOutcome, SpoolError> {
         let hangs = error.took_too_long() && !self.is_slow_with_some(&error).await;
         if hangs || !error.may_be_the_rows() {
             if error.took_too_long() {
                 self.size.timed_out(batch.parts.len());
             }
-            return Ok(Step::Unavailable(error));
+            return Ok(DrainOutcome::Unavailable(error));
         }
         let ([part], [place]) = (&batch.parts[..], places) else {
             self.size.failed(batch.parts.len());
-            return Ok(Step::Failed(error));
+            return Ok(DrainOutcome::Failed(error));
         };
         if part.views.len() > 1 && error.nothing_written() {
             spool.split_row(*place, &part.views).await?;
-            return Ok(Step::Failed(error));
+            return Ok(DrainOutcome::Failed(error));
         }
         let visitors = part.views.iter().map(|view| view.user_id.to_string());
         let cause = error.summary();
@@ -42,7 +42,7 @@ impl Drain {
         let verdict = self.failures.failed(before, &cause, visitors, error.is_lasting());
         if verdict.0 == RowAction::DeadLetter {
             self.make_dead_letter(spool, *place, &error).await?;
-            return Ok(Step::Failed(error));
+            return Ok(DrainOutcome::Failed(error));
         }
         let nothing_written = error.nothing_written();
         self.pass_over(spool, &part.key, *place, verdict, nothing_written, error)
@@ -70,11 +70,11 @@ impl Drain {
         (verdict, tries): (RowAction, Tries),
         nothing_written: bool,
         error: StoreError,
-    ) -> Result<Step, SpoolError> {
+    ) -> Result<DrainOutcome, SpoolError> {
         let (pause, all) = match verdict {
             RowAction::PassOver(pause) => (pause, false),
             RowAction::PassOverAll(pause) => (pause, true),
-            RowAction::DeadLetter => return Ok(Step::Failed(error)),
+            RowAction::DeadLetter => return Ok(DrainOutcome::Failed(error)),
         };
         let until = tokio::time::Instant::now() + pause;
         let is_first = !spool.pass_over(place, until, tries).await?;
@@ -95,7 +95,7 @@ impl Drain {
             self.accepted.down(error.without_values(), |_| {});
         }
         if all || spool.passed_over().rows >= passed_over::MOST {
-            return Ok(Step::Unavailable(error));
+            return Ok(DrainOutcome::Unavailable(error));
         }
         // Logged once per reason: each row is tried many times.
         self.passed_over.down_for([error.chain()], |error| {
@@ -104,7 +104,7 @@ impl Drain {
                 "a page view cannot be written now and is passed over; trying again, others go on"
             );
         });
-        Ok(Step::Failed(error))
+        Ok(DrainOutcome::Failed(error))
     }
 
     async fn make_dead_letter(

@@ -7,8 +7,8 @@ use headcount::config;
 use headcount::presence::Scope;
 use headcount::presence::changes::Event;
 use headcount::presence::keys::Keys;
-use headcount::presence::{self, OpenError, Presence, PresenceError, Touch};
-use headcount::status::{State, Status};
+use headcount::presence::{self, Presence, PresenceConfigError, PresenceError, Touch};
+use headcount::status::{ComponentState, Status};
 use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
@@ -123,7 +123,7 @@ async fn a_wrong_password_is_unavailable_and_not_told() {
     }
 }
 
-fn open(redis: &config::Redis, status: &Status) -> Result<Arc<dyn Presence>, OpenError> {
+fn open(redis: &config::Redis, status: &Status) -> Result<Arc<dyn Presence>, PresenceConfigError> {
     let tasks = Tasks::on_current_runtime();
     let patience = Duration::from_secs(1);
     presence::open(
@@ -140,7 +140,7 @@ fn open(redis: &config::Redis, status: &Status) -> Result<Arc<dyn Presence>, Ope
 async fn without_a_url_presence_is_in_memory() {
     let status = Status::default();
     let presence = open(&config::Redis::default(), &status).unwrap();
-    assert_eq!(status.redis.condition().state, State::Off);
+    assert_eq!(status.redis.condition().state, ComponentState::Off);
     assert_eq!(
         presence
             .touch(&"42".into(), &[Touch::now("a")])
@@ -166,7 +166,7 @@ async fn a_bad_url_is_refused_without_telling_its_password() {
     ] {
         let error = open(&servers::config(url), &status).err();
         let error = error.unwrap_or_else(|| panic!("{url} is taken"));
-        assert!(matches!(error, OpenError::Server(_)), "{error:?}");
+        assert!(matches!(error, PresenceConfigError::Server(_)), "{error:?}");
         let text = format!("{error} {error:?}");
         assert!(!text.contains("s3cret"), "{text}");
     }
@@ -174,5 +174,5 @@ async fn a_bad_url_is_refused_without_telling_its_password() {
         key_prefix: "site{1}".into(),
         ..servers::config("redis://localhost")
     };
-    assert_eq!(open(&braces, &status).err(), Some(OpenError::KeyPrefix));
+    assert_eq!(open(&braces, &status).err(), Some(PresenceConfigError::KeyPrefix));
 }

@@ -7,7 +7,7 @@ use headcount::config;
 use headcount::presence::Metrics;
 use headcount::presence::Scope;
 use headcount::presence::{Presence, PresenceError, Touch};
-use headcount::status::{State, Status};
+use headcount::status::{ComponentState, Status};
 use redis::aio::MultiplexedConnection;
 use tokio::net::TcpListener;
 
@@ -68,11 +68,11 @@ async fn it_starts_with_redis_down_and_finds_it_later() {
     let (status, metrics) = (Status::default(), Arc::<Metrics>::default());
     let presence = servers::presence_with(&server.config(), WINDOW, &status, Arc::clone(&metrics));
     every_call_is_unavailable(&presence).await;
-    assert_eq!(status.redis.condition().state, State::Down);
+    assert_eq!(status.redis.condition().state, ComponentState::Down);
     assert!(metrics.redis_errors.get() >= 5, "each failed call is counted");
     server.restart();
     until_it_answers(&presence).await;
-    assert_eq!(status.redis.condition().state, State::Up);
+    assert_eq!(status.redis.condition().state, ComponentState::Up);
     assert_eq!(
         presence
             .touch(&"42".into(), &[Touch::now("a")])

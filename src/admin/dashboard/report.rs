@@ -16,7 +16,7 @@ use crate::status::{Component, Status};
 
 /// Everything that is shown.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct DashboardReport {
     pub(super) version: &'static str,
     pub(super) started_at: DateTime<Utc>,
     pub(super) now: DateTime<Utc>,
@@ -25,20 +25,20 @@ pub(super) struct Report {
     pub(super) degraded: Vec<String>,
     /// How long a visitor is present after the last page view.
     pub(super) window_seconds: Seconds,
-    visitors: Visitors,
-    page_views: PageViews,
+    visitors: VisitorsReport,
+    page_views: PageViewsReport,
     recent: Vec<Recent>,
-    recording: Recording,
+    recording: RecordingReport,
     app: Service,
     redis: Service,
     database: Service,
     live_connections: Vec<Labelled<i64>>,
     sessions: Sessions,
-    routes: Routes,
+    routes: RoutesReport,
 }
 
 #[derive(Debug, Serialize)]
-struct Visitors {
+struct VisitorsReport {
     /// "known", "unknown", "starting", or "off" where presence is not recorded.
     state: &'static str,
     as_of: Option<DateTime<Utc>>,
@@ -56,11 +56,11 @@ struct Visitors {
     step_seconds: u64,
     /// Most points that a line can have by now; a shorter one lacks the first.
     points: usize,
-    communities: Vec<Community>,
+    communities: Vec<CommunityReport>,
 }
 
 #[derive(Debug, Serialize)]
-struct Community {
+struct CommunityReport {
     id: String,
     slug: Option<String>,
     visitors: u64,
@@ -69,7 +69,7 @@ struct Community {
 }
 
 #[derive(Debug, Serialize)]
-struct PageViews {
+struct PageViewsReport {
     total: u64,
     /// Pages looked at by visitors who are not known.
     unrecognised: u64,
@@ -94,7 +94,7 @@ struct Recent {
 }
 
 #[derive(Debug, Serialize)]
-struct Recording {
+struct RecordingReport {
     dropped: Vec<Labelled<u64>>,
     queued: Vec<Labelled<f64>>,
     queued_bytes: f64,
@@ -127,7 +127,7 @@ struct Sessions {
 }
 
 #[derive(Debug, Serialize)]
-struct Routes {
+struct RoutesReport {
     count: i64,
     /// Whether the files were valid when they were last read.
     ok: bool,
@@ -135,7 +135,7 @@ struct Routes {
 }
 
 /// The state of the process.
-pub(super) struct Process {
+pub(super) struct ProcessReport {
     pub(super) started_at: DateTime<Utc>,
     pub(super) state: &'static str,
     /// Does not change any more.
@@ -145,8 +145,8 @@ pub(super) struct Process {
     pub(super) window_seconds: Seconds,
 }
 
-impl Report {
-    pub(super) fn new(process: Process, sampler: &Sampler) -> Self {
+impl DashboardReport {
+    pub(super) fn new(process: ProcessReport, sampler: &Sampler) -> Self {
         let metrics = &sampler.metrics;
         let recent = sampler.recent.latest();
         let memory = sampler.memory();
@@ -157,8 +157,8 @@ impl Report {
             state: process.state,
             degraded: process.degraded,
             window_seconds: process.window_seconds,
-            visitors: Visitors::of(sampler.presence.is_some(), &memory),
-            page_views: PageViews {
+            visitors: VisitorsReport::of(sampler.presence.is_some(), &memory),
+            page_views: PageViewsReport {
                 total: metrics.views.counted.get(),
                 unrecognised: unrecognised(metrics),
                 not_counted: labelled(&metrics.views.not_counted, Counter::get),
@@ -171,7 +171,7 @@ impl Report {
                 .iter()
                 .map(|(number, page)| Recent::of(*number, page))
                 .collect(),
-            recording: Recording::of(metrics, &process.status),
+            recording: RecordingReport::of(metrics, &process.status),
             app: Service::of(&process.status.app),
             redis: Service::of(&process.status.redis),
             database: Service::of(&process.status.database),
@@ -179,7 +179,7 @@ impl Report {
             sessions: Sessions {
                 lookups: labelled(&metrics.auth.lookups, Counter::get),
             },
-            routes: Routes {
+            routes: RoutesReport {
                 count: metrics.reload.routes.get(),
                 ok: !process.status.routes.is_down(),
                 loaded_at: time(metrics.reload.last_reload_success.get()),
@@ -188,7 +188,7 @@ impl Report {
     }
 }
 
-impl Visitors {
+impl VisitorsReport {
     fn of(is_recorded: bool, memory: &super::sampler::Samples) -> Self {
         let nothing = |state| Self {
             state,
@@ -215,7 +215,7 @@ impl Visitors {
             Some(Err(Unknown)) => return nothing("unknown"),
             Some(Ok(reading)) => reading,
         };
-        let community = |(id, visitors): &(crate::ids::CommunityId, u64)| Community {
+        let community = |(id, visitors): &(crate::ids::CommunityId, u64)| CommunityReport {
             id: id.to_string(),
             slug: memory.slugs.get(id).and_then(Option::as_deref).map(str::to_owned),
             visitors: *visitors,
@@ -248,7 +248,7 @@ impl Recent {
     }
 }
 
-impl Recording {
+impl RecordingReport {
     fn of(metrics: &Metrics, status: &Status) -> Self {
         let backlog = status.backlog();
         Self {

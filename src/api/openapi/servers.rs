@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::api::paths::{ForServers, Operation};
-use crate::config::{Api, Scope};
+use crate::config::{Api, KeyScope};
 
 /// Name of the security scheme.
 const SERVER_KEY: &str = "serverKey";
 
 /// The scope that a server's key needs for an operation, where servers have keys and it is for them.
-pub(super) fn scope(operation: Operation, settings: &Api) -> Option<Scope> {
+pub(super) fn scope(operation: Operation, settings: &Api) -> Option<KeyScope> {
     match operation.for_servers() {
         ForServers::Scope(scope) if settings.takes_keys() => Some(scope),
         ForServers::Scope(_) | ForServers::Anybody | ForServers::Nobody => None,
@@ -17,7 +17,7 @@ pub(super) fn scope(operation: Operation, settings: &Api) -> Option<Scope> {
 }
 
 /// The key as one of an operation's alternatives.
-pub(super) fn requirement(scope: Scope) -> Value {
+pub(super) fn requirement(scope: KeyScope) -> Value {
     json!({SERVER_KEY: [scope.name()]})
 }
 
@@ -35,7 +35,7 @@ pub(super) fn add_scheme(schemes: &mut Value, settings: &Api) {
 }
 
 /// Describes what an operation answers to a key that has this scope, or has not.
-pub(super) fn describe(described: &mut Value, scope: Scope) {
+pub(super) fn describe(described: &mut Value, scope: KeyScope) {
     let name = scope.name();
     let responses = &mut described["responses"];
     for (status, says) in [

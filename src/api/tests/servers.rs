@@ -7,7 +7,7 @@ use super::fakes::Mood;
 use super::support::{Answer, Site, anonymous, call, member, with_header};
 use crate::api::Caller;
 use crate::api::paths::{ForServers, Operation};
-use crate::config::{Access, Api, ApiKey, KeyHash, Scope};
+use crate::config::{Access, Api, ApiKey, KeyHash, KeyScope};
 use crate::metrics::LabelValue as _;
 
 const COUNTS: &str = "hc_counts-counts-counts-counts-counts-c";
@@ -19,7 +19,7 @@ const UNKNOWN: &str = "hc_unknown-unknown-unknown-unknown-unkn";
 const COUNT: &str = "/api/communities/42/visitors/count";
 const LIST: &str = "/api/communities/42/visitors";
 
-fn api_key(name: &str, key: &str, scopes: &[Scope]) -> ApiKey {
+fn api_key(name: &str, key: &str, scopes: &[KeyScope]) -> ApiKey {
     ApiKey {
         name: name.into(),
         sha256: KeyHash::of(key.as_bytes()),
@@ -34,12 +34,12 @@ fn api_key(name: &str, key: &str, scopes: &[Scope]) -> ApiKey {
 fn keys(settings: &mut Api) {
     let limited = ApiKey {
         communities: Some(vec!["42".into()]),
-        ..api_key("limited", LIMITED, &Scope::ALL)
+        ..api_key("limited", LIMITED, &KeyScope::ALL)
     };
     settings.key = vec![
-        api_key("counts", COUNTS, &[Scope::Counts]),
-        api_key("names", NAMES, &[Scope::Identities]),
-        api_key("both", BOTH, &Scope::ALL),
+        api_key("counts", COUNTS, &[KeyScope::Counts]),
+        api_key("names", NAMES, &[KeyScope::Identities]),
+        api_key("both", BOTH, &KeyScope::ALL),
         limited,
     ];
 }
@@ -169,9 +169,9 @@ async fn a14_each_operation_is_for_the_scope_that_it_names() {
             Method::GET
         };
         for (key, scopes) in [
-            (COUNTS, &[Scope::Counts][..]),
-            (NAMES, &[Scope::Identities]),
-            (BOTH, &Scope::ALL),
+            (COUNTS, &[KeyScope::Counts][..]),
+            (NAMES, &[KeyScope::Identities]),
+            (BOTH, &KeyScope::ALL),
         ] {
             let answer = ask_with(&site, method.clone(), &path, key, &[]).await;
             let what = format!("{path} with {scopes:?}: {answer:?}");

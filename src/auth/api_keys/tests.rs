@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{self, Scope};
+use crate::config::{self, KeyScope};
 
 /// A key that has the form of one.
 const KEY: &str = "hc_0123456789abcdefghijklmnopqrstuv";
@@ -13,7 +13,7 @@ fn api_key(name: &str, key: &str) -> ApiKey {
     ApiKey {
         name: name.into(),
         sha256: KeyHash::of(key.as_bytes()),
-        scopes: vec![Scope::Counts],
+        scopes: vec![KeyScope::Counts],
         rate: 1,
         burst: 2,
         not_after: None,

@@ -310,7 +310,7 @@ impl Bench {
 
     pub(super) async fn try_open(
         &self,
-        kind: Kind,
+        kind: Protocol,
         communities: &[&str],
     ) -> Result<Box<Connection>, Refused> {
         self.open_as(kind, communities, false).await
@@ -318,7 +318,7 @@ impl Bench {
 
     async fn open_as(
         &self,
-        kind: Kind,
+        kind: Protocol,
         communities: &[&str],
         is_page: bool,
     ) -> Result<Box<Connection>, Refused> {
@@ -341,14 +341,14 @@ impl Bench {
     }
 
     /// The client's end of a connection whose pipe holds so many bytes.
-    pub(super) async fn connect(&self, kind: Kind, communities: &[&str], pipe: usize) -> DuplexStream {
+    pub(super) async fn connect(&self, kind: Protocol, communities: &[&str], pipe: usize) -> DuplexStream {
         let connection = self.try_open(kind, communities).await.expect("a place");
         serve(connection, pipe).await
     }
 
     /// One that belongs to a page.
     pub(super) async fn web_socket_of_a_page(&self, community: &str) -> Socket {
-        let connection = self.open_as(Kind::WebSocket, &[community], true).await;
+        let connection = self.open_as(Protocol::WebSocket, &[community], true).await;
         let client = serve(connection.expect("a place"), 64 * 1024).await;
         WebSocketStream::from_raw_socket(client, Role::Client, None).await
     }
@@ -356,7 +356,7 @@ impl Bench {
 
 async fn serve(connection: Box<Connection>, pipe: usize) -> DuplexStream {
     let (mut client, server) = duplex(pipe);
-    let is_web_socket = connection.kind() == Kind::WebSocket;
+    let is_web_socket = connection.kind() == Protocol::WebSocket;
     tokio::spawn(connection.run(server, "head ".into(), Vec::new()));
     if is_web_socket {
         client.read_exact(&mut [0; 5]).await.expect("the head");

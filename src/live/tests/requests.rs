@@ -110,7 +110,7 @@ async fn l3_a_connection_that_asks_for_more_still_hears_and_ends() {
 #[tokio::test(start_paused = true)]
 async fn l3_who_sends_more_bytes_than_messages_need_is_told_so() {
     let bench = bench().await;
-    let mut client = bench.connect(Kind::WebSocket, &["42"], 64 * 1024).await;
+    let mut client = bench.connect(Protocol::WebSocket, &["42"], 64 * 1024).await;
     let (mut theirs, mut mine) = tokio::io::split(&mut client);
     let read = async {
         let mut said = Vec::new();

@@ -10,7 +10,7 @@ async fn i5_a_connection_ends_when_its_session_does() {
     let bench = bench().await;
     let mut socket = web_socket(&bench, &["42"]).await;
     let mut stream = bench
-        .connect(Kind::Events(Framing::UntilClose), &["42"], 4096)
+        .connect(Protocol::Events(Framing::UntilClose), &["42"], 4096)
         .await;
     next_count(&mut socket).await;
     // The client answers pings meanwhile.

@@ -32,7 +32,7 @@ const LIKE_BEFORE: Duration = Duration::from_secs(5);
 const QUEUE: usize = 10_000;
 
 /// A community and a user.
-pub(super) type Key = (CommunityId, UserId);
+pub(super) type GrantKey = (CommunityId, UserId);
 
 /// What is known of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +77,14 @@ impl Known {
 /// Forgets what counts no more.
 struct WhileItCounts;
 
-impl Expiry<Key, Known> for WhileItCounts {
-    fn expire_after_create(&self, _: &Key, known: &Known, _: std::time::Instant) -> Option<Duration> {
+impl Expiry<GrantKey, Known> for WhileItCounts {
+    fn expire_after_create(&self, _: &GrantKey, known: &Known, _: std::time::Instant) -> Option<Duration> {
         Some(known.until.since(Moment::now()))
     }
 
     fn expire_after_update(
         &self,
-        _: &Key,
+        _: &GrantKey,
         known: &Known,
         _: std::time::Instant,
         _: Option<Duration>,
@@ -100,17 +100,17 @@ pub(super) struct Memory {
     kept: Duration,
     /// Whether a store is to have it.
     is_shared: bool,
-    known: Cache<Key, Known>,
+    known: Cache<GrantKey, Known>,
     /// How many refusals of a user were kept for the whole time though they take nothing away.
     refusals: Cache<UserId, u32>,
-    queue: mpsc::Sender<Key>,
+    queue: mpsc::Sender<GrantKey>,
     /// Whether something that is to be written is not in the queue.
     has_more: Arc<AtomicBool>,
 }
 
 impl Memory {
     /// An empty one, and the queue of what is to be written.
-    pub(super) fn new(kept: Duration, is_shared: bool) -> (Self, mpsc::Receiver<Key>) {
+    pub(super) fn new(kept: Duration, is_shared: bool) -> (Self, mpsc::Receiver<GrantKey>) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let known = Cache::builder()
             .max_capacity(CAPACITY)
@@ -130,12 +130,12 @@ impl Memory {
     }
 
     /// What is known, and still counts.
-    pub(super) fn get(&self, key: &Key) -> Option<Known> {
+    pub(super) fn get(&self, key: &GrantKey) -> Option<Known> {
         self.known.get(key).filter(|known| Moment::now() < known.until)
     }
 
     /// Takes what is news, and queues it where the store must have it.
-    pub(super) fn put(&self, key: Key, news: News, at: Moment) {
+    pub(super) fn put(&self, key: GrantKey, news: News, at: Moment) {
         let mut is_queued = false;
         self.known.entry_by_ref(&key).and_compute_with(|before| {
             let before = before.map(moka::Entry::into_value);
@@ -219,7 +219,7 @@ impl Memory {
     }
 
     /// The later of this sidecar's answer and the store's.
-    pub(super) fn later(&self, key: &Key, own: Option<Known>, noted: Known) -> Verdict {
+    pub(super) fn later(&self, key: &GrantKey, own: Option<Known>, noted: Known) -> Verdict {
         match own {
             Some(own) if own.verdict != noted.verdict && own.at > noted.at => {
                 self.write_again(key, own);
@@ -244,7 +244,7 @@ impl Memory {
     }
 
     /// Has the store told once more, unless something else is known by now.
-    pub(super) fn write_again(&self, key: &Key, own: Known) {
+    pub(super) fn write_again(&self, key: &GrantKey, own: Known) {
         if self.mark_queued(key, own) {
             self.queue(key.clone());
         }
@@ -252,7 +252,7 @@ impl Memory {
 
     /// Notes that the store has lost what it had, unless something else is known by now, and tells the worker. Since when
     /// that is known.
-    pub(super) fn lose(&self, key: &Key, own: Known) -> Instant {
+    pub(super) fn lose(&self, key: &GrantKey, own: Known) -> Instant {
         if let Recorded::Lost(since) = own.recorded {
             return since;
         }
@@ -264,11 +264,11 @@ impl Memory {
     }
 
     /// Notes that the worker is to write what it has; false where something else is known by now, or it is noted already.
-    pub(super) fn mark_queued(&self, key: &Key, own: Known) -> bool {
+    pub(super) fn mark_queued(&self, key: &GrantKey, own: Known) -> bool {
         self.mark(key, own, Recorded::Queued)
     }
 
-    fn mark(&self, key: &Key, own: Known, recorded: Recorded) -> bool {
+    fn mark(&self, key: &GrantKey, own: Known, recorded: Recorded) -> bool {
         let mut is_new = false;
         self.known.entry_by_ref(key).and_compute_with(|before| {
             is_new = before.is_some_and(|before| {
@@ -285,7 +285,13 @@ impl Memory {
     }
 
     /// The store has been told `sent` at `called`, and has this now. Whether something else is to be written by now.
-    pub(super) fn written(&self, key: &Key, sent: Known, stands: Option<NotedGrant>, called: Moment) -> bool {
+    pub(super) fn written(
+        &self,
+        key: &GrantKey,
+        sent: Known,
+        stands: Option<NotedGrant>,
+        called: Moment,
+    ) -> bool {
         let mut is_queued = false;
         self.known.entry_by_ref(key).and_compute_with(|before| {
             let Some(before) = before.map(moka::Entry::into_value) else {
@@ -315,7 +321,7 @@ impl Memory {
     }
 
     /// What is known of those of whom this is asked.
-    pub(super) fn all(&self, is_wanted: impl Fn(&Key, &Known) -> bool) -> Vec<(Arc<Key>, Known)> {
+    pub(super) fn all(&self, is_wanted: impl Fn(&GrantKey, &Known) -> bool) -> Vec<(Arc<GrantKey>, Known)> {
         let all = self.known.iter();
         all.filter(|(key, known)| is_wanted(key, known)).collect()
     }
@@ -336,7 +342,7 @@ impl Memory {
         self.known.run_pending_tasks();
     }
 
-    fn queue(&self, key: Key) {
+    fn queue(&self, key: GrantKey) {
         if self.queue.try_send(key).is_err() {
             self.leave();
         }

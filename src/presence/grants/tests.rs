@@ -20,7 +20,7 @@ const SHOWN: News = News::Answer(Verdict::Shown);
 /// What a store has, in memory: verdict, when that was, and until when it counts.
 #[derive(Default)]
 struct Shared {
-    noted: Mutex<HashMap<Key, (Verdict, Moment, Moment)>>,
+    noted: Mutex<HashMap<GrantKey, (Verdict, Moment, Moment)>>,
     writes: AtomicUsize,
     is_away: AtomicBool,
 }
@@ -320,7 +320,7 @@ async fn a10_an_open_page_prolongs_a_grant_and_takes_no_refusal_back() {
 #[tokio::test(start_paused = true)]
 async fn a10_an_open_page_prolongs_a_grant_for_twelve_times_its_length() {
     let one = sidecar(&Arc::default());
-    let key: Key = ("42".into(), "7".into());
+    let key: GrantKey = ("42".into(), "7".into());
     one.shows(Verdict::Shown, Duration::ZERO);
     let shown = one.known().unwrap().at;
     let until = |halves: u32| {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::memory::Key;
+use super::memory::GrantKey;
 use crate::ids::UserId;
 use crate::presence::failure_domain::FailureDomains;
 
@@ -47,7 +47,7 @@ impl Waiting {
     }
 
     /// A place for a caller, if there is one.
-    pub(super) fn enter(&self, (community, user): &Key) -> Option<Place> {
+    pub(super) fn enter(&self, (community, user): &GrantKey) -> Option<Place> {
         let places = &self.0;
         let domain = places
             .domains

@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::memory::{Key, Known, Memory, Recorded};
+use super::memory::{GrantKey, Known, Memory, Recorded};
 use super::{GRANTS_AFTER, Grant, Verdict};
 use crate::ids::{CommunityId, UserId};
 use crate::presence::Presence;
@@ -36,7 +36,7 @@ type Loss = BoxFuture<'static, (usize, watch::Receiver<u64>)>;
 
 pub(super) struct Worker {
     presence: Arc<dyn Presence>,
-    queue: mpsc::Receiver<Key>,
+    queue: mpsc::Receiver<GrantKey>,
     memory: Memory,
     waiting: BTreeMap<CommunityId, BTreeSet<UserId>>,
     users: usize,
@@ -54,7 +54,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         presence: Arc<dyn Presence>,
-        queue: mpsc::Receiver<Key>,
+        queue: mpsc::Receiver<GrantKey>,
         memory: Memory,
         domains: Option<&FailureDomains>,
     ) -> Self {
@@ -117,7 +117,7 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, key: Key) {
+    fn take(&mut self, key: GrantKey) {
         if let Some(Recorded::Lost(since)) = self.memory.get(&key).map(|known| known.recorded) {
             self.missing_again.get_or_insert(since + GRANTS_AFTER);
             return;
@@ -133,7 +133,7 @@ impl Worker {
     /// Takes up grants that were seen long enough ago to be missing.
     fn write_missing(&mut self) {
         self.missing_again = None;
-        let is_missing = |_: &Key, known: &Known| matches!(known.recorded, Recorded::Lost(_));
+        let is_missing = |_: &GrantKey, known: &Known| matches!(known.recorded, Recorded::Lost(_));
         for (key, known) in self.memory.all(is_missing) {
             let Recorded::Lost(since) = known.recorded else {
                 continue;
@@ -143,13 +143,13 @@ impl Worker {
             if !is_due {
                 self.missing_again = Some(Instant::now() + MISSING);
             } else if self.memory.mark_queued(&key, known) {
-                self.take(Key::clone(&key));
+                self.take(GrantKey::clone(&key));
             }
         }
     }
 
     /// Whether grants of this one's failure domain are still to be written again.
-    fn loses(&self, (community, _): &Key) -> bool {
+    fn loses(&self, (community, _): &GrantKey) -> bool {
         let domains = self.domains.as_ref();
         domains.is_some_and(|domains| self.lost.contains(&domains.index_of(&community.into())))
     }
@@ -159,12 +159,12 @@ impl Worker {
         let Some(domains) = self.domains.clone() else {
             return;
         };
-        let is_wanted = |(community, _): &Key, known: &Known| {
+        let is_wanted = |(community, _): &GrantKey, known: &Known| {
             known.verdict == verdict && places.contains(&domains.index_of(&community.into()))
         };
         for (key, known) in self.memory.all(is_wanted) {
             if self.memory.mark_queued(&key, known) {
-                self.take(Key::clone(&key));
+                self.take(GrantKey::clone(&key));
             }
         }
     }
@@ -176,7 +176,7 @@ impl Worker {
                     .memory
                     .all(|_, known| !matches!(known.recorded, Recorded::There { .. }))
                 {
-                    self.take(Key::clone(&key));
+                    self.take(GrantKey::clone(&key));
                 }
             }
             if self.waiting.is_empty() {

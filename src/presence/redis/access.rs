@@ -15,14 +15,14 @@ use crate::config::{self, Secret};
 
 /// `host:port` of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Address {
+pub(super) struct ServerAddress {
     /// A name, or an address without brackets.
     pub(super) host: String,
     /// Its port.
     pub(super) port: u16,
 }
 
-impl Address {
+impl ServerAddress {
     /// Reads `host:port`. The host may be an IPv6 address with or without brackets.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
@@ -32,7 +32,7 @@ impl Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
@@ -40,13 +40,13 @@ impl fmt::Display for Address {
 
 /// Credentials and certificates for any server.
 #[derive(Debug, Clone)]
-pub(super) struct Access {
+pub(super) struct ServerAccess {
     user: RedisConnectionInfo,
     /// `None`: no TLS.
     certificates: Option<TlsCertificates>,
 }
 
-impl Access {
+impl ServerAccess {
     /// Reads the files with certificates.
     pub(super) fn new(config: &config::Redis) -> std::io::Result<Self> {
         let certificates = if config.uses_tls() {
@@ -88,13 +88,17 @@ impl Access {
     }
 
     /// A client of a server at an address.
-    pub(super) fn address(&self, address: &Address) -> RedisResult<Client> {
+    pub(super) fn address(&self, address: &ServerAddress) -> RedisResult<Client> {
         let info = self.connection_address(address).into_connection_info()?;
         self.open(info.set_redis_settings(self.user.clone()))
     }
 
     /// A client that finds the server through one Sentinel.
-    pub(super) fn sentinel(&self, address: &Address, config: &config::Redis) -> RedisResult<SentinelClient> {
+    pub(super) fn sentinel(
+        &self,
+        address: &ServerAddress,
+        config: &config::Redis,
+    ) -> RedisResult<SentinelClient> {
         let master = config.master_name.as_deref().unwrap_or_default();
         let sentinels = [self.connection_address(address)];
         let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
@@ -121,8 +125,8 @@ impl Access {
         builder.build()
     }
 
-    fn connection_address(&self, address: &Address) -> ConnectionAddr {
-        let Address { host, port } = address.clone();
+    fn connection_address(&self, address: &ServerAddress) -> ConnectionAddr {
+        let ServerAddress { host, port } = address.clone();
         if self.certificates.is_none() {
             return ConnectionAddr::Tcp(host, port);
         }
@@ -160,11 +164,11 @@ mod tests {
     #[test]
     fn addresses_are_read_with_and_without_brackets() {
         for (text, host) in [("db-1:6379", "db-1"), ("[::1]:6379", "::1"), ("::1:6379", "::1")] {
-            let address = Address::parse(text).unwrap();
+            let address = ServerAddress::parse(text).unwrap();
             assert_eq!((address.host.as_str(), address.port), (host, 6379), "{text}");
         }
         for text in ["db-1", "db-1:", "db-1:99999"] {
-            assert_eq!(Address::parse(text), None, "{text}");
+            assert_eq!(ServerAddress::parse(text), None, "{text}");
         }
     }
 }

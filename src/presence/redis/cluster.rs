@@ -14,7 +14,7 @@ use ::redis::{Client, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::time::{Instant, timeout_at};
 
 use self::nodes::Nodes;
-use super::access::{Access, Address};
+use super::access::{ServerAccess, ServerAddress};
 use super::link::timed_out;
 use super::node::Node;
 use crate::config;
@@ -34,7 +34,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Starts looking and connecting, as one of `tasks`, and returns at once.
     pub(super) fn open(
-        access: Access,
+        access: ServerAccess,
         config: &config::Redis,
         slots: Vec<u16>,
         domains: FailureDomains,
@@ -89,7 +89,7 @@ impl Cluster {
     /// Sends a call to any node that is up, preferably not to `not`.
     pub(super) async fn send_any<T, F>(
         &self,
-        not: Option<&Address>,
+        not: Option<&ServerAddress>,
         deadline: Instant,
         send: impl FnOnce(Node) -> F,
     ) -> RedisResult<T>
@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     /// A node that is up, or may come up.
-    pub(super) fn any_node(&self) -> RedisResult<(Address, Client)> {
+    pub(super) fn any_node(&self) -> RedisResult<(ServerAddress, Client)> {
         let (address, _) = self.nodes.any(None)?;
         let client = self.nodes.client(&address)?;
         Ok((address, client))
@@ -113,7 +113,7 @@ impl Cluster {
 }
 
 /// The node that an answer redirects to, instead of the one that was asked.
-fn redirection(error: &RedisError, asked: &Address) -> Option<Address> {
+fn redirection(error: &RedisError, asked: &ServerAddress) -> Option<ServerAddress> {
     use ServerErrorKind::{Ask, Moved};
     if !matches!(error.kind(), ErrorKind::Server(Ask | Moved)) {
         return None;
@@ -122,7 +122,7 @@ fn redirection(error: &RedisError, asked: &Address) -> Option<Address> {
     let errors = error.clone().into_server_errors();
     let of_pipeline = errors.as_deref().and_then(|errors| errors.first()?.1.details());
     let node = of_pipeline.or(error.detail())?.split_ascii_whitespace().nth(1)?;
-    let mut address = Address::parse(node)?;
+    let mut address = ServerAddress::parse(node)?;
     if address.host.is_empty() {
         address.host.clone_from(&asked.host);
     }

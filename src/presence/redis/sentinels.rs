@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Mutex;
 
-use super::access::{Access, Address};
+use super::access::{ServerAccess, ServerAddress};
 use crate::config;
 
 /// Sentinels of one server.
@@ -20,8 +20,11 @@ pub(super) struct Sentinels {
 
 impl Sentinels {
     /// Connects to none yet.
-    pub(super) fn new(access: &Access, config: &config::Redis) -> RedisResult<Self> {
-        let addresses = config.sentinels.iter().filter_map(|text| Address::parse(text));
+    pub(super) fn new(access: &ServerAccess, config: &config::Redis) -> RedisResult<Self> {
+        let addresses = config
+            .sentinels
+            .iter()
+            .filter_map(|text| ServerAddress::parse(text));
         let clients = addresses.map(|address| access.sentinel(&address, config).map(Mutex::new));
         Ok(Self {
             clients: clients.collect::<RedisResult<_>>()?,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ::redis::{Client, ErrorKind, RedisResult};
 use tokio::time::Instant;
 
-use super::access::{Access, Address};
+use super::access::{ServerAccess, ServerAddress};
 use super::cluster::Cluster;
 use super::link::{Link, Observer, Way};
 use super::node::Node;
@@ -18,18 +18,18 @@ use super::sentinels::Sentinels;
 use crate::config;
 use crate::presence::Metrics;
 use crate::presence::failure_domain::FailureDomains;
-use crate::presence::{OpenError, PresenceError};
+use crate::presence::{PresenceConfigError, PresenceError};
 use crate::status::{RedisServers, Status};
 use crate::tasks::Tasks;
 
 /// Routes calls to servers.
-pub(super) struct Servers {
-    kind: Kind,
+pub(super) struct ServerRouter {
+    kind: Topology,
     response_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
-enum Kind {
+enum Topology {
     One { link: Link, way: Arc<Way> },
     Cluster(Cluster),
 }
@@ -39,10 +39,10 @@ pub(super) struct Publisher {
     /// A client for the server.
     pub(super) client: Client,
     /// The node, if there are several.
-    node: Option<Address>,
+    node: Option<ServerAddress>,
 }
 
-impl Servers {
+impl ServerRouter {
     /// Starts connecting, as one of `tasks`, and returns at once. `slots` are those of the partitions.
     pub(super) fn open(
         config: &config::Redis,
@@ -51,11 +51,12 @@ impl Servers {
         status: &Status,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
-    ) -> Result<Self, OpenError> {
-        let access = Access::new(config).map_err(|error| OpenError::Server(error.to_string()))?;
+    ) -> Result<Self, PresenceConfigError> {
+        let access =
+            ServerAccess::new(config).map_err(|error| PresenceConfigError::Server(error.to_string()))?;
         // Only the fixed part of the message: the detail may quote the URL.
         let refused = |error: ::redis::RedisError| {
-            OpenError::Server(error.to_string().split(" - ").next().unwrap_or_default().into())
+            PresenceConfigError::Server(error.to_string().split(" - ").next().unwrap_or_default().into())
         };
         let named = |configured| {
             status.set_redis_servers(RedisServers {
@@ -80,10 +81,10 @@ impl Servers {
                 status: status.clone(),
             });
             let link = Link::open(Arc::clone(&way), config, observer, tasks);
-            Kind::One { link, way }
+            Topology::One { link, way }
         } else {
             named(format!("Cluster of {}", config.nodes.join(", ")));
-            Kind::Cluster(Cluster::open(
+            Topology::Cluster(Cluster::open(
                 access,
                 config,
                 slots,
@@ -111,8 +112,8 @@ impl Servers {
     {
         let deadline = Instant::now() + self.response_timeout;
         self.counted(match &self.kind {
-            Kind::One { link, .. } => link.send(deadline, send).await,
-            Kind::Cluster(cluster) => cluster.send(partition, deadline, send).await,
+            Topology::One { link, .. } => link.send(deadline, send).await,
+            Topology::Cluster(cluster) => cluster.send(partition, deadline, send).await,
         })
     }
 
@@ -127,8 +128,8 @@ impl Servers {
     {
         let deadline = Instant::now() + self.response_timeout;
         self.counted(match &self.kind {
-            Kind::One { link, .. } => link.send(deadline, send).await,
-            Kind::Cluster(cluster) => {
+            Topology::One { link, .. } => link.send(deadline, send).await,
+            Topology::Cluster(cluster) => {
                 let not = publisher.and_then(|publisher| publisher.node.as_ref());
                 cluster.send_any(not, deadline, send).await
             }
@@ -138,11 +139,11 @@ impl Servers {
     /// A server to subscribe to; each publishes all changes.
     pub(super) async fn publisher(&self) -> RedisResult<Publisher> {
         match &self.kind {
-            Kind::One { way, .. } => {
+            Topology::One { way, .. } => {
                 let client = way.client().await?;
                 Ok(Publisher { client, node: None })
             }
-            Kind::Cluster(cluster) => {
+            Topology::Cluster(cluster) => {
                 let (address, client) = cluster.any_node()?;
                 let node = Some(address);
                 Ok(Publisher { client, node })

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 
 use ::redis::Value;
 
-use super::access::Address;
+use super::access::ServerAddress;
 
 /// Number of slots in every Cluster.
 const SLOTS: u16 = 16_384;
 
 /// The primary of each partition, in the order of the partitions; `None` where the Cluster has none.
-pub(super) type Owners = Vec<Option<Address>>;
+pub(super) type Owners = Vec<Option<ServerAddress>>;
 
 /// The slot of a partition, `p07`: CRC-16 (XMODEM) of the hash tag's bytes.
 pub(super) fn slot(tag: &str) -> u16 {
@@ -30,7 +30,7 @@ pub(super) fn slot(tag: &str) -> u16 {
 
 /// Reads the answer to `CLUSTER SLOTS` for these slots. A node that does not know its own address gets that of the
 /// node that was `asked`. `None` if the answer has another form.
-pub(super) fn owners(answer: &Value, slots: &[u16], asked: &Address) -> Option<Owners> {
+pub(super) fn owners(answer: &Value, slots: &[u16], asked: &ServerAddress) -> Option<Owners> {
     let Value::Array(ranges) = answer else { return None };
     let ranges: Vec<_> = ranges
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn owners(answer: &Value, slots: &[u16], asked: &Address) -> Option<O
     Some(slots.iter().map(owner).collect())
 }
 
-fn parse_range(range: &Value, asked: &Address) -> Option<(u16, u16, Address)> {
+fn parse_range(range: &Value, asked: &ServerAddress) -> Option<(u16, u16, ServerAddress)> {
     let Value::Array(fields) = range else { return None };
     let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = &fields[..] else {
         return None;
@@ -59,7 +59,7 @@ fn parse_range(range: &Value, asked: &Address) -> Option<(u16, u16, Address)> {
         Value::Nil => "",
         _ => return None,
     };
-    let address = Address {
+    let address = ServerAddress {
         host: if host.is_empty() {
             asked.host.as_str()
         } else {
@@ -99,9 +99,9 @@ mod tests {
         ])
     }
 
-    fn at(host: &str, port: u16) -> Address {
+    fn at(host: &str, port: u16) -> ServerAddress {
         let host = host.to_owned();
-        Address { host, port }
+        ServerAddress { host, port }
     }
 
     /// Redis' own examples.

@@ -17,7 +17,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::probe::{Next, Probe};
-use super::servers::{Publisher, Servers};
+use super::servers::{Publisher, ServerRouter};
 use crate::config;
 use crate::presence::changes::{CountChanges, Event, Subscription};
 use crate::presence::keys::parse_change;
@@ -33,14 +33,14 @@ const SHORT_LIVED: Duration = Duration::from_secs(1);
 /// Starts the subscription at the first call of `subscribe`. Dropping it ends the subscription.
 pub(super) struct Listener {
     changes: CountChanges,
-    subscriber: Arc<Subscriber>,
+    subscriber: Arc<SubscriptionTask>,
     tasks: Tasks,
     task: OnceLock<AbortOnDrop>,
 }
 
 /// The task's dependencies.
-struct Subscriber {
-    servers: Arc<Servers>,
+struct SubscriptionTask {
+    servers: Arc<ServerRouter>,
     channel: String,
     connect_timeout: Duration,
     response_timeout: Duration,
@@ -50,13 +50,13 @@ struct Subscriber {
 impl Listener {
     /// Does nothing yet. The task will run as one of `tasks`.
     pub(super) fn new(
-        servers: Arc<Servers>,
+        servers: Arc<ServerRouter>,
         config: &config::Redis,
         channel: String,
         status: Component,
         tasks: &Tasks,
     ) -> Self {
-        let subscriber = Subscriber {
+        let subscriber = SubscriptionTask {
             servers,
             channel,
             connect_timeout: config.connect_timeout,
@@ -87,7 +87,7 @@ impl Listener {
     }
 }
 
-impl Subscriber {
+impl SubscriptionTask {
     async fn keep_listening(&self, changes: &CountChanges) {
         let _unheard = Unheard(&self.status);
         let mut backoff = PAUSES;

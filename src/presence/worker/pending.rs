@@ -16,22 +16,22 @@ use crate::presence::moment::Moment;
 pub(super) const SITE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Touches of one call: of the site, or of a community and what is finer in it.
-pub(super) struct Batch {
+pub(super) struct TouchBatch {
     /// When each was last seen, and in what.
     pub(super) seen: BTreeMap<(UserId, Option<Finer>), Moment>,
     pub(super) taken: Taken,
 }
 
 /// What waits.
-pub(super) struct Pending {
-    communities: BTreeMap<Scope, Batch>,
-    site: Option<Batch>,
+pub(super) struct PendingTouches {
+    communities: BTreeMap<Scope, TouchBatch>,
+    site: Option<TouchBatch>,
     /// When the site's may go.
     sites_turn: Moment,
     touches: usize,
 }
 
-impl Pending {
+impl PendingTouches {
     /// Nothing waits; the site's touches may go at once.
     pub(super) fn new(now: Moment) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Pending {
     }
 
     /// The next call; the site's first, at its turn or where there is no later (`is_last`).
-    pub(super) fn next(&mut self, now: Moment, is_last: bool) -> Option<(Scope, Batch)> {
+    pub(super) fn next(&mut self, now: Moment, is_last: bool) -> Option<(Scope, TouchBatch)> {
         if (is_last || now >= self.sites_turn)
             && let Some(site) = self.site.take()
         {
@@ -68,7 +68,7 @@ impl Pending {
 
     /// Notes that a user was seen; of several moments the latest is sent.
     pub(super) fn put_down(&mut self, scope: &Scope, user: UserId, at: Moment, taken: Taken) {
-        let empty = || Batch {
+        let empty = || TouchBatch {
             seen: BTreeMap::new(),
             taken: Taken {
                 waiting: taken.waiting.clone(),

@@ -18,7 +18,7 @@ use crate::config;
 
 /// Probes an address, and reports to [`Servers`]: to Pingora every probe succeeds, whose own state and log lines are not
 /// used.
-pub(super) struct Probe {
+pub(super) struct HealthProbe {
     servers: Arc<Servers>,
     connect: Box<TcpHealthCheck>,
     /// A request whose answer must be 200, where one is configured.
@@ -30,7 +30,7 @@ pub(super) struct Probe {
     connector: HttpConnector,
 }
 
-impl Probe {
+impl HealthProbe {
     pub(super) fn new(upstream: &config::Upstream, servers: Arc<Servers>) -> Result<Self> {
         let mut connect = TcpHealthCheck::new();
         connect.peer_template.options.connection_timeout = Some(upstream.connect_timeout);
@@ -111,7 +111,7 @@ impl Probe {
 }
 
 #[async_trait]
-impl HealthCheck for Probe {
+impl HealthCheck for HealthProbe {
     async fn check(&self, target: &Backend) -> Result<()> {
         if let Some(address) = self.servers.of(&target.addr)
             && let Some(finding) = self.find(target, &address).await

@@ -22,7 +22,7 @@ impl Work {
         &self,
         permit: OwnedSemaphorePermit,
         accepted: &AcceptedView,
-    ) -> oneshot::Receiver<Asked> {
+    ) -> oneshot::Receiver<ViewLookup> {
         let (answer, waiting) = oneshot::channel();
         let (resolver, destinations) = (self.resolver.clone(), self.destinations.clone());
         let (who, view, from) = (accepted.who.clone(), accepted.view.clone(), accepted.from);
@@ -31,7 +31,7 @@ impl Work {
         tokio::spawn(async move {
             let (_permit, _running) = (permit, running);
             let found = resolver.look_up(who, &view, from).await;
-            if let Err(Ok(Answer::Found(session, community))) = answer.send(found) {
+            if let Err(Ok(LookupAnswer::Found(session, community))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref(), &view.finer, seen);
             }
         });
@@ -56,7 +56,10 @@ impl Drop for Running {
     }
 }
 
-pub(super) async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<Asked>) -> Option<Asked> {
+pub(super) async fn in_time(
+    deadline: Instant,
+    mut waiting: oneshot::Receiver<ViewLookup>,
+) -> Option<ViewLookup> {
     if let Ok(answer) = timeout_at(deadline, &mut waiting).await {
         return answer.ok();
     }
@@ -65,10 +68,10 @@ pub(super) async fn in_time(deadline: Instant, mut waiting: oneshot::Receiver<As
     waiting.try_recv().ok()
 }
 
-pub(super) type Asked = Result<Answer, Unavailable>;
+pub(super) type ViewLookup = Result<LookupAnswer, Unavailable>;
 
 /// The session and the community of a view.
-pub(super) enum Answer {
+pub(super) enum LookupAnswer {
     Found(Arc<BrowserSession>, Option<CommunityId>),
     NoSession(Absent),
     /// See [`Identified::NotYet`].
@@ -81,7 +84,7 @@ pub(super) enum Answer {
 pub(super) struct Unavailable;
 
 impl Resolver {
-    async fn look_up(&self, who: RequestVisitor, view: &PageView, from: Option<IpAddr>) -> Asked {
+    async fn look_up(&self, who: RequestVisitor, view: &PageView, from: Option<IpAddr>) -> ViewLookup {
         let session = match who {
             RequestVisitor::Session(session) => session,
             RequestVisitor::Token(token, lookup) => {
@@ -89,8 +92,8 @@ impl Resolver {
                 match (lookup.session(), found) {
                     (Some(session), _) => Arc::clone(session),
                     (None, Ok(Identified::Session(session))) => session,
-                    (None, Ok(Identified::NoSession(absent))) => return Ok(Answer::NoSession(absent)),
-                    (None, Ok(Identified::NotYet(until))) => return Ok(Answer::Doubtful(until)),
+                    (None, Ok(Identified::NoSession(absent))) => return Ok(LookupAnswer::NoSession(absent)),
+                    (None, Ok(Identified::NotYet(until))) => return Ok(LookupAnswer::Doubtful(until)),
                     (None, Err(_)) => return Err(Unavailable),
                 }
             }
@@ -100,9 +103,9 @@ impl Resolver {
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
         Ok(match named {
-            PageCommunity::Community(community) => Answer::Found(session, Some(community)),
-            PageCommunity::Nothing => Answer::Found(session, None),
-            PageCommunity::NoKey => Answer::NoKey,
+            PageCommunity::Community(community) => LookupAnswer::Found(session, Some(community)),
+            PageCommunity::Nothing => LookupAnswer::Found(session, None),
+            PageCommunity::NoKey => LookupAnswer::NoKey,
         })
     }
 }

@@ -11,9 +11,9 @@ use crate::ids::SessionToken;
 
 /// Tokens with verdicts that wait for a lookup. Bounded by the lookups.
 #[derive(Default)]
-pub(super) struct Pending(Mutex<HashMap<SessionToken, Vec<watch::Receiver<()>>>>);
+pub(super) struct PendingVerdicts(Mutex<HashMap<SessionToken, Vec<watch::Receiver<()>>>>);
 
-impl Pending {
+impl PendingVerdicts {
     pub(super) fn enter(pending: &Arc<Self>, token: &SessionToken) -> Entered {
         let (ends, waited) = watch::channel(());
         pending.all().entry(token.clone()).or_default().push(waited);
@@ -47,7 +47,7 @@ impl Pending {
 
 /// A verdict that waits for a lookup, until this is dropped.
 pub(super) struct Entered {
-    pending: Arc<Pending>,
+    pending: Arc<PendingVerdicts>,
     token: SessionToken,
     ends: Option<watch::Sender<()>>,
 }

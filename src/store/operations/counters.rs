@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{FIRST_POSSIBLE, Operation};
+use super::{FIRST_POSSIBLE, StoreOperation};
 use crate::batch::Batch;
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -193,10 +193,10 @@ pub(in crate::store) struct LastPass<'a>(pub Context<'a>);
 /// Notes that they were.
 pub(in crate::store) struct NotePass;
 
-/// Declares the operations' results: `Operation: Output, writes;`.
+/// Declares the operations' results: `StoreOperation: Output, writes;`.
 macro_rules! operations {
     ($($operation:ty => $output:ty, $writes:literal;)+) => {
-        $(impl Operation for $operation {
+        $(impl StoreOperation for $operation {
             type Output = $output;
             const WRITES: bool = $writes;
         })+

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Operation;
+use super::StoreOperation;
 use crate::store::event_types::{TypeCount, TypeFault};
 use crate::store::past_visitors::{PastAsked, PastVisitor, PastWindow};
 use crate::store::schema::{AppSchema, EventTable};
@@ -23,7 +23,7 @@ pub(in crate::store) struct PastVisitors<'a> {
     pub types: Vec<Arc<str>>,
 }
 
-impl Operation for PastVisitors<'_> {
+impl StoreOperation for PastVisitors<'_> {
     /// `None` where there is no event table.
     type Output = Option<Vec<PastVisitor>>;
 }
@@ -42,7 +42,7 @@ pub(in crate::store) struct FaultyTypes<'a> {
     pub types: &'a [Arc<str>],
 }
 
-impl Operation for FaultyTypes<'_> {
+impl StoreOperation for FaultyTypes<'_> {
     type Output = Vec<(Arc<str>, TypeFault)>;
 }
 
@@ -62,7 +62,7 @@ impl FaultyTypes<'_> {
 /// Those of the indexes on the event table that are missing, or not valid.
 pub(in crate::store) struct MissingIndexes;
 
-impl Operation for MissingIndexes {
+impl StoreOperation for MissingIndexes {
     type Output = Vec<String>;
 }
 
@@ -72,6 +72,6 @@ pub(in crate::store) struct LookAtEvents<'a> {
     pub since: DateTime<Utc>,
 }
 
-impl Operation for LookAtEvents<'_> {
+impl StoreOperation for LookAtEvents<'_> {
     type Output = Vec<TypeCount>;
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{Backend, Operation, Runs};
+use super::{Backend, Runs, StoreOperation};
 use crate::config;
 use crate::ids::{AccountId, SessionToken, UserId};
 use crate::store::SessionFound;
@@ -17,7 +17,7 @@ pub(in crate::store) struct FindSessions<'a> {
     pub tokens: &'a [&'a SessionToken],
 }
 
-impl Operation for FindSessions<'_> {
+impl StoreOperation for FindSessions<'_> {
     /// Each with its token's index among those asked for.
     type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
 }
@@ -72,7 +72,7 @@ impl SessionKey {
     }
 }
 
-impl Operation for ReadSessions<'_> {
+impl StoreOperation for ReadSessions<'_> {
     /// Each with its token's index; of a token one row at most.
     type Output = Vec<(usize, SessionRow)>;
 }
@@ -83,7 +83,7 @@ pub(in crate::store) struct LookAtSessions<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for LookAtSessions<'_> {
+impl StoreOperation for LookAtSessions<'_> {
     type Output = Vec<String>;
 }
 
@@ -106,7 +106,7 @@ pub(in crate::store) struct SampleSessions {
     pub now: DateTime<Utc>,
 }
 
-impl Operation for SampleSessions {
+impl StoreOperation for SampleSessions {
     type Output = Vec<SampleRow>;
 }
 
@@ -115,7 +115,7 @@ pub(in crate::store) struct FindUsers<'a> {
     pub accounts: &'a [AccountId],
 }
 
-impl Operation for FindUsers<'_> {
+impl StoreOperation for FindUsers<'_> {
     type Output = HashMap<AccountId, UserId>;
 }
 
@@ -154,7 +154,7 @@ pub(in crate::store) struct FindProfiles<'a> {
     pub accounts: Vec<&'a str>,
 }
 
-impl Operation for FindProfiles<'_> {
+impl StoreOperation for FindProfiles<'_> {
     /// Of several profiles of one account, the one with the least key.
     type Output = HashMap<AccountId, UserId>;
 }

@@ -6,7 +6,9 @@ use sqlx::postgres::PgRow;
 use super::introspect::kind;
 use super::statement::{query_as, query_scalar};
 use crate::from_row::from_row;
-use crate::store::catalogue::{CatalogueColumn, CatalogueTable, Listed, MAX_COLUMNS, Reference, tables};
+use crate::store::catalogue::{
+    CatalogueColumn, CatalogueReference, CatalogueTable, Listed, MAX_COLUMNS, tables,
+};
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -90,7 +92,7 @@ pub(in crate::store) async fn owner(connection: &mut PgConnection) -> Result<Opt
 impl From<ListedRow> for Listed {
     fn from(row: ListedRow) -> Self {
         let references = match (row.to_schema, row.to_table, row.to_column) {
-            (Some(schema), Some(table), Some(column)) => Some(Reference {
+            (Some(schema), Some(table), Some(column)) => Some(CatalogueReference {
                 schema,
                 table,
                 column,

@@ -19,7 +19,7 @@ use crate::store::session_notes::{SAMPLE, SampleRow};
 use crate::store::session_rows::{RowUser, SessionRow};
 
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of a row")]
-struct Row {
+struct IdentifiedRow {
     place: i64,
     id: Option<String>,
     stored: Option<String>,
@@ -32,7 +32,7 @@ struct Row {
     ended_at: Option<DateTime<Utc>>,
 }
 
-from_row!(PgRow => Row { place, id, stored, user_text, no_user, expires_at, is_active, is_ended, has_end, ended_at });
+from_row!(PgRow => IdentifiedRow { place, id, stored, user_text, no_user, expires_at, is_active, is_ended, has_end, ended_at });
 
 impl Runs<ReadSessions<'_>> for Postgres {
     async fn run(
@@ -40,11 +40,11 @@ impl Runs<ReadSessions<'_>> for Postgres {
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<(usize, SessionRow)>, sqlx::Error> {
-        let rows: Vec<Row> = query_as(AssertSqlSafe(sessions_sql(app, operation.by)))
+        let rows: Vec<IdentifiedRow> = query_as(AssertSqlSafe(sessions_sql(app, operation.by)))
             .bind(operation.wanted.texts())
             .fetch_all(connection)
             .await?;
-        let read = |row: Row| {
+        let read = |row: IdentifiedRow| {
             let place = row.place;
             let row = SessionRow {
                 user: RowUser::new(row.user_text, row.no_user, &app.session),

@@ -14,7 +14,7 @@ use super::{moment, read_moment};
 use crate::from_row::from_row;
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
 use crate::store::past_visitors::{
-    Numbers, Page, PastAsked, PastPlace, PastSort, PastVisitor, pages, starts, together,
+    Numbers, PastAsked, PastPlace, PastSort, PastVisitor, VisitedPage, pages, starts, together,
 };
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
@@ -342,7 +342,7 @@ impl Views<'_> {
             .bind(users)
             .fetch_all(&mut *connection)
             .await?;
-        let pages: Vec<Page> = self
+        let pages: Vec<VisitedPage> = self
             .bound_as(self.pages())
             .bind(users)
             .fetch_all(connection)

@@ -12,7 +12,7 @@ use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
 use crate::store::schema::{AppSchema, Column, ProfileValue};
 
-struct Row {
+struct RawVisitor {
     user_id: String,
     username: Option<String>,
     avatar: Option<String>,
@@ -20,7 +20,7 @@ struct Row {
     pages_visited: Option<i64>,
 }
 
-from_row!(PgRow => Row { user_id, username, avatar, started_at, pages_visited });
+from_row!(PgRow => RawVisitor { user_id, username, avatar, started_at, pages_visited });
 
 impl Runs<Visitors<'_>> for Postgres {
     async fn run(
@@ -58,7 +58,7 @@ impl Runs<Visitors<'_>> for Postgres {
              WHERE headcount_profile.{key} = ANY ($1::text[]::{key_type}[]) AND $2::timestamptz IS NOT NULL{shown}",
             key_type = key.type_name,
         );
-        let rows: Vec<Row> = query_as(AssertSqlSafe(sql))
+        let rows: Vec<RawVisitor> = query_as(AssertSqlSafe(sql))
             .bind(users)
             .bind(operation.now)
             .fetch_all(connection)

@@ -10,10 +10,10 @@ const AGE: Duration = Duration::from_secs(5);
 
 /// What is left out, and why. Clones share it; it is no part of what makes schemas equal.
 #[derive(Debug, Clone, Default)]
-pub struct LeftOut(Arc<Mutex<Found>>);
+pub struct LeftOut(Arc<Mutex<Omissions>>);
 
 #[derive(Debug, Default)]
-struct Found {
+struct Omissions {
     /// By column.
     reasons: BTreeMap<&'static str, String>,
     since: Option<Instant>,
@@ -46,7 +46,7 @@ impl LeftOut {
         self.lock().since.is_some_and(|since| since.elapsed() >= AGE)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Found> {
+    fn lock(&self) -> MutexGuard<'_, Omissions> {
         // Nothing panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

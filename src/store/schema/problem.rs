@@ -487,9 +487,9 @@ fn no_policy(f: &mut fmt::Formatter<'_>, table: &str, command: &str, user: &str)
 
 /// Problems as one error.
 #[derive(Debug)]
-pub(in crate::store) struct Problems(pub Vec<SchemaProblem>);
+pub(in crate::store) struct SchemaProblems(pub Vec<SchemaProblem>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for SchemaProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the app's tables are not as configured")?;
         for (index, problem) in self.0.iter().enumerate() {
@@ -499,4 +499,4 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for SchemaProblems {}

@@ -59,7 +59,7 @@ pub(in crate::store) struct Latest<'a> {
 }
 
 /// Columns with which the lengths of sessions are computed.
-pub(in crate::store) struct Durations<'a> {
+pub(in crate::store) struct DurationColumns<'a> {
     pub user: &'a Column,
     /// The profile's column that `user` refers to.
     pub profile: &'a Column,
@@ -97,8 +97,8 @@ impl SessionTable {
     }
 
     /// What the lengths of sessions are computed from, if they can be.
-    pub(in crate::store) fn durations<'a>(&'a self, referred: &'a Column) -> Option<Durations<'a>> {
-        Some(Durations {
+    pub(in crate::store) fn durations<'a>(&'a self, referred: &'a Column) -> Option<DurationColumns<'a>> {
+        Some(DurationColumns {
             user: self.user_column()?,
             profile: referred,
             started_at: self.started_at.as_ref()?,

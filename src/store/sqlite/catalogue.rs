@@ -5,7 +5,9 @@ use sqlx::sqlite::SqliteRow;
 
 use super::introspect::{kind, max_length};
 use crate::from_row::from_row;
-use crate::store::catalogue::{CatalogueColumn, CatalogueTable, Listed, MAX_COLUMNS, Reference, tables};
+use crate::store::catalogue::{
+    CatalogueColumn, CatalogueReference, CatalogueTable, Listed, MAX_COLUMNS, tables,
+};
 
 #[expect(
     clippy::struct_excessive_bools,
@@ -65,7 +67,7 @@ impl From<ListedRow> for Listed {
                 is_key: row.is_key,
                 is_unique: row.is_unique || row.is_key,
                 has_default: row.has_default,
-                references: row.to_table.map(|table| Reference {
+                references: row.to_table.map(|table| CatalogueReference {
                     schema: String::new(),
                     table,
                     column: row.to_column.unwrap_or_default(),

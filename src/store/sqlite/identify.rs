@@ -19,7 +19,7 @@ use crate::store::session_notes::{SAMPLE, SampleRow};
 use crate::store::session_rows::{RowUser, SessionRow};
 
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of a row")]
-struct Row {
+struct IdentifiedRow {
     place: i64,
     id: Option<String>,
     stored: Option<String>,
@@ -32,7 +32,7 @@ struct Row {
     ended_at: Option<String>,
 }
 
-from_row!(SqliteRow => Row { place, id, stored, user_text, no_user, expires_at, is_active, is_ended, has_end, ended_at });
+from_row!(SqliteRow => IdentifiedRow { place, id, stored, user_text, no_user, expires_at, is_active, is_ended, has_end, ended_at });
 
 impl Runs<ReadSessions<'_>> for Sqlite {
     async fn run(
@@ -49,11 +49,12 @@ impl Runs<ReadSessions<'_>> for Sqlite {
                 SessionKey::Id => key(text, operation.by.column(&app.session)),
             });
         let texts = texts.collect::<Result<Vec<String>, sqlx::Error>>()?;
-        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sessions_sql(app, operation.by, Utc::now())))
-            .bind(sqlx::types::Json(texts))
-            .fetch_all(connection)
-            .await?;
-        let read = |row: Row| (row.place, row.read(app));
+        let rows: Vec<IdentifiedRow> =
+            sqlx::query_as(AssertSqlSafe(sessions_sql(app, operation.by, Utc::now())))
+                .bind(sqlx::types::Json(texts))
+                .fetch_all(connection)
+                .await?;
+        let read = |row: IdentifiedRow| (row.place, row.read(app));
         Ok(operation.wanted.by_token(rows.into_iter().map(read)))
     }
 }
@@ -96,7 +97,7 @@ fn sessions_sql(app: &AppSchema, by: SessionKey, now: DateTime<Utc>) -> String {
     )
 }
 
-impl Row {
+impl IdentifiedRow {
     fn read(self, app: &AppSchema) -> SessionRow {
         let names = &app.session;
         let mut fault = None;

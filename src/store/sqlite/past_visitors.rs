@@ -9,7 +9,7 @@ use super::values::{key as user_key, read_key};
 use crate::ids::UserId;
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
 use crate::store::past_visitors::{
-    GAP, Numbers, Page, PastAsked, PastSort, PastVisitor, pages, starts, together,
+    GAP, Numbers, PastAsked, PastSort, PastVisitor, VisitedPage, pages, starts, together,
 };
 use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
@@ -41,7 +41,7 @@ impl Runs<PastVisitors<'_>> for Sqlite {
             return Ok(Some(Vec::new()));
         }
         let users: Vec<&str> = numbers.iter().map(|numbers| numbers.user_id.as_str()).collect();
-        let pages: Vec<Page> = bound(operation, app, pages_of(operation, event))
+        let pages: Vec<VisitedPage> = bound(operation, app, pages_of(operation, event))
             .bind(Option::<i64>::None)
             .bind(sqlx::types::Json(users))
             .fetch_all(connection)

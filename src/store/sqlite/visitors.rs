@@ -11,7 +11,7 @@ use crate::store::VisitorRow;
 use crate::store::operations::{Runs, Visitors};
 use crate::store::schema::{AppSchema, Column, ProfileValue};
 
-struct Row {
+struct RawVisitor {
     user_id: String,
     username: Option<String>,
     avatar: Option<String>,
@@ -19,7 +19,7 @@ struct Row {
     pages_visited: Option<i64>,
 }
 
-from_row!(SqliteRow => Row { user_id, username, avatar, started_at, pages_visited });
+from_row!(SqliteRow => RawVisitor { user_id, username, avatar, started_at, pages_visited });
 
 impl Runs<Visitors<'_>> for Sqlite {
     async fn run(
@@ -60,7 +60,7 @@ impl Runs<Visitors<'_>> for Sqlite {
              FROM {source} AS p{join}
              WHERE p.{user_key} IN (SELECT value FROM json_each(?1)) AND ?2 IS NOT NULL{shown}"
         );
-        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+        let rows: Vec<RawVisitor> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(users)
             .bind(operation.now.timestamp_micros())
             .fetch_all(connection)

@@ -14,7 +14,7 @@ pub(in crate::widget) fn wanted() -> Insertion {
             prefix: String::new(),
         },
         policies: Policies::default(),
-        paths: Arc::new(Paths {
+        paths: Arc::new(ResourcePaths {
             script: "/api/visitors/widget.js".into(),
             live: "/api/communities/{community}/visitors/live".into(),
         }),

@@ -54,12 +54,12 @@ struct FinishedRows {
 
 /// Rows that have been kept long enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct DueRows {
     to: i64,
     late: BTreeSet<i64>,
 }
 
-impl Due {
+impl DueRows {
     /// The place of the last of them.
     pub(crate) fn last(&self) -> i64 {
         self.late.last().copied().unwrap_or(0).max(self.to)
@@ -88,7 +88,7 @@ impl KeptRows {
         }
     }
 
-    fn due(&self, keep: Duration) -> Option<Due> {
+    fn due(&self, keep: Duration) -> Option<DueRows> {
         let now = Instant::now();
         let is_over = |since: Instant| {
             #[cfg(test)]
@@ -101,16 +101,16 @@ impl KeptRows {
         let to = marks.map(|mark| mark.to).last().unwrap_or(0);
         let late = self.late.iter().filter(|(_, since)| is_over(**since));
         let late: BTreeSet<i64> = late.map(|(place, _)| *place).collect();
-        (to > 0 || !late.is_empty()).then_some(Due { to, late })
+        (to > 0 || !late.is_empty()).then_some(DueRows { to, late })
     }
 
     /// The places of late rows that have not been kept long enough.
-    fn late_besides(&self, due: &Due) -> String {
+    fn late_besides(&self, due: &DueRows) -> String {
         let left = self.late.keys().filter(|place| !due.late.contains(place));
         json(&left.copied().collect::<Vec<_>>())
     }
 
-    fn forget(&mut self, due: &Due) {
+    fn forget(&mut self, due: &DueRows) {
         self.marks.retain(|mark| mark.to > due.to);
         self.late.retain(|place, _| !due.late.contains(place));
     }
@@ -152,7 +152,7 @@ impl Spool {
     }
 
     /// The rows that have been kept for `keep`.
-    pub(crate) fn kept_for(&self, keep: Duration) -> Option<Due> {
+    pub(crate) fn kept_for(&self, keep: Duration) -> Option<DueRows> {
         let kept = self.done.kept();
         if kept.is_given_up { None } else { kept.due(keep) }
     }
@@ -230,7 +230,7 @@ impl Spool {
     }
 
     /// Deletes rows that have been kept long enough. On a disk that takes no writes all kept rows are given up.
-    pub(crate) async fn forget_kept(&self, due: &Due) -> Result<(), SpoolError> {
+    pub(crate) async fn forget_kept(&self, due: &DueRows) -> Result<(), SpoolError> {
         loop {
             match self.delete_due(due).await {
                 Ok(rows) if rows < AT_A_TIME as u64 => break,
@@ -254,7 +254,7 @@ impl Spool {
                 let kept = self.done.kept();
                 let late = kept.late.keys().copied().collect();
                 let to = kept.marks.front().map_or(0, |mark| mark.to);
-                Due { to, late }
+                DueRows { to, late }
             };
             if due.to == 0 && due.late.is_empty() {
                 break;
@@ -264,7 +264,7 @@ impl Spool {
         Ok(())
     }
 
-    async fn delete_due(&self, due: &Due) -> Result<u64, SpoolError> {
+    async fn delete_due(&self, due: &DueRows) -> Result<u64, SpoolError> {
         let not_due = self.done.kept().late_besides(due);
         let late: Vec<i64> = due.late.iter().copied().collect();
         let mut lease = self.lease().await?;

@@ -8,7 +8,7 @@ use headcount::config;
 use headcount::presence::Metrics;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
-use headcount::status::{State, Status};
+use headcount::status::{ComponentState, Status};
 use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
@@ -124,14 +124,18 @@ async fn p14_while_a_part_is_away_only_its_communities_are_stale() {
     }
     assert_eq!(
         (status.redis.condition().state, status.partitions_down()),
-        (State::Up, 0)
+        (ComponentState::Up, 0)
     );
     // With its replica, so that nobody takes its place.
     cluster.nodes[3].kill();
     cluster.nodes[0].kill();
     is_remembered(&*sidecar, &communities[0].to_string(), &["a"]).await;
     eventually(async || status.partitions_down() == 1).await;
-    assert_eq!(status.redis.condition().state, State::Up, "the others answer");
+    assert_eq!(
+        status.redis.condition().state,
+        ComponentState::Up,
+        "the others answer"
+    );
     let refused = sidecar.touch(&communities[0], &[Touch::now("b")]).await;
     assert!(
         matches!(refused, Err(PresenceError::Unavailable(_))),

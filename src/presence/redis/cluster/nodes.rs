@@ -18,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use super::super::access::{Access, Address};
+use super::super::access::{ServerAccess, ServerAddress};
 use super::super::link::{self, Link, Observer, Way, timed_out};
 use super::super::slots::{Owners, majority, owners};
 use crate::config;
@@ -32,13 +32,13 @@ const LOOK: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mill
 
 /// State of the map.
 pub(super) struct Nodes {
-    access: Access,
+    access: ServerAccess,
     config: config::Redis,
     /// By partition.
     slots: Vec<u16>,
     /// `None` until the first look is over; an error while none has succeeded.
     map: watch::Sender<Option<RedisResult<Owners>>>,
-    links: Mutex<HashMap<Address, Arc<Link>>>,
+    links: Mutex<HashMap<ServerAddress, Arc<Link>>>,
     /// Something is wrong.
     amiss: Notify,
     domains: FailureDomains,
@@ -49,7 +49,7 @@ pub(super) struct Nodes {
 impl Nodes {
     /// An empty map: see [`Nodes::keep_looking`]. Connections will be of `tasks`.
     pub(super) fn new(
-        access: Access,
+        access: ServerAccess,
         config: &config::Redis,
         slots: Vec<u16>,
         domains: FailureDomains,
@@ -75,7 +75,7 @@ impl Nodes {
     }
 
     /// A client of a node.
-    pub(super) fn client(&self, address: &Address) -> RedisResult<Client> {
+    pub(super) fn client(&self, address: &ServerAddress) -> RedisResult<Client> {
         self.access.address(address)
     }
 
@@ -127,7 +127,11 @@ impl Nodes {
         if let Ok(owners) = believed(answers.collect(), up.len()).await {
             return Ok(owners);
         }
-        let seeds = self.config.nodes.iter().filter_map(|text| Address::parse(text));
+        let seeds = self
+            .config
+            .nodes
+            .iter()
+            .filter_map(|text| ServerAddress::parse(text));
         let answers = seeds.map(async |address| {
             let client = self.client(&address)?;
             let mut connection = link::connection(&client, connect_timeout, response_timeout).await?;
@@ -136,7 +140,7 @@ impl Nodes {
         believed(answers.collect(), 1).await
     }
 
-    fn read(&self, asked: &Address, answer: &Value) -> RedisResult<Owners> {
+    fn read(&self, asked: &ServerAddress, answer: &Value) -> RedisResult<Owners> {
         let owners = owners(answer, &self.slots, asked);
         owners
             .filter(|owners| owners.iter().any(Option::is_some))
@@ -144,7 +148,7 @@ impl Nodes {
     }
 
     /// Replaces the map.
-    fn adopt(self: &Arc<Self>, owners: &[Option<Address>]) {
+    fn adopt(self: &Arc<Self>, owners: &[Option<ServerAddress>]) {
         let mut moved = 0;
         // Losses are noted while the map is locked: re-touches caused by them go where the partition is now.
         self.map.send_modify(|map| {
@@ -172,7 +176,7 @@ impl Nodes {
     }
 
     /// Notes that a node named another as the keeper of a partition.
-    pub(super) fn moved(&self, partition: u16, to: &Address) {
+    pub(super) fn moved(&self, partition: u16, to: &ServerAddress) {
         self.map.send_if_modified(|map| {
             let Some(Ok(owners)) = map else { return false };
             let Some(owner) = owners.get_mut(usize::from(partition)) else {
@@ -188,7 +192,7 @@ impl Nodes {
     }
 
     /// The node that keeps a partition; waits for the end of the first look.
-    pub(super) async fn owner(&self, partition: u16) -> RedisResult<Address> {
+    pub(super) async fn owner(&self, partition: u16) -> RedisResult<ServerAddress> {
         let mut map = self.map.subscribe();
         let known = map.wait_for(Option::is_some).await;
         match known.as_deref() {
@@ -209,7 +213,7 @@ impl Nodes {
     }
 
     /// The connection to a node; opened if there is none yet.
-    pub(super) fn link(self: &Arc<Self>, address: &Address) -> RedisResult<Arc<Link>> {
+    pub(super) fn link(self: &Arc<Self>, address: &ServerAddress) -> RedisResult<Arc<Link>> {
         match self.lock().entry(address.clone()) {
             Entry::Occupied(link) => Ok(Arc::clone(link.get())),
             Entry::Vacant(place) => {
@@ -225,7 +229,7 @@ impl Nodes {
     }
 
     /// Nodes with a working connection.
-    fn up(&self) -> Vec<(Address, Arc<Link>)> {
+    fn up(&self) -> Vec<(ServerAddress, Arc<Link>)> {
         let links = self.lock();
         let up = links.iter().filter(|(_, link)| link.is_up());
         up.map(|(address, link)| (address.clone(), Arc::clone(link)))
@@ -233,7 +237,7 @@ impl Nodes {
     }
 
     /// A node that is up, preferably not `not`; otherwise one that may come up.
-    pub(super) fn any(&self, not: Option<&Address>) -> RedisResult<(Address, Arc<Link>)> {
+    pub(super) fn any(&self, not: Option<&ServerAddress>) -> RedisResult<(ServerAddress, Arc<Link>)> {
         let mut nodes = self.up();
         if nodes.is_empty() {
             let links = self.lock();
@@ -256,9 +260,9 @@ impl Nodes {
             _ => vec![None; self.slots.len()],
         };
         let links = self.lock();
-        let link = |owner: &Address| links.get(owner);
+        let link = |owner: &ServerAddress| links.get(owner);
         let is_down =
-            |owner: &&Option<Address>| !owner.as_ref().and_then(link).is_some_and(|link| link.is_up());
+            |owner: &&Option<ServerAddress>| !owner.as_ref().and_then(link).is_some_and(|link| link.is_up());
         let all = owners.len();
         let down: Vec<_> = owners.iter().filter(is_down).collect();
         let mut nodes: Vec<String> = down.iter().copied().flatten().map(ToString::to_string).collect();
@@ -276,7 +280,7 @@ impl Nodes {
         down.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Arc<Link>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServerAddress, Arc<Link>>> {
         // Nothing panics while it holds the lock.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -285,7 +289,7 @@ impl Nodes {
 /// Observes the connection to one node.
 struct One {
     nodes: Weak<Nodes>,
-    address: Address,
+    address: ServerAddress,
 }
 
 impl Observer for One {

@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use super::*;
 use crate::metrics::Registry;
 use crate::proxy::metrics::Metrics;
-use crate::status::State;
+use crate::status::ComponentState;
 
 const REFUSED: &str = "connection refused";
 
@@ -32,7 +32,7 @@ fn site(addresses: &[&str]) -> Site {
     let registry = Registry::default();
     let metrics = Metrics::new(&registry);
     let components = AppComponents {
-        app: Component::new(State::Unknown),
+        app: Component::new(ComponentState::Unknown),
         some: Component::default(),
         own: Component::default(),
     };
@@ -71,21 +71,21 @@ const OTHER: &str = "127.0.0.1:2";
 #[tokio::test(start_paused = true)]
 async fn h3_the_app_is_down_when_all_its_servers_are() {
     let site = site(&[ONE, OTHER]);
-    assert_eq!(site.app.condition().state, State::Unknown);
+    assert_eq!(site.app.condition().state, ComponentState::Unknown);
     site.servers.no_connection(&site.at(ONE), &refused());
     assert_eq!(
         site.app.condition().state,
-        State::Unknown,
+        ComponentState::Unknown,
         "the other is not known"
     );
     assert_eq!(site.some.condition().reasons, [format!("{ONE}: {REFUSED}")]);
     site.servers.answered(&site.at(OTHER));
-    assert_eq!(site.app.condition().state, State::Up);
+    assert_eq!(site.app.condition().state, ComponentState::Up);
     site.servers.no_connection(&site.at(OTHER), &refused());
     assert_eq!(site.app.condition().reasons.len(), 2);
     assert!(!site.some.is_down() && !site.gauge(ONE));
     site.servers.found(&site.at(ONE), Finding::Connects);
-    assert_eq!(site.app.condition().state, State::Up);
+    assert_eq!(site.app.condition().state, ComponentState::Up);
     assert!(site.gauge(ONE) && !site.gauge(OTHER) && site.some.is_down());
 }
 
@@ -106,7 +106,7 @@ async fn h4_silence_ends_with_an_answer_and_not_with_a_connection() {
     assert!(server.is_down() && site.servers.is_doubtful(&server, patience));
     site.servers.answered(&server);
     assert!(!server.is_down() && !site.servers.is_doubtful(&server, patience));
-    assert_eq!(site.app.condition().state, State::Up);
+    assert_eq!(site.app.condition().state, ComponentState::Up);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +131,7 @@ async fn what_is_known_of_an_address_outlives_its_resolutions() {
     assert_eq!(in_use.len(), 2, "the other's last known address stays");
     assert_eq!(site.app.condition().reasons[1], format!("{OTHER}: no such name"));
     site.servers.answered(&site.at(OTHER));
-    assert_eq!(site.app.condition().state, State::Up);
+    assert_eq!(site.app.condition().state, ComponentState::Up);
     // With no name resolved the former addresses stay.
     assert_eq!(site.servers.resolved(&[failed(), failed()]).len(), 2);
     assert!(site.at(ONE).is_down() && !site.at(OTHER).is_down());

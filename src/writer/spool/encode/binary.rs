@@ -30,7 +30,7 @@ pub(super) const FIRST: u8 = 1;
 const USUAL: usize = 384;
 
 #[derive(Encode, Decode)]
-struct View<'a> {
+struct EncodedView<'a> {
     /// Seconds since 1970.
     #[n(0)]
     at: i64,
@@ -43,7 +43,7 @@ struct View<'a> {
     #[b(4)]
     page_type: Option<&'a str>,
     #[b(5)]
-    community: Option<Community<'a>>,
+    community: Option<EncodedCommunity<'a>>,
     #[b(6)]
     referrer: Option<&'a str>,
     #[b(7)]
@@ -63,12 +63,12 @@ struct View<'a> {
     #[b(14)]
     device: &'a str,
     #[b(15)]
-    event: Option<Event<'a>>,
+    event: Option<EncodedEvent<'a>>,
 }
 
 /// What a route has written.
 #[derive(Encode, Decode)]
-struct Event<'a> {
+struct EncodedEvent<'a> {
     #[b(0)]
     kind: Option<&'a str>,
     #[b(1)]
@@ -78,7 +78,7 @@ struct Event<'a> {
 }
 
 #[derive(Encode, Decode)]
-enum Community<'a> {
+enum EncodedCommunity<'a> {
     #[n(0)]
     Id(#[b(0)] &'a str),
     #[n(1)]
@@ -88,9 +88,9 @@ enum Community<'a> {
 }
 
 #[derive(Encode, Decode)]
-struct Recorded<'a> {
+struct EncodedRecord<'a> {
     #[b(0)]
-    view: View<'a>,
+    view: EncodedView<'a>,
     #[b(1)]
     session: Option<&'a str>,
     #[b(2)]
@@ -103,7 +103,7 @@ struct Recorded<'a> {
 #[derive(Encode, Decode)]
 struct Unresolved<'a> {
     #[b(0)]
-    view: View<'a>,
+    view: EncodedView<'a>,
     #[n(1)]
     token_at: Option<u64>,
     #[n(2)]
@@ -116,8 +116,8 @@ struct Unresolved<'a> {
 
 /// A row of recorded views.
 pub(super) fn recorded(views: &[RecordedView]) -> Vec<u8> {
-    row(views.iter().map(|recorded| Recorded {
-        view: View::of(&recorded.view),
+    row(views.iter().map(|recorded| EncodedRecord {
+        view: EncodedView::of(&recorded.view),
         session: recorded.session_id.as_ref().map(BrowserSessionId::as_str),
         user: recorded.user_id.as_str(),
         community: recorded.community.as_ref().map(CommunityId::as_str),
@@ -128,7 +128,7 @@ pub(super) fn recorded(views: &[RecordedView]) -> Vec<u8> {
 pub(super) fn unresolved(views: &[UnresolvedView], places: &[TokenRange]) -> Vec<u8> {
     let mut places = places.iter();
     row(views.iter().map(|unresolved| {
-        let view = View::of(&unresolved.view);
+        let view = EncodedView::of(&unresolved.view);
         let (token, user, session) = match &unresolved.whose {
             VisitorRef::Token(_) => (places.next(), None, None),
             VisitorRef::Session { id, user_id } => (None, Some(user_id.as_str()), id.as_ref()),
@@ -145,7 +145,7 @@ pub(super) fn unresolved(views: &[UnresolvedView], places: &[TokenRange]) -> Vec
 
 pub(super) fn read_recorded<'b>(bytes: &'b [u8]) -> Option<Vec<RecordedView>> {
     let mut texts = Texts::default();
-    read(bytes, |stored: Recorded<'b>| {
+    read(bytes, |stored: EncodedRecord<'b>| {
         Some(RecordedView {
             view: stored.view.view(&mut texts)?,
             session_id: stored.session.map(|id| BrowserSessionId::new(texts.shared(id))),
@@ -201,7 +201,7 @@ impl<'b> Texts<'b> {
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> EncodedView<'a> {
     fn of(view: &'a PageView) -> Self {
         Self {
             at: view.at.timestamp(),
@@ -210,9 +210,9 @@ impl<'a> View<'a> {
             route: view.route.as_deref(),
             page_type: view.page_type.as_deref(),
             community: view.community.as_ref().map(|named| match named {
-                CommunityRef::Id(id) => Community::Id(id),
-                CommunityRef::Slug(slug) => Community::Slug(slug),
-                CommunityRef::Lookup(lookup, key) => Community::Lookup(lookup, key),
+                CommunityRef::Id(id) => EncodedCommunity::Id(id),
+                CommunityRef::Slug(slug) => EncodedCommunity::Slug(slug),
+                CommunityRef::Lookup(lookup, key) => EncodedCommunity::Lookup(lookup, key),
             }),
             referrer: view.referrer.as_deref(),
             search_query: view.search_query.as_deref(),
@@ -223,7 +223,7 @@ impl<'a> View<'a> {
             browser: &view.device.browser,
             os: &view.device.os,
             device: &view.device.device,
-            event: Event::of(&view.event),
+            event: EncodedEvent::of(&view.event),
         }
     }
 
@@ -234,9 +234,9 @@ impl<'a> View<'a> {
             route: self.route.map(|name| texts.shared(name)),
             page_type: self.page_type.map(|name| texts.shared(name)),
             community: self.community.map(|named| match named {
-                Community::Id(id) => CommunityRef::Id(id.into()),
-                Community::Slug(slug) => CommunityRef::Slug(slug.into()),
-                Community::Lookup(lookup, key) => CommunityRef::Lookup(lookup.into(), key.into()),
+                EncodedCommunity::Id(id) => CommunityRef::Id(id.into()),
+                EncodedCommunity::Slug(slug) => CommunityRef::Slug(slug.into()),
+                EncodedCommunity::Lookup(lookup, key) => CommunityRef::Lookup(lookup.into(), key.into()),
             }),
             referrer: self.referrer.map(ToOwned::to_owned),
             search_query: self.search_query.map(ToOwned::to_owned),
@@ -256,7 +256,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> EncodedEvent<'a> {
     fn of(event: &'a RouteEvent) -> Option<Self> {
         (*event != RouteEvent::default()).then(|| Self {
             kind: event.event_type.as_deref(),
@@ -293,7 +293,7 @@ mod tests {
         #[derive(Encode)]
         struct Later<'a> {
             #[b(0)]
-            view: View<'a>,
+            view: EncodedView<'a>,
             #[b(1)]
             session: Option<&'a str>,
             #[b(2)]
@@ -301,12 +301,12 @@ mod tests {
             #[b(3)]
             community: Option<&'a str>,
             #[b(4)]
-            more: Option<Community<'a>>,
+            more: Option<EncodedCommunity<'a>>,
         }
         #[derive(Encode)]
         struct Earlier<'a> {
             #[b(0)]
-            view: View<'a>,
+            view: EncodedView<'a>,
             #[b(1)]
             session: Option<&'a str>,
             #[b(2)]
@@ -315,16 +315,16 @@ mod tests {
         let view = a_view("/1");
         let (session, user) = (Some("31"), "7");
         let later = row([Later {
-            view: View::of(&view.view),
+            view: EncodedView::of(&view.view),
             session,
             user,
             community: Some("42"),
-            more: Some(Community::Lookup("topic", "7")),
+            more: Some(EncodedCommunity::Lookup("topic", "7")),
         }]
         .into_iter());
         assert_eq!(read_recorded(&later[1..]), Some(vec![view.clone()]));
         let earlier = row([Earlier {
-            view: View::of(&view.view),
+            view: EncodedView::of(&view.view),
             session,
             user,
         }]
