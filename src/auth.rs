@@ -1,9 +1,11 @@
 //! Session lookup (step 3, identify): which browser session a request's token belongs to.
 //!
-//! `cookie` finds the token in the request, [`Authenticator`] finds its session: in a bounded cache, else in the app's
-//! session table; `jwt` finds and verifies a JWT, which may come in place of the cookie; `api_keys` finds the key with which
-//! a server asks. The recording path never waits for the table before the response (promise 1): [`EarlyLookups`] start its
-//! lookups with the request. `fallback` answers while the table cannot be queried.
+//! From the request: `cookie` finds the session token, `jwt` finds and verifies a JWT, `api_keys` finds a server's API key.
+//! From the token to its session: [`Authenticator`] (`cache`) asks its bounded cache, else the app's session table in batches
+//! (`lookups`, rate-limited by `limiter`); `absence` is negative caching, `fallback` answers while the table cannot be
+//! queried. `revocation` listens to the database's notifications, and `changes` keeps what has changed.
+//!
+//! The recording path never waits for the table before the response (promise 1): [`EarlyLookups`] start with the request.
 
 mod absence;
 pub mod api_keys;
@@ -16,10 +18,12 @@ pub mod jwt;
 mod limiter;
 mod lookups;
 mod metrics;
+mod outcome;
 pub mod revocation;
 
 pub use api_keys::{ApiKeys, KeyFound, Quota, ServerKey};
-pub use cache::{Absent, Authenticator, CachedSession, Identified};
+pub use cache::Authenticator;
 pub use early_lookup::{EarlyLookup, EarlyLookups};
 pub use jwt::{JwtFound, Jwts};
 pub use metrics::Metrics;
+pub use outcome::{Absent, CachedSession, Identified};

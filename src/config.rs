@@ -1,7 +1,7 @@
 //! Configuration: load → parse (unknown keys refused) → validate. Errors name file, line, key and remedy.
 //!
-//! One file per section under `config/`: its keys, their defaults, and its rules. The request path never reads configuration: `app` hands each part
-//! what it needs.
+//! One file per section under `config/`: its keys, their defaults, and its rules; `validate` has the rules between sections.
+//! The request path never reads configuration: `app` passes each part its own.
 
 mod api;
 mod api_keys;

@@ -1,8 +1,7 @@
-//! `headcount init`: a configuration and routes that fit the live database, and the site's own settings where it can be
-//! asked.
+//! `headcount init`: writes a configuration and routes that fit the live database, and the Django project where one is given.
 //!
-//! `catalogue` describes the tables, `django` asks the site, `guess` decides (pure), `write` makes the files. `behind_proxy`
-//! compares the site's settings with a configuration, for `headcount check --django`.
+//! `django` asks the site, `catalogue` joins its models with the database's tables, `guess` decides (pure), `write` writes the
+//! files. `behind_proxy` compares the site's settings with a configuration, for `headcount check --django`.
 
 mod behind_proxy;
 mod catalogue;
@@ -16,16 +15,16 @@ use std::path::PathBuf;
 
 use crate::config::{self, Secret};
 use crate::store::{self, StoreError};
-use catalogue::Tables;
+use catalogue::AppTables;
 use guess::Guess;
-use write::{Files, Given};
+use write::{OutputFiles, Services};
 
 pub use behind_proxy::{unlisted_types, warnings};
-pub use django::{DjangoError, Site, ask};
+pub use django::{DjangoError, DjangoSite, ask};
 
-/// What the operator gives.
+/// The options of the command.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct InitOptions {
     /// The app's database; otherwise the site's own.
     pub database: Option<Secret>,
     /// Where the app listens.
@@ -34,27 +33,27 @@ pub struct Wanted {
     pub redis: Option<String>,
     /// The folder of the Django project, or its `manage.py`.
     pub django: Option<PathBuf>,
-    /// Its interpreter.
+    /// The site's Python interpreter.
     pub python: Option<PathBuf>,
-    /// Where the files go.
+    /// The folder for the files.
     pub folder: PathBuf,
 }
 
 /// What was written.
 #[derive(Debug)]
-pub struct Written {
+pub struct InitOutcome {
     /// The configuration file.
     pub config: PathBuf,
-    /// What was found, a line each.
+    /// What was found, one line each.
     pub found: Vec<String>,
-    /// What the operator has to decide.
+    /// What the operator has to decide, one sentence each.
     pub open: Vec<String>,
 }
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// Files of before.
+    /// A file exists already.
     #[error(
         "{0} exists, and init overwrites nothing: move it away, or name another folder (headcount init … FOLDER)"
     )]
@@ -64,8 +63,8 @@ pub enum InitError {
         "name the app's database (--database postgres://user:password@host/name), or its Django project (--django FOLDER)"
     )]
     NoDatabase,
-    /// The site's database is of another kind.
-    #[error("the site's database is of {0:?}: the sidecar knows Postgres and SQLite")]
+    /// The site's database is neither Postgres nor SQLite.
+    #[error("the site's database engine is {0:?}; the sidecar supports Postgres and SQLite")]
     OtherDatabase(String),
     /// The URL cannot be used.
     #[error("--database: {0}")]
@@ -73,8 +72,8 @@ pub enum InitError {
     /// The site cannot be asked.
     #[error("--django: {0}")]
     Django(#[from] DjangoError),
-    /// The database cannot be asked.
-    #[error("the database cannot be asked")]
+    /// The database cannot be read.
+    #[error("the database cannot be read")]
     Database(#[source] StoreError),
     /// A file cannot be written.
     #[error("cannot be written: {0}")]
@@ -84,9 +83,9 @@ pub enum InitError {
 /// Asks site and database, and writes the files.
 ///
 /// # Errors
-/// Each with its cure. Then nothing was written, but for files before one that cannot be.
-pub async fn init(wanted: &Wanted) -> Result<Written, InitError> {
-    let files = Files::of(&wanted.folder);
+/// Each message names the remedy. Nothing was written, except files before one that could not be written.
+pub async fn init(wanted: &InitOptions) -> Result<InitOutcome, InitError> {
+    let files = OutputFiles::of(&wanted.folder);
     if let Some(existing) = files.existing() {
         return Err(InitError::Exists(existing.to_owned()));
     }
@@ -103,12 +102,12 @@ pub async fn init(wanted: &Wanted) -> Result<Written, InitError> {
         .await
         .map_err(InitError::Database)?;
     let owner = catalogue.owner.clone();
-    let tables = Tables::new(catalogue, site.as_ref());
+    let tables = AppTables::new(catalogue, site.as_ref());
     let mut guess = guess::guess(&tables, site.as_ref());
     if owner.is_some() {
         guess.open.push(role::TO_DECIDE.into());
     }
-    let given = Given {
+    let given = Services {
         url: &url,
         url_from,
         owner: owner.as_deref(),
@@ -116,21 +115,24 @@ pub async fn init(wanted: &Wanted) -> Result<Written, InitError> {
         redis: wanted.redis.as_deref(),
     };
     write::write(&files, &given, &guess).map_err(InitError::Write)?;
-    Ok(Written {
+    Ok(InitOutcome {
         found: found(&tables, site.as_ref(), &guess),
         open: guess.open,
         config: files.config,
     })
 }
 
-fn database_url(wanted: &Wanted, site: Option<&Site>) -> Result<(Secret, &'static str), InitError> {
+fn database_url(
+    wanted: &InitOptions,
+    site: Option<&DjangoSite>,
+) -> Result<(Secret, &'static str), InitError> {
     if let Some(url) = &wanted.database {
         let is_known = ["postgres://", "postgresql://", "sqlite://"]
             .iter()
             .any(|scheme| url.expose().starts_with(scheme));
         if !is_known {
             return Err(InitError::Url(
-                "a URL that begins with postgres:// or sqlite:// is needed".into(),
+                "the URL must begin with postgres:// or sqlite://".into(),
             ));
         }
         return Ok((url.clone(), "--database"));
@@ -141,8 +143,8 @@ fn database_url(wanted: &Wanted, site: Option<&Site>) -> Result<(Secret, &'stati
     Ok((url, "the site's DATABASES"))
 }
 
-/// A line for each thing that the guess stands on.
-fn found(tables: &Tables, site: Option<&Site>, guess: &Guess) -> Vec<String> {
+/// What was found, one line each.
+fn found(tables: &AppTables, site: Option<&DjangoSite>, guess: &Guess) -> Vec<String> {
     let mut found = vec![format!("{} tables", tables.0.len())];
     if let Some(site) = site {
         found.push(format!(

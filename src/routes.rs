@@ -1,13 +1,13 @@
-//! Routes (step 2, match): which route a path belongs to, and which community it names.
+//! Routes (step 2, match): which route a path belongs to, and which community it names. Pure: `reload` reads the files, and
+//! `communities` turns slugs into ids.
 //!
-//! A route may also say what is finer than the community in its paths (`presence`).
-//!
-//! Patterns come from route files (`file`) and see the path only, decoded once as the app sees it
-//! ([`decode_path`]). All are compiled into one [`RouteTable`]; the first match in file order wins.
-//! [`Explanation`] shows the same for one URL. Pure: `reload` reads the files, and a slug is turned into an id where
-//! there is a database.
+//! `file` has the keys of route files and their checks, except those about events (`event`) and about presence in things finer
+//! than a community (`presence`); `error` is the message for a fault. `pattern` compiles all routes into one [`RouteTable`],
+//! in which the first match in file order wins; patterns see the path only, decoded once as the app sees it
+//! ([`decode_path`]). `counted` gives the event types that count, and [`Explanation`] shows the match of one URL.
 
 mod counted;
+mod error;
 mod event;
 mod explain;
 mod file;
@@ -23,9 +23,10 @@ use crate::config::Config;
 use crate::ids::Finer;
 
 pub use counted::CountedTypes;
+pub use error::RouteError;
 pub use event::{EventForm, MAX_METADATA, MAX_VALUE, OWN_KEYS, Template, ValueSource};
 pub use explain::{Explanation, Tried};
-pub use file::{RouteError, RouteFile};
+pub use file::RouteFile;
 pub use path::decode_path;
 pub use pattern::{RouteTable, WrittenType};
 pub use presence::{FinerKind, MOST_FINER};
@@ -36,9 +37,9 @@ pub const PAGE_VIEW: &str = "page_view";
 /// Names of the configuration that routes refer to.
 #[derive(Debug, Clone, Default)]
 pub struct RouteNames {
-    /// Of `[schema.lookup]`: groups of these names lead to a community.
+    /// The names in `[schema.lookup]`: a group with such a name leads to a community.
     pub lookups: Arc<[Arc<str>]>,
-    /// Of `privacy.query_allow`: the query parameters that may be recorded.
+    /// `privacy.query_allow`: the query parameters that may be recorded.
     pub parameters: Arc<[String]>,
 }
 
@@ -59,9 +60,9 @@ pub struct RouteMatch {
     pub route: Arc<Route>,
     /// The community that the path names, where it names one.
     pub community: Option<CommunityRef>,
-    /// What is finer in the community that the path names, where the route says so.
+    /// The things in the community that the path names, if the route counts presence in them.
     pub finer: Arc<[Finer]>,
-    /// Whether the path names nothing below the community but, at most, its slug: it is the community's own page.
+    /// Whether it is the community's own page: the path names nothing below the community, except perhaps its slug.
     pub is_communitys_own: bool,
     /// The texts of the groups that the route's events need.
     pub captures: Vec<(Arc<str>, Arc<str>)>,
@@ -74,9 +75,9 @@ impl RouteMatch {
         named.map(|(_, text)| &**text)
     }
 
-    /// Whether an answer says that its visitor may see the community. Unless the route says so itself, that of a page
-    /// below the community does not: it may name a community that the app has not checked, as where it goes by the key
-    /// of a topic alone. What a lookup finds belongs to what the app has shown.
+    /// Whether a 200 shows that its visitor may see the community. By default the community's own page does, and a page
+    /// whose community was looked up from a row that the app has shown. Another page below the community does not: the app
+    /// may have found it by the key of a topic alone, without a check of the community in the path.
     pub fn grants(&self) -> bool {
         let is_looked_up = matches!(self.community, Some(CommunityRef::Lookup(..)));
         self.route
@@ -98,10 +99,10 @@ pub struct Route {
     pub search_param: Option<Arc<str>>,
     /// Whether the widget may be put into its pages, where they are a community's.
     pub widget: bool,
-    /// Whether an answer on this route says that its visitor may see the community; as
-    /// [`RouteMatch::grants`] has it where the file says nothing.
+    /// The key `grants`: whether an answer shows that its visitor may see the community. Without it, the default of
+    /// [`RouteMatch::grants`].
     pub grants: Option<bool>,
-    /// What its events have of their own.
+    /// The form of its events.
     pub event: EventForm,
 }
 
@@ -126,6 +127,6 @@ pub enum CommunityRef {
     Id(Arc<str>),
     /// By slug, to be looked up.
     Slug(Arc<str>),
-    /// By something else that belongs to it: the name of the lookup in `[schema.lookup]`, and the key in its table.
+    /// By a row that belongs to it: the name of the lookup in `[schema.lookup]`, and the key in its table.
     Lookup(Arc<str>, Arc<str>),
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::shared_parts::SharedParts;
-use crate::counters::Counters;
+use crate::counters::CommunityCounters;
 use crate::routes::CountedTypes;
 use crate::store::{self, Store};
 
@@ -19,7 +19,10 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The database's URL is invalid.
-pub(super) fn start(shared: &SharedParts, counted: CountedTypes) -> anyhow::Result<Option<Counters>> {
+pub(super) fn start(
+    shared: &SharedParts,
+    counted: CountedTypes,
+) -> anyhow::Result<Option<CommunityCounters>> {
     let config = &shared.config;
     if !config.counters.enabled {
         return Ok(None);
@@ -27,7 +30,7 @@ pub(super) fn start(shared: &SharedParts, counted: CountedTypes) -> anyhow::Resu
     let alarms = shared.store.alarms();
     let store = store::open_counters_rousing(config, counted, alarms).context("the database")?;
     let metrics = shared.metrics.counters.clone();
-    Ok(Some(Counters::start(
+    Ok(Some(CommunityCounters::start(
         config,
         store,
         &shared.presence,
@@ -37,7 +40,7 @@ pub(super) fn start(shared: &SharedParts, counted: CountedTypes) -> anyhow::Resu
 }
 
 /// Writes the counters of what was recorded last, and closes the database's connections.
-pub(super) async fn finish(counters: Option<Counters>, store: &Arc<dyn Store>) {
+pub(super) async fn finish(counters: Option<CommunityCounters>, store: &Arc<dyn Store>) {
     if let Some(counters) = counters {
         counters.finish(COUNTERS_LIMIT).await;
     }

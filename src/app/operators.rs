@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::recording::Recording;
 use super::shared_parts::SharedParts;
-use crate::admin::{Admin, Dashboard, Settings};
+use crate::admin::{Admin, AdminSettings, Dashboard};
 use crate::config::Config;
 use crate::shutdown::{InFlight, Shutdown};
 
@@ -42,8 +42,8 @@ pub(super) fn start(shared: &SharedParts, recording: &Recording, in_flight: &InF
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+fn settings(config: &Config) -> AdminSettings {
+    AdminSettings {
         hosts: config.listen.admin_hosts.clone(),
         patience: config.record.batch_age + STALE,
         waits_for_the_app: config.upstream.readiness,

@@ -1,10 +1,9 @@
-//! API keys: how a server proves which of the configured keys it has, in place of a session. A key identifies nobody.
+//! API keys of servers: found in the request and compared with the configured ones. A key has scopes and no user.
 //!
-//! A key begins with `hc_`, which no JWT does: both may come in `Authorization: Bearer`. A made-up one costs one hash and is
-//! looked up nowhere: the hash is compared with those of all keys, which are in memory, in a time that does not tell which
-//! of them it resembles.
+//! A key begins with `hc_`, which no JWT does: both may come in `Authorization: Bearer`. A made-up key costs one hash: that is
+//! compared, in constant time, with the hashes of all keys, which are in memory.
 //!
-//! Invariant: the key itself is read here alone, and kept nowhere.
+//! Invariant: only this file reads the key itself, and nothing keeps it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +22,7 @@ use crate::reload::ApiKeyFile;
 
 /// Lengths of what stands behind [`KEY_PREFIX`]: at least 192 bits of base64url.
 const LENGTHS: std::ops::RangeInclusive<usize> = 32..=128;
-/// Keys whose use is kept: more than there are at a time, as a file may replace them.
+/// Most keys whose use is kept: more than can be configured, as a file may replace them.
 const CAPACITY: u64 = 1_000;
 /// Seconds between two log lines about one key.
 const BETWEEN_WARNINGS: i64 = 60;
@@ -34,7 +33,7 @@ pub enum KeyFound {
     /// There is none.
     #[default]
     None,
-    /// There is one that is not accepted. It was counted.
+    /// There is one that is not accepted. The refusal was counted.
     Refused,
     /// There is one.
     Key(ServerKey),
@@ -61,25 +60,25 @@ struct Usage {
     warned_at: AtomicI64,
 }
 
-/// A key that a server has shown.
+/// An accepted key.
 #[derive(Clone)]
 pub struct ServerKey {
     settings: Arc<ApiKey>,
     keys: Arc<ApiKeys>,
 }
 
-/// What a key may still ask, after a request.
+/// The rate limit of a key after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Whether the request is one too many, and how long to wait.
+    /// How long to wait, if the request exceeds the limit.
     pub exceeded: Option<Duration>,
-    /// Requests at once.
+    /// Most requests at once.
     pub burst: u32,
-    /// The time in which that many more are allowed.
+    /// The time in which that many become available.
     pub window: Duration,
-    /// Requests that are allowed at once now.
+    /// Requests that are available now.
     pub left: u32,
-    /// How long until all of them are.
+    /// The time until all are available.
     pub full_in: Duration,
 }
 
@@ -93,12 +92,12 @@ impl ApiKeys {
         })
     }
 
-    /// Tells of the keys now, and after each change of them.
+    /// Calls `observer` with the keys now, and after each change of them.
     pub fn observe(&self, observer: impl Fn(&[Arc<ApiKey>]) + Send + Sync + 'static) {
         self.file.observe(observer);
     }
 
-    /// The key in `Authorization`. It decides alone: with one that is refused, cookies are not looked at.
+    /// The key in `Authorization`. It takes precedence over cookies, even if it is refused.
     pub fn in_authorization(self: &Arc<Self>, headers: &HeaderMap, at: DateTime<Utc>) -> KeyFound {
         let Some(key) = sent(headers) else {
             return KeyFound::None;
@@ -119,7 +118,7 @@ impl ApiKeys {
         let hash = KeyHash::of(key);
         let keys = self.file.current();
         let mut same = None;
-        // All of them, whichever it is.
+        // Compared with all, so that the time does not depend on which one it is.
         for one in keys.iter() {
             if one.sha256.as_bytes().ct_eq(hash.as_bytes()).into() {
                 same = Some(one);
@@ -132,13 +131,13 @@ impl ApiKeys {
         if self.usage(settings).may_warn(at) {
             tracing::warn!(
                 api.key = settings.name,
-                "a server asks with a key that is no longer valid (not_after)"
+                "a server uses an API key that has expired (not_after); make a new one: headcount api-key new"
             );
         }
         Err(KeyRefused::Expired)
     }
 
-    /// A key with another rate begins anew.
+    /// A key whose rate was changed starts with a full bucket.
     fn usage(&self, key: &ApiKey) -> Arc<Usage> {
         self.usage.get_with((key.sha256, key.rate, key.burst), || {
             let bucket = Bucket::new(key.burst, each(key), Instant::now());
@@ -156,7 +155,7 @@ fn each(key: &ApiKey) -> Duration {
 }
 
 impl Usage {
-    /// Whether something may be logged, which is then counted as logged.
+    /// Whether a line may be logged now; notes the time if so.
     fn may_warn(&self, at: DateTime<Utc>) -> bool {
         let (last, now) = (self.warned_at.load(Ordering::Relaxed), at.timestamp());
         now.saturating_sub(last) >= BETWEEN_WARNINGS
@@ -168,13 +167,12 @@ impl Usage {
 }
 
 impl ServerKey {
-    /// What is configured of it.
+    /// Its configuration.
     pub fn settings(&self) -> &ApiKey {
         &self.settings
     }
 
-    /// For how much longer it is valid as it was when it was shown; `None` once it is not: it is no longer configured, or in
-    /// another way, or its time is over.
+    /// The time until it expires; `None` if it has expired, or its configuration was removed or changed.
     pub fn lasts(&self, at: DateTime<Utc>) -> Option<Duration> {
         let keys = self.keys.file.current();
         if !self.settings.is_valid_at(at) || !keys.contains(&self.settings) {
@@ -202,14 +200,14 @@ impl ServerKey {
             tracing::warn!(
                 api.key = self.settings.name,
                 api.key_rate = self.settings.rate,
-                "a server asks more often than its key may, and is answered 429; raise its rate or burst if it should"
+                "a server exceeds the rate of its API key and is answered 429; if it may, raise the key's rate or burst"
             );
         }
         quota
     }
 }
 
-/// What a request shows as a key, if it shows one. It must be the only thing in `Authorization`.
+/// The key in a request's headers, if there is one. It must come in the only `Authorization` header.
 fn sent(headers: &HeaderMap) -> Option<Result<&[u8], KeyRefused>> {
     let values = headers.get_all(AUTHORIZATION).iter();
     let mut keys = values.filter_map(|value| {

@@ -1,8 +1,8 @@
 //! Change numbers of sessions: whether a session may have changed since it was read. A reader notes the latest number
 //! before it reads a session, and checks later whether the answer may still be used.
 //!
-//! So it does not matter in which order a table's answer and a notification arrive: an answer that was under way when
-//! the notification came is older than it, however late it is cached.
+//! So a table's answer and a notification may arrive in either order: an answer to a query from before the notification
+//! counts as older, however late it is cached.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,7 @@ pub(super) struct ChangeNumber(u64);
 
 /// Every change that was notified, or may have been missed.
 ///
-/// Concurrency: readers take the lock only when something has changed since they read, writers for the time of
-/// one insertion.
+/// Concurrency: readers take the lock only if something has changed since they read; writers hold it for one insertion.
 pub(super) struct SessionChanges {
     latest: AtomicU64,
     known: RwLock<ChangeLog>,

@@ -3,7 +3,7 @@
 //! It reads cookies as Django's `parse_cookie` does, so that the sidecar and the app always see the same
 //! token. Several `Cookie` headers count as one, joined by `; ` as HTTP/2 has it; `proxy::headers` passes
 //! them on in that form, because app servers differ (gunicorn joins by `,`, ASGI by `; `). Whether a token belongs to a
-//! session is not known here.
+//! session is the `cache`'s affair.
 
 use std::borrow::Cow;
 
@@ -68,7 +68,7 @@ pub fn tokens_set(
 }
 
 fn token_of(value: &[u8], min_len: usize, max_len: usize) -> TokenFound {
-    // An escaped character takes at most four, and quotes two: nothing longer can become short enough.
+    // Unquoting shortens a value to a quarter at most, and removes two quotes.
     if value.len() > max_len.saturating_mul(4).saturating_add(2) {
         return TokenFound::Malformed;
     }

@@ -23,7 +23,7 @@ pub struct EarlyLookups {
     free: Arc<Semaphore>,
 }
 
-/// The session of a token as its request began, as far as it was found by now. Cheap to clone.
+/// The session of a token at the beginning of its request, once it is found. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct EarlyLookup(Arc<OnceLock<Arc<BrowserSession>>>);
 

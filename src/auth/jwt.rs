@@ -23,15 +23,15 @@ use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::cookie::{TokenFound, session_token};
-use super::metrics::{Metrics, Refused};
+use super::metrics::{JwtRefusal, Metrics};
 use crate::config;
 use crate::ids::SessionToken;
 use crate::reload::KeyFile;
-use verify::{MAX_JWT, Rules, Verified};
+use verify::{ClaimRules, MAX_JWT, Verified};
 
 /// How long a refused JWT is remembered as such.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
-/// Longest time for which a verified one is remembered without use of the time that it is valid for.
+/// Longest time for which a verified one is remembered, however long it is valid.
 const VERIFIED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The JWT of a request.
@@ -39,7 +39,7 @@ const VERIFIED_FOR: Duration = Duration::from_secs(60 * 60);
 pub enum JwtFound {
     /// There is none.
     None,
-    /// There is one that identifies nobody. It was counted.
+    /// There is one, and it is refused. The refusal was counted.
     Refused,
     /// There is one that identifies this session.
     Token(SessionToken),
@@ -58,21 +58,21 @@ impl JwtFound {
 /// Reads and verifies JWTs.
 pub struct Jwts {
     settings: config::Jwt,
-    rules: Rules,
+    rules: ClaimRules,
     keys: Arc<KeyFile>,
     /// By the JWT's SHA-256.
-    known: Cache<[u8; 32], Known>,
-    /// One more than the number of the keys of which a JWT was missed and that was logged.
+    known: Cache<[u8; 32], CachedVerification>,
+    /// One more than the number of the set of keys for which an unknown key was last logged.
     warned: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
 /// The outcome of a verification.
 #[derive(Clone)]
-struct Known {
-    /// The number of the keys that it was verified with: others may come to another outcome.
+struct CachedVerification {
+    /// The number of the set of keys that it was verified with: another set may give another outcome.
     reading: u64,
-    outcome: Result<Arc<Verified>, Refused>,
+    outcome: Result<Arc<Verified>, JwtRefusal>,
     kept: Duration,
 }
 
@@ -81,19 +81,19 @@ impl Jwts {
     pub fn new(settings: &config::Jwt, keys: Arc<KeyFile>, capacity: u64, metrics: Arc<Metrics>) -> Self {
         crypto::install();
         Self {
-            rules: Rules::new(settings),
+            rules: ClaimRules::new(settings),
             settings: settings.clone(),
             keys,
             known: Cache::builder()
                 .max_capacity(capacity)
-                .expire_after(Lifetimes)
+                .expire_after(VerificationExpiry)
                 .build(),
             warned: AtomicU64::new(0),
             metrics,
         }
     }
 
-    /// The JWT in `Authorization`. It decides alone: with one that is refused, the request is nobody's.
+    /// The JWT in `Authorization`. It takes precedence over cookies: if it is refused, the request has no session.
     pub fn in_authorization(&self, headers: &HeaderMap, at: DateTime<Utc>) -> JwtFound {
         match request::in_authorization(headers, &self.settings.header_types) {
             Some(jwt) => self.verified(jwt, at),
@@ -101,7 +101,7 @@ impl Jwts {
         }
     }
 
-    /// Whether `Authorization` has one, whatever it is worth.
+    /// Whether `Authorization` has one, valid or not.
     pub fn is_in_authorization(&self, headers: &HeaderMap) -> bool {
         request::in_authorization(headers, &self.settings.header_types).is_some()
     }
@@ -113,13 +113,13 @@ impl Jwts {
         }
         match session_token(headers, &self.settings.cookie, 1, MAX_JWT) {
             TokenFound::None => JwtFound::None,
-            TokenFound::Malformed => self.refused(Refused::Malformed),
+            TokenFound::Malformed => self.refused(JwtRefusal::Malformed),
             TokenFound::Token(jwt) => self.verified(jwt.expose_secret(), at),
         }
     }
 
-    /// The JWT of a request for a live connection, in a subprotocol or else in its query; and, for the app, as the
-    /// `Authorization` that it would have been. As in that, it decides alone.
+    /// The JWT of a request for a live connection, in a subprotocol or else in its query, and the `Authorization` header to
+    /// send to the app for it. It takes precedence over cookies.
     pub fn in_handshake(
         &self,
         headers: &HeaderMap,
@@ -174,9 +174,9 @@ impl Jwts {
         }
     }
 
-    fn outcome(&self, jwt: &str, at: DateTime<Utc>) -> Result<Arc<Verified>, Refused> {
+    fn outcome(&self, jwt: &str, at: DateTime<Utc>) -> Result<Arc<Verified>, JwtRefusal> {
         if jwt.len() > MAX_JWT {
-            return Err(Refused::TooLong);
+            return Err(JwtRefusal::TooLong);
         }
         let (reading, keys) = self.keys.current();
         let hash = <[u8; 32]>::from(Sha256::digest(jwt.as_bytes()));
@@ -193,10 +193,10 @@ impl Jwts {
             }
             Err(_) => REFUSED_FOR,
         };
-        if matches!(outcome, Err(Refused::Key)) {
+        if matches!(outcome, Err(JwtRefusal::Key)) {
             self.warn_of_unknown_key(reading);
         }
-        let known = Known {
+        let known = CachedVerification {
             reading,
             outcome: outcome.clone(),
             kept,
@@ -205,7 +205,7 @@ impl Jwts {
         outcome
     }
 
-    fn refused(&self, reason: Refused) -> JwtFound {
+    fn refused(&self, reason: JwtRefusal) -> JwtFound {
         self.metrics.jwts_refused[reason].inc();
         JwtFound::Refused
     }
@@ -216,25 +216,25 @@ impl Jwts {
             let path = self.keys.path().display();
             tracing::warn!(
                 %path,
-                "a JWT names a key (kid, alg) that is not in the file and identifies nobody; if the site has signed it, add its \
-                 public key to the file, which is read again at once"
+                "a JWT names a key (kid, alg) that is not in the file, and is refused; if the site has signed it, add its public \
+                 key to the file, which is read again when it changes"
             );
         }
     }
 }
 
-/// Outcomes are remembered until the JWT expires, but not for long.
-struct Lifetimes;
+/// Outcomes are remembered for the time that each names.
+struct VerificationExpiry;
 
-impl Expiry<[u8; 32], Known> for Lifetimes {
-    fn expire_after_create(&self, _: &[u8; 32], known: &Known, _: Instant) -> Option<Duration> {
+impl Expiry<[u8; 32], CachedVerification> for VerificationExpiry {
+    fn expire_after_create(&self, _: &[u8; 32], known: &CachedVerification, _: Instant) -> Option<Duration> {
         Some(known.kept)
     }
 
     fn expire_after_update(
         &self,
         _: &[u8; 32],
-        known: &Known,
+        known: &CachedVerification,
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {

@@ -23,7 +23,7 @@ pub(super) enum Priority {
     Known,
     /// Never seen.
     New,
-    /// Never seen, from an address that brings many such.
+    /// Never seen, from an address that sends many new tokens.
     Suspect,
 }
 
@@ -32,7 +32,7 @@ pub(super) type LookupResult = Result<Option<SessionFound>, Arc<StoreError>>;
 
 /// The queue, and the statements under way.
 ///
-/// Concurrency: a caller starts a task where fewer than `at_a_time` run; each takes what is queued, until nothing is.
+/// Concurrency: a caller starts a task if fewer than `at_a_time` run; each task takes batches until the queue is empty.
 pub(super) struct Lookups {
     store: Arc<dyn Store>,
     at_a_time: usize,
@@ -75,11 +75,11 @@ impl Lookups {
             starts
         };
         if starts {
-            let worker = Worker(Some(Arc::clone(self)));
+            let worker = LookupTask(Some(Arc::clone(self)));
             tokio::spawn(worker.run());
         }
         waiting.await.unwrap_or_else(|_| {
-            let error = std::io::Error::other("the lookup was given up");
+            let error = std::io::Error::other("the lookup's task ended before its answer");
             Err(Arc::new(StoreError::Unavailable(sqlx::Error::Io(error))))
         })
     }
@@ -96,10 +96,10 @@ impl Lookups {
     }
 }
 
-/// One of the tasks; it counts as running until it finds nothing to do, or is dropped.
-struct Worker(Option<Arc<Lookups>>);
+/// A task that sends statements. It counts as running until it finds the queue empty, or is dropped.
+struct LookupTask(Option<Arc<Lookups>>);
 
-impl Worker {
+impl LookupTask {
     async fn run(mut self) {
         while let Some((lookups, number, batch)) = self.next() {
             let tokens: Vec<SessionToken> = batch.iter().map(|wanted| wanted.token.clone()).collect();
@@ -161,7 +161,7 @@ impl Drop for Statement<'_> {
     }
 }
 
-impl Drop for Worker {
+impl Drop for LookupTask {
     fn drop(&mut self) {
         if let Some(lookups) = &self.0 {
             lookups.state().running -= 1;

@@ -6,9 +6,9 @@ metrics! {
     /// Metrics of sessions.
     pub struct Metrics {
         /// Session tokens identified, by outcome
-        lookups: Counters<Lookup> = "session_lookups_total",
+        lookups: Counters<LookupOutcome> = "session_lookups_total",
         /// JWTs that identify nobody, by reason
-        jwts_refused: Counters<Refused> = "jwts_refused_total",
+        jwts_refused: Counters<JwtRefusal> = "jwts_refused_total",
         /// API keys that are not accepted, by reason
         api_keys_refused: Counters<KeyRefused> = "api_keys_refused_total",
         /// Times that cached sessions were discarded before their time in the cache was over, by reason
@@ -20,7 +20,7 @@ metrics! {
 
 label_values! {
     /// Outcome of identifying a token.
-    pub enum Lookup as "outcome" {
+    pub enum LookupOutcome as "outcome" {
         /// The session was in the cache.
         Cached => "cached",
         /// The table has a session.
@@ -74,7 +74,7 @@ label_values! {
 
 label_values! {
     /// Why a JWT identifies nobody.
-    pub enum Refused as "reason" {
+    pub enum JwtRefusal as "reason" {
         /// It has more than 8 KiB.
         TooLong => "too_long",
         /// It is none.

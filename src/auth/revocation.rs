@@ -29,7 +29,7 @@ pub(crate) async fn listen(
     metrics: Arc<Metrics>,
 ) {
     status.session_listener.unknown();
-    // Whether it exists is logged anew.
+    // Forgets the last state, so that a missing trigger is logged again.
     status.session_trigger.up(|_| {});
     let handler = NotificationHandler {
         authenticator,
@@ -69,7 +69,7 @@ struct NotificationHandler {
     status: Status,
 }
 
-/// However the task ends, no notifications arrive any more.
+/// When the task has ended, no notifications arrive any more.
 impl Drop for NotificationHandler {
     fn drop(&mut self) {
         self.status.session_listener.unknown();
@@ -105,14 +105,14 @@ impl NotificationHandler {
         }
     }
 
-    /// Reports whether the trigger exists, without which the connection brings no notifications.
+    /// Reports whether the trigger exists. Without it no notifications arrive, though the connection is up.
     fn look(&self, installed: bool) {
         let trigger = &self.status.session_trigger;
         if installed {
-            trigger.up(|_| tracing::info!("the session table's trigger is there now"));
+            trigger.up(|_| tracing::info!("the session table has its trigger now"));
         } else {
             trigger.down(
-                "the session table has no trigger that tells of sessions which end: run headcount migrate",
+                "the session table has no trigger that notifies of ended sessions: run headcount migrate",
                 |problem| tracing::warn!("{problem}; sign-outs are noticed within session.cache_ttl"),
             );
         }

@@ -264,7 +264,7 @@ enum Here {
 }
 
 impl Here {
-    fn of(config: &Config, tasks: &Tasks) -> Result<Self, presence::OpenError> {
+    fn of(config: &Config, tasks: &Tasks) -> Result<Self, presence::PresenceConfigError> {
         if !writes_presence(config) {
             return Ok(Self::Unwritten);
         }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Failure, block_on, print_line};
 use crate::config::{Config, Secret};
-use crate::init::{self, InitError, Wanted};
+use crate::init::{self, InitError, InitOptions};
 use crate::printable::one_line;
 use crate::reload;
 use crate::routes::RouteNames;
@@ -34,7 +34,7 @@ pub(super) struct InitArguments {
 }
 
 pub(super) fn run(arguments: InitArguments) -> Result<(), Failure> {
-    let wanted = Wanted {
+    let wanted = InitOptions {
         // Arguments are seen by every user of the machine, the environment is not.
         database: arguments
             .database

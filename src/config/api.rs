@@ -23,7 +23,7 @@ pub struct Api {
     pub live: bool,
     /// Take page views that pages report; off: that path goes to the app.
     pub beacon: bool,
-    /// Reports of one session per minute, in the long run.
+    /// Sustained rate of reports of one session, per minute.
     pub beacon_rate: u32,
     /// Who may use it.
     pub access: Access,
@@ -142,11 +142,11 @@ impl Api {
         }
     }
 
-    /// What `headcount check` says of keys that are valid, and of little use.
+    /// Remarks of `headcount check` on keys that are accepted but have no or little effect.
     pub fn remarks_on_keys(&self, keys: &[ApiKey], now: DateTime<Utc>) -> Vec<String> {
         let mut remarks = Vec::new();
         if !self.enabled && !keys.is_empty() {
-            remarks.push("there are API keys, and api.enabled = false: nobody may use them".to_owned());
+            remarks.push("there are API keys, and api.enabled = false: they have no effect; set it to true, or remove the keys".to_owned());
         }
         for key in keys {
             let name = &key.name;
@@ -158,15 +158,15 @@ impl Api {
             }
             if key.scopes.contains(&KeyScope::Identities) && !self.identities {
                 remarks.push(format!(
-                    "the API key \"{name}\" has the scope \"identities\", and api.identities = false: lists name nobody"
+                    "the API key \"{name}\" has the scope \"identities\", and api.identities = false: lists have no names; remove the scope, or set it to true"
                 ));
             }
         }
         remarks
     }
 
-    /// Whether callers who may see the whole site's count may see who is on it. Where the app decides community by
-    /// community, nobody has decided about that: then only if the configuration says so.
+    /// Whether callers who may see the whole site's count may see who is on it. Where access is decided per
+    /// community, only if the configuration says so.
     pub fn shows_site_identities(&self) -> bool {
         let by_access = matches!(self.access, Access::Session | Access::Public);
         self.identities && self.site_identities.unwrap_or(by_access)

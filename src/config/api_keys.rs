@@ -30,18 +30,18 @@ const MAX_NAME: usize = 64;
 pub struct ApiKey {
     /// Its name in logs and metrics.
     pub name: String,
-    /// The SHA-256 of the key; the key itself is in no file of the sidecar's.
+    /// The SHA-256 of the key; the sidecar does not store the key itself.
     #[serde(deserialize_with = "hash")]
     pub sha256: KeyHash,
     /// What it may be used for.
     pub scopes: Vec<KeyScope>,
-    /// Requests per minute, in the long run, to each sidecar.
+    /// Sustained rate of requests to each sidecar, per minute.
     #[serde(default = "default_rate")]
     pub rate: u32,
-    /// Requests at once.
+    /// Most requests at once.
     #[serde(default = "default_burst")]
     pub burst: u32,
-    /// When it ends to be valid.
+    /// When it expires.
     #[serde(default, deserialize_with = "moment")]
     pub not_after: Option<DateTime<Utc>>,
     /// The primary keys of the communities that it may be used for; all of them where there is no list.
@@ -53,9 +53,9 @@ pub struct ApiKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyScope {
-    /// Numbers: how many.
+    /// Counts.
     Counts,
-    /// Names: who.
+    /// Who the visitors are.
     Identities,
 }
 

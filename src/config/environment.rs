@@ -50,7 +50,9 @@ pub fn misspelt(environment: impl IntoIterator<Item = (OsString, OsString)>) -> 
         let is_section = sections.contains(&section.to_ascii_lowercase().as_str());
         let key = key.trim_start_matches('_');
         is_section.then(|| {
-            format!("{name} is not read; two underscores part section and key: {PREFIX}{section}__{key}")
+            format!(
+                "{name} is not read; write two underscores between section and key: {PREFIX}{section}__{key}"
+            )
         })
     });
     told.collect()
@@ -63,7 +65,7 @@ impl Source {
         &mut self,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
-        // The file alone first: its errors have lines.
+        // The file is checked first without variables, since its errors have lines.
         let file: Config = self.typed()?;
         let variables: BTreeMap<_, _> = environment
             .into_iter()
@@ -92,7 +94,9 @@ impl Source {
                 return Err(ConfigError {
                     set_by: SetBy::Variable(name.clone()),
                     key: Some(keys.join(".")),
-                    problem: "names no key; write HEADCOUNT__SECTION__KEY".into(),
+                    problem:
+                        "names no key; write HEADCOUNT__SECTION__KEY, for example HEADCOUNT__DATABASE__URL"
+                            .into(),
                 });
             }
             self.overridden.insert(keys.join("."), name.clone());

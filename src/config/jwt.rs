@@ -38,11 +38,11 @@ pub struct Jwt {
     pub leeway: Duration,
     /// The schemes of `Authorization` with a JWT.
     pub header_types: Vec<String>,
-    /// Name of a cookie with a JWT. Empty: there is none.
+    /// Name of a cookie with a JWT. Empty: not read from cookies.
     pub cookie: String,
-    /// Name of a query parameter with a JWT, for live connections only. Empty: there is none.
+    /// Name of a query parameter with a JWT, for live connections only. Empty: not read from queries.
     pub query_parameter: String,
-    /// What stands before the JWT in a `WebSocket`'s subprotocol. Empty: it is not there.
+    /// Prefix of the JWT in a `WebSocket`'s subprotocol. Empty: not read from there.
     pub websocket_protocol: String,
 }
 
@@ -121,7 +121,9 @@ impl Jwt {
             ensure(
                 is_token(scheme),
                 "session.jwt.header_types",
-                format!("{scheme:?} is no scheme of Authorization; give the word alone, such as \"Bearer\""),
+                format!(
+                    "{scheme:?} is no scheme of Authorization; write the scheme only, such as \"Bearer\""
+                ),
             )?;
         }
         let name = |key, value: &str, what| {

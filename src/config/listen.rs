@@ -93,7 +93,7 @@ impl Section for Listen {
                 !host.is_empty() && host.chars().all(is_name) && !host.ends_with('.'),
                 "listen.admin_hosts",
                 format!(
-                    "{host:?} is no name; give the name alone, such as \"stats.example.org\", without scheme and port"
+                    "{host:?} is not a host name; write the name only, such as \"stats.example.org\", without scheme and port"
                 ),
             )?;
         }

@@ -44,7 +44,7 @@ pub struct Record {
     /// row. Zero: always.
     #[serde(with = "humantime_serde")]
     pub last_active_interval: Duration,
-    /// Whether members whom the app hides are counted. They are shown to nobody in either case.
+    /// Whether members whom the app hides are counted. Lists never show them.
     pub hidden: HiddenMembers,
     /// Count page views that no route matches (they have no community).
     pub unmatched: bool,

@@ -178,11 +178,11 @@ table! {
         avatar as ProfileColumn = "profile_picture",
         /// Raised to the time of the latest page view.
         last_active = "last_active",
-        /// True for members who are shown to nobody.
+        /// Flag: true for members whom the app hides.
         is_hidden as ProfileColumn = "",
-        /// The same where the app's flag says the opposite: false for members who are shown to nobody.
+        /// Flag with the opposite meaning: false for members whom the app hides.
         is_shown as ProfileColumn = "",
-        /// False for users whose account is disabled: they are nobody (Django: `is_active` of `auth_user`).
+        /// Flag: false for disabled accounts, whose sessions do not count (Django: `is_active` of `auth_user`).
         is_active as ProfileColumn = "",
     }
 }

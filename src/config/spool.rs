@@ -13,7 +13,7 @@ use super::rules::{Checked, Section, ensure, positive};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spool {
-    /// The folder, for this sidecar's user alone (mode 0700); made where it is missing. Relative to the
+    /// The folder, accessible to the sidecar's user only (mode 0700); created if it is missing. Relative to the
     /// configuration file. Several sidecars of one machine may share it.
     pub dir: PathBuf,
     /// Upper bound of the bytes that wait in it for this process. Beyond it page views are dropped and counted.
@@ -48,7 +48,7 @@ impl Section for Spool {
         ensure(
             !self.dir.as_os_str().is_empty(),
             "spool.dir",
-            "must not be empty; give a folder for this user alone, for example \"/var/lib/headcount/spool\"",
+            "must not be empty; name a folder of the sidecar's user, for example \"/var/lib/headcount/spool\"",
         )?;
         ensure(
             self.max_unspooled <= Duration::from_secs(60),

@@ -491,8 +491,7 @@ fn c4_variables_with_single_underscores_are_told_and_those_of_others_are_not() {
         "HEADCOUNT_REDIS_SERVICE_HOST",
     ];
     let told = super::misspelt(names.map(|name| (name.into(), "x".into())));
-    let sentence =
-        "HEADCOUNT_DATABASE_URL is not read; two underscores part section and key: HEADCOUNT__DATABASE__URL";
+    let sentence = "HEADCOUNT_DATABASE_URL is not read; write two underscores between section and key: HEADCOUNT__DATABASE__URL";
     assert_eq!(told, [sentence]);
 }
 

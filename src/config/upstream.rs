@@ -43,8 +43,8 @@ pub struct Upstream {
     /// Time between probes of each server, and between resolutions of names.
     #[serde(with = "humantime_serde")]
     pub health_interval: Duration,
-    /// Whether `/readyz` is 503 while no server answers. Off: a load balancer would take every sidecar out at once, and
-    /// show its own error page instead of the app's.
+    /// Whether `/readyz` is 503 while no server answers. Off by default: a load balancer would remove all sidecars, and show
+    /// its own error page instead of the sidecar's.
     pub readiness: bool,
 }
 
@@ -85,12 +85,12 @@ impl Section for Upstream {
         ensure(
             http::HeaderValue::from_str(&self.health_host).is_ok() && !self.health_host.is_empty(),
             "upstream.health_host",
-            "is no host name",
+            "is not a host name; write for example \"example.org\"",
         )?;
         ensure(
             self.health_path.as_ref().is_none_or(|path| path.starts_with('/')),
             "upstream.health_path",
-            "must start with /",
+            "must start with /, for example \"/healthz\"",
         )?;
         positive(&[
             ("upstream.connect_timeout", self.connect_timeout),

@@ -85,7 +85,7 @@ fn record(config: &Config) -> Checked {
     )
 }
 
-/// Nothing asks for slugs where communities have none.
+/// Rules about slugs, where communities have none.
 fn slugs(config: &Config) -> Checked {
     let api = &config.api;
     let lacks_them = !config.schema.has_slugs() && api.enabled;
@@ -148,6 +148,6 @@ fn widget(config: &Config) -> Checked {
     ensure(
         !config.widget.inject || (config.api.enabled && config.api.live),
         "widget.inject",
-        "needs api.enabled and api.live, from which the script and its counts come; switch them on, or this off",
+        "needs api.enabled and api.live, from which the script and its counts come; enable both, or set this to false",
     )
 }

@@ -1,60 +1,60 @@
-//! The site's tables as they are guessed from: the database's catalogue, and what the site's own models add to it. Pure.
+//! The app's tables, as the guesses see them: the database's catalogue, completed from the site's own models. Pure.
 
 use std::collections::BTreeMap;
 
-use super::django::{Model, Site};
+use super::django::{DjangoSite, Model};
 use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueReference, CatalogueTable};
 use crate::store::schema::Kind;
 
 /// All tables.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tables(pub Vec<Table>);
+pub(super) struct AppTables(pub Vec<AppTable>);
 
-/// One table.
+/// One table of the app.
 #[derive(Debug, Clone)]
-pub(super) struct Table {
+pub(super) struct AppTable {
     pub schema: String,
     pub name: String,
     pub is_visible: bool,
-    /// Name of the model, in small letters, where the site was asked.
+    /// Name of the model in lower case, where the site was asked.
     pub model: Option<String>,
     pub columns: Vec<CatalogueColumn>,
-    /// What the model fills columns with that the database does not fill.
+    /// Values that the model gives columns without a default in the database.
     pub defaults: BTreeMap<String, String>,
 }
 
-impl Tables {
-    pub(super) fn new(catalogue: Catalogue, site: Option<&Site>) -> Self {
+impl AppTables {
+    pub(super) fn new(catalogue: Catalogue, site: Option<&DjangoSite>) -> Self {
         let models = site.map(|site| &*site.models).unwrap_or_default();
         let tables = catalogue.tables.into_iter();
-        let mut tables: Vec<_> = tables.map(|table| Table::new(table, models)).collect();
-        // Of several of one name the one that statements mean is found first.
+        let mut tables: Vec<_> = tables.map(|table| AppTable::new(table, models)).collect();
+        // Of several tables with one name, the one that unqualified names refer to comes first.
         tables.sort_by_key(|table| !table.is_visible);
         Self(tables)
     }
 
     /// The table that a column refers to.
-    pub(super) fn target(&self, column: &CatalogueColumn) -> Option<&Table> {
+    pub(super) fn target(&self, column: &CatalogueColumn) -> Option<&AppTable> {
         self.0.iter().find(|table| table.is_target(column))
     }
 
     /// Tables with a column that refers to `table`, and that column.
     pub(super) fn that_refer_to<'t>(
         &'t self,
-        table: &'t Table,
-    ) -> impl Iterator<Item = (&'t Table, &'t CatalogueColumn)> {
+        table: &'t AppTable,
+    ) -> impl Iterator<Item = (&'t AppTable, &'t CatalogueColumn)> {
         self.0.iter().flat_map(move |other| {
             let columns = other.columns.iter().filter(move |column| table.is_target(column));
             columns.map(move |column| (other, column))
         })
     }
 
-    pub(super) fn by_name(&self, name: &str) -> Option<&Table> {
+    pub(super) fn by_name(&self, name: &str) -> Option<&AppTable> {
         self.0.iter().find(|table| table.has_db_table(name))
     }
 }
 
-impl Table {
+impl AppTable {
     fn new(table: CatalogueTable, models: &[Model]) -> Self {
         let mut new = Self {
             schema: table.schema,
@@ -102,7 +102,7 @@ impl Table {
             .is_some_and(|to| to.table == self.name && (to.schema.is_empty() || to.schema == self.schema))
     }
 
-    /// The name as the configuration has it.
+    /// The name in the configuration: with its schema where that is needed.
     pub(super) fn configured(&self) -> String {
         if self.is_visible {
             self.name.clone()
@@ -115,7 +115,7 @@ impl Table {
         self.columns.iter().find(|column| column.is_key)
     }
 
-    /// The first of the names that is a column of a fitting type.
+    /// The column with the first of these names that exists with a fitting type.
     pub(super) fn named(&self, names: &[&str], fits: fn(Kind) -> bool) -> Option<&CatalogueColumn> {
         let of = |name: &&str| {
             let mut columns = self.columns.iter();
@@ -124,8 +124,8 @@ impl Table {
         names.iter().find_map(of)
     }
 
-    /// Whether this is the table of a model of that name, in the singular: by the model where it is known, otherwise by the
-    /// end of the table's name, before which Django puts the app's.
+    /// Whether this is the table of a model with that name (singular): by the model where it is known, else by the end of the
+    /// table's name, which Django prefixes with the app's.
     pub(super) fn is_of(&self, model: &str) -> bool {
         if let Some(known) = &self.model {
             return known == &model.replace('_', "");
@@ -135,13 +135,13 @@ impl Table {
         is_end(model) || is_end(&plural(model))
     }
 
-    /// Whether it is of a model whose name ends with that one, as `studygroup` with `group`.
+    /// Whether its model's name ends with `model`, as `studygroup` with `group`.
     pub(super) fn ends_with(&self, model: &str) -> bool {
         let word = self.word();
         word.strip_suffix(model).is_some_and(|before| !before.is_empty())
     }
 
-    /// Whether its rows do nothing but connect rows of others.
+    /// Whether it is a join table: its rows only connect rows of other tables.
     pub(super) fn only_connects(&self) -> bool {
         let references = self
             .columns
@@ -155,7 +155,7 @@ impl Table {
         references > 1 && !has_text
     }
 
-    /// What this is one of, in one word: the model's name, or the last word of the table's.
+    /// The word for one row: the model's name, else the last word of the table's, in the singular.
     pub(super) fn word(&self) -> String {
         match &self.model {
             Some(model) => model.clone(),
@@ -170,7 +170,7 @@ impl Table {
     }
 }
 
-/// `schema"."name`, or a bare name.
+/// Splits `schema"."name`, or a bare name.
 fn split(db_table: &str) -> (Option<String>, String) {
     match db_table.split_once("\".\"") {
         Some((schema, name)) => (
@@ -188,7 +188,7 @@ pub(super) fn plural(word: &str) -> String {
     }
 }
 
-/// One of several: `communities` are of `community`. A word that is one already stays.
+/// The singular: `community` for `communities`. A singular stays.
 pub(super) fn singular(word: &str) -> String {
     if let Some(stem) = word.strip_suffix("ies") {
         return format!("{stem}y");

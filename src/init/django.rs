@@ -1,7 +1,7 @@
-//! What a Django site says of itself.
+//! A Django site's description of itself: settings, models and URL patterns.
 //!
-//! `ask` runs its own `manage.py shell` with a script that only reads: settings, URL patterns and models. It needs no
-//! database. `process` bounds that, and `database` makes a URL of `DATABASES["default"]`.
+//! `ask` runs the site's `manage.py shell` with a script (`django.py`) that only reads and needs no database. `process` limits
+//! its time and output; `database` turns `DATABASES["default"]` into a URL.
 
 mod ask;
 mod database;
@@ -20,24 +20,24 @@ pub use error::DjangoError;
 /// A site's own description.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Site {
+pub struct DjangoSite {
     /// Settings by name.
-    pub(super) settings: Settings,
-    /// Further settings that name cookies, and those names.
+    pub(super) settings: DjangoSettings,
+    /// Further settings that name cookies, with those names.
     pub(super) cookies: BTreeMap<String, String>,
     /// `DATABASES["default"]`.
-    pub(super) database: Database,
+    pub(super) database: DjangoDatabase,
     /// `SIMPLE_JWT`, without its keys.
-    pub(super) tokens: Option<Tokens>,
+    pub(super) tokens: Option<SimpleJwt>,
     pub(super) models: Vec<Model>,
     pub(super) patterns: Vec<Pattern>,
 }
 
-/// The settings that matter behind a proxy. Django always has them all.
+/// Settings by name; Django has a default for each.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(clippy::struct_excessive_bools, reason = "as Django has them")]
-pub(super) struct Settings {
+pub(super) struct DjangoSettings {
     pub allowed_hosts: Vec<String>,
     pub auth_user_model: String,
     pub csrf_trusted_origins: Vec<String>,
@@ -62,20 +62,20 @@ pub(super) struct Settings {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "UPPERCASE")]
-pub(super) struct Database {
+pub(super) struct DjangoDatabase {
     pub engine: String,
     pub name: String,
     pub user: String,
     pub password: Option<Secret>,
     pub host: String,
     pub port: String,
-    /// Of `OPTIONS`, those that a URL has too.
+    /// The `OPTIONS` that a URL can have.
     pub options: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) struct Tokens {
+pub(super) struct SimpleJwt {
     pub algorithm: Option<String>,
     pub user_id_claim: Option<String>,
     pub issuer: Option<String>,
@@ -87,7 +87,7 @@ pub(super) struct Model {
     /// Label of its app.
     #[serde(default)]
     pub app: String,
-    /// Name, in small letters.
+    /// Name, in lower case.
     #[serde(rename = "model")]
     pub name: String,
     /// `db_table`.
@@ -102,7 +102,7 @@ pub(super) struct Field {
     pub unique: bool,
     pub refers: Option<Refers>,
     pub default: Option<Plain>,
-    /// Values that the site knows; none where it has no list.
+    /// The values that the field allows; empty where it has no `choices`.
     #[serde(default)]
     pub choices: Vec<String>,
 }
@@ -113,7 +113,7 @@ pub(super) struct Refers {
     pub column: String,
 }
 
-/// A default that is a plain value.
+/// A default value.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Plain {
@@ -132,7 +132,7 @@ impl Plain {
     }
 }
 
-/// One URL pattern, with those that include it.
+/// One URL pattern, with the patterns that include it.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Pattern {
     /// Regular expressions of Python, outermost first.

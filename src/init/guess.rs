@@ -1,27 +1,29 @@
-//! What of a configuration can be guessed from a description of a site. Pure: tables, and what the site says of itself, in;
-//! settings with the reason of each out.
+//! Guesses a configuration from the tables of the database and the site's description of itself. Pure: the result is a list
+//! of settings and routes, each with its reason.
+//!
+//! One file per subject, each with `find` and `add_settings`: `sessions`, `people` (users), `communities`, `events`, `routes`.
 
+mod communities;
 mod events;
 mod people;
-mod places;
 mod routes;
 mod sessions;
 
 use std::fmt::Write as _;
 
-use super::catalogue::{Table, Tables};
-use super::django::Site;
+use super::catalogue::{AppTable, AppTables};
+use super::django::DjangoSite;
 use super::hosts;
 use crate::printable::is_unprintable;
 use crate::store::catalogue::CatalogueColumn;
 
-pub(super) use routes::{Grants, Route};
+pub(super) use routes::{GrantsKey, GuessedRoute};
 
-/// A configuration that may fit.
+/// A guessed configuration.
 #[derive(Debug, Default)]
 pub(super) struct Guess {
     pub settings: Vec<Setting>,
-    pub routes: Vec<Route>,
+    pub routes: Vec<GuessedRoute>,
     /// What the operator has to decide, a sentence for each.
     pub open: Vec<String>,
 }
@@ -36,7 +38,7 @@ pub(super) struct Setting {
     pub value: String,
     /// Why, in one sentence.
     pub reason: String,
-    /// Only proposed: written as a comment.
+    /// Whether it is written as a comment.
     pub is_proposal: bool,
 }
 
@@ -68,7 +70,7 @@ impl Guess {
         }
     }
 
-    /// A column where it is not called as by default. `""` stands for one that is not there.
+    /// Sets a column that is not named as by default. `""` stands for one that does not exist.
     fn set_column(
         &mut self,
         section: &'static str,
@@ -92,7 +94,7 @@ impl Guess {
     }
 }
 
-/// A text as TOML, within one line whatever is in it: it may be part of a comment.
+/// A text as TOML on a single line, whatever it contains: it may be part of a comment.
 pub(super) fn text(value: &str) -> String {
     let mut text = String::from("\"");
     for c in value.chars() {
@@ -108,7 +110,7 @@ pub(super) fn text(value: &str) -> String {
     text
 }
 
-/// Why a column is the one for its key.
+/// The reason for a column.
 fn why(column: &CatalogueColumn) -> String {
     if column.is_key {
         return format!("the primary key, {}", column.type_name);
@@ -124,35 +126,35 @@ fn why(column: &CatalogueColumn) -> String {
     format!("by its name and type, {}{unique}", column.type_name)
 }
 
-/// Guesses everything but addresses of servers.
-pub(super) fn guess(tables: &Tables, site: Option<&Site>) -> Guess {
+/// Guesses all settings except addresses of servers.
+pub(super) fn guess(tables: &AppTables, site: Option<&DjangoSite>) -> Guess {
     let mut guess = Guess::default();
     let session = sessions::find(tables, site);
-    sessions::say(&mut guess, &session, site);
+    sessions::add_settings(&mut guess, &session, site);
     let people = people::find(tables, session.user(), site);
-    people::say(&mut guess, people.as_ref(), &session, site);
-    let community = places::find(tables, site);
-    places::say(&mut guess, community, site);
+    people::add_settings(&mut guess, people.as_ref(), &session, site);
+    let community = communities::find(tables, site);
+    communities::add_settings(&mut guess, community, site);
     tenants(&mut guess, tables, community);
-    events::say(&mut guess, tables, people.as_ref().map(|people| people.table));
+    events::add_settings(&mut guess, tables, people.as_ref().map(|people| people.table));
     if let Some(site) = site {
         times(&mut guess, site, tables);
         host(&mut guess, site);
     }
     guess.routes = routes::routes(tables, community, site);
-    routes::say(&mut guess, community);
+    routes::add_settings(&mut guess, community);
     guess
 }
 
-/// Tables of several tenants, each in a schema of its own: the configuration is for one of them.
-fn tenants(guess: &mut Guess, tables: &Tables, community: Option<&Table>) {
+/// Tells the operator which tenant the configuration is for, where the tables exist once per schema.
+fn tenants(guess: &mut Guess, tables: &AppTables, community: Option<&AppTable>) {
     let Some(community) = community else { return };
     let alike = tables.0.iter().filter(|table| table.name == community.name);
     let schemas: Vec<&str> = alike.map(|table| &*table.schema).collect();
     if schemas.len() > 1 {
         guess.open.push(format!(
-            "{} is in the schemas {} alike, as for several tenants: this configuration is for {}. Run one sidecar for each; \
-             init takes the schema that search_path names (--database 'postgres://…?options=-csearch_path%3D{}')",
+            "{} exists in the schemas {}, one per tenant it seems: this configuration is for {}. Run one sidecar per tenant; \
+             init uses the schema that search_path names (--database 'postgres://…?options=-csearch_path%3D{}')",
             community.name,
             schemas.join(", "),
             community.schema,
@@ -161,10 +163,10 @@ fn tenants(guess: &mut Guess, tables: &Tables, community: Option<&Table>) {
     }
 }
 
-/// The zone of moments without one.
-fn times(guess: &mut Guess, site: &Site, tables: &Tables) {
+/// The time zone of columns without one.
+fn times(guess: &mut Guess, site: &DjangoSite, tables: &AppTables) {
     let settings = &site.settings;
-    let without_zone = |table: &Table| {
+    let without_zone = |table: &AppTable| {
         table
             .columns
             .iter()
@@ -183,8 +185,8 @@ fn times(guess: &mut Guess, site: &Site, tables: &Tables) {
     }
 }
 
-/// The name that the sidecar calls the site by in requests of its own.
-fn host(guess: &mut Guess, site: &Site) {
+/// The `Host` of the sidecar's own requests to the site.
+fn host(guess: &mut Guess, site: &DjangoSite) {
     let hosts = hosts::Hosts::of(&site.settings);
     let default = crate::config::Upstream::default().health_host;
     if hosts.allow(&default) {

@@ -1,15 +1,15 @@
-//! Which hosts a Django site answers to: `ALLOWED_HOSTS`, as Django compares it. Pure.
+//! The hosts that a Django site accepts: `ALLOWED_HOSTS`, compared as Django does. Pure.
 
-use super::django::Settings;
+use super::django::DjangoSettings;
 
 /// What Django allows while DEBUG is on and the list is empty.
 const DEBUG: [&str; 3] = [".localhost", "127.0.0.1", "[::1]"];
 
-/// The hosts.
+/// The patterns of `ALLOWED_HOSTS`.
 pub(super) struct Hosts(Vec<String>);
 
 impl Hosts {
-    pub(super) fn of(settings: &Settings) -> Self {
+    pub(super) fn of(settings: &DjangoSettings) -> Self {
         if settings.debug && settings.allowed_hosts.is_empty() {
             return Self(DEBUG.map(str::to_owned).to_vec());
         }
@@ -31,7 +31,7 @@ impl Hosts {
         })
     }
 
-    /// One that the site answers to: the first name of the list.
+    /// The first host of the list that can be sent as a `Host`.
     pub(super) fn first(&self) -> Option<String> {
         let mut names = self.0.iter().map(|host| host.trim_start_matches('.'));
         let found = names.find(|host| self.allow(host));
@@ -39,7 +39,7 @@ impl Hosts {
     }
 }
 
-/// The name in a `Host` header without its port, in small letters; none where Django takes it for no host at all.
+/// The name in a `Host` header without its port, in lower case; none where Django calls it invalid.
 fn name_of(host: &str) -> Option<String> {
     let host = host.to_ascii_lowercase();
     let (name, port) = match host.rsplit_once(':') {

@@ -1,19 +1,19 @@
-//! A role of the sidecar's own, in place of the app's, which may do everything. Pure.
+//! Proposes a database role of the sidecar's own, in place of the app's role, which owns the tables. Pure.
 
 use crate::config::Secret;
 
-/// Its name; that which `headcount grants` gives rights to by default.
+/// Its name: the default of `headcount grants`.
 const ROLE: &str = "headcount";
-/// How to have one, for the configuration's comment.
+/// How to create it: a comment in the configuration.
 pub(super) const HOW: &str = "a role of the sidecar's own, with the rights that this configuration needs and no others. As \
     the owner: `headcount migrate`; CREATE ROLE headcount LOGIN PASSWORD '…'; `headcount grants | psql` (it prints the rights \
-    as SQL). Then this URL takes the place of the other, with the password in a file (url_file) or the environment. \
-    `headcount migrate` is the owner's after an upgrade, too: HEADCOUNT__DATABASE__URL=… headcount migrate";
-/// The same for a list of what is to be decided.
+    as SQL). Then replace the other URL with this one, and keep the password in a file (url_file) or the environment. \
+    After an upgrade, too, run `headcount migrate` as the owner: HEADCOUNT__DATABASE__URL=… headcount migrate";
+/// The same, in the list of decisions for the operator.
 pub(super) const TO_DECIDE: &str = "database.url: it names a role that owns the app's tables; `headcount grants` prints the \
     rights of a role of the sidecar's own (the comment beside it says how)";
 
-/// A database's URL with the sidecar's own role in it; none for a database that has no roles.
+/// The database's URL with that role; none for a database without roles (SQLite).
 pub(super) fn of_its_own(url: &Secret) -> Option<String> {
     let (scheme, rest) = url
         .expose()

@@ -6,12 +6,12 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::guess::{Grants, Guess, Route, Setting};
+use super::guess::{GrantsKey, Guess, GuessedRoute, Setting};
 use super::role;
 use crate::config::Secret;
 use crate::printable::{is_unprintable, one_line};
 
-/// Sections in the order of the reference.
+/// Sections, in the order of config/headcount.toml.
 const SECTIONS: &[&str] = &[
     "upstream",
     "database",
@@ -34,10 +34,10 @@ const SECTIONS: &[&str] = &[
     "schema.lookup",
 ];
 
-/// What the files are made of, beside what was guessed.
-pub(super) struct Given<'a> {
+/// Addresses of database, app and Redis, from the command line or the site.
+pub(super) struct Services<'a> {
     pub url: &'a Secret,
-    /// Where the URL comes from.
+    /// Where the URL comes from, for a comment.
     pub url_from: &'a str,
     /// The role of the URL, where it owns the app's tables.
     pub owner: Option<&'a str>,
@@ -45,17 +45,17 @@ pub(super) struct Given<'a> {
     pub redis: Option<&'a str>,
 }
 
-/// Where the files are.
-pub(super) struct Files {
+/// Paths of the files.
+pub(super) struct OutputFiles {
     pub config: PathBuf,
     pub routes: PathBuf,
-    /// Holds the URL of the database where there is a password in it.
+    /// The URL of the database, if it has a password.
     pub url: PathBuf,
-    /// The same of Redis.
+    /// The URL of Redis, if it has a password.
     pub redis: PathBuf,
 }
 
-impl Files {
+impl OutputFiles {
     pub(super) fn of(folder: &Path) -> Self {
         Self {
             config: folder.join("headcount.toml"),
@@ -76,7 +76,7 @@ impl Files {
 }
 
 /// Writes all files.
-pub(super) fn write(files: &Files, given: &Given<'_>, guess: &Guess) -> std::io::Result<()> {
+pub(super) fn write(files: &OutputFiles, given: &Services<'_>, guess: &Guess) -> std::io::Result<()> {
     if let Some(folder) = files.routes.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -100,7 +100,7 @@ fn create(path: &Path, mode: u32, text: &str) -> std::io::Result<()> {
         .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// Whether a URL has a password, in its place or as a parameter.
+/// Whether a URL has a password, before the host or as a parameter.
 pub(super) fn has_password(url: &Secret) -> bool {
     let url = url.expose();
     let (_, rest) = url.split_once("://").unwrap_or_default();
@@ -114,7 +114,7 @@ pub(super) fn has_password(url: &Secret) -> bool {
 }
 
 /// `headcount.toml`.
-pub(super) fn configuration(given: &Given<'_>, guess: &Guess) -> String {
+pub(super) fn configuration(given: &Services<'_>, guess: &Guess) -> String {
     let mut text = String::from(
         "# Written by `headcount init`: what it found, with the reason for each guess. All other keys have their\n\
          # defaults; the reference is config/headcount.toml in the source tree.\n",
@@ -153,7 +153,7 @@ fn line(text: &mut String, setting: &Setting) {
     let _ = writeln!(text, "{mark}{} = {}", key(&setting.key), setting.value);
 }
 
-/// A key as TOML has it: quoted where it is no bare one.
+/// A key as TOML: quoted where it is not a bare one.
 fn key(name: &str) -> String {
     let is_bare = !name.is_empty()
         && name
@@ -166,8 +166,8 @@ fn key(name: &str) -> String {
     }
 }
 
-/// What is not guessed from tables.
-fn own(given: &Given<'_>) -> Vec<Setting> {
+/// The settings that are not guessed from tables.
+fn own(given: &Services<'_>) -> Vec<Setting> {
     let setting = |section, key: &str, value: String, reason: &str, is_proposal| Setting {
         section,
         key: key.into(),
@@ -183,13 +183,13 @@ fn own(given: &Given<'_>) -> Vec<Setting> {
             "upstream",
             "servers",
             servers("127.0.0.1:8000"),
-            "a guess: where Django and gunicorn listen by default",
+            "a guess: the default address of Django and gunicorn",
             false,
         ),
     }];
     let owner = given
         .owner
-        .map(|owner| format!("; it names {owner}, who owns the app's tables"));
+        .map(|owner| format!("; its role {owner} owns the app's tables"));
     let owner = owner.unwrap_or_default();
     own.push(if has_password(given.url) {
         setting(
@@ -218,7 +218,7 @@ fn own(given: &Given<'_>) -> Vec<Setting> {
             "redis",
             "url",
             text("redis://127.0.0.1:6379/0"),
-            "without Redis presence is in this process' memory: right for one sidecar",
+            "without Redis, presence is kept in this process' memory, which is enough for one sidecar",
             true,
         ),
     });
@@ -233,7 +233,7 @@ fn own(given: &Given<'_>) -> Vec<Setting> {
 }
 
 /// `routes.d/communities.toml`.
-pub(super) fn routes(routes: &[Route]) -> String {
+pub(super) fn routes(routes: &[GuessedRoute]) -> String {
     let mut text = String::from(
         "# Written by `headcount init`. The first route that matches wins; try them with\n\
          # `headcount routes test /some/path/`. How routes are written: config/README.md in the source tree.\n",
@@ -265,9 +265,9 @@ pub(super) fn routes(routes: &[Route]) -> String {
             let _ = writeln!(text, "{mark}track = \"request\"");
         }
         match route.grants {
-            Grants::Default => {}
-            Grants::Proposed => text.push_str("#grants = true\n"),
-            Grants::No => {
+            GrantsKey::Default => {}
+            GrantsKey::Proposed => text.push_str("#grants = true\n"),
+            GrantsKey::No => {
                 let _ = writeln!(text, "{mark}grants = false");
             }
         }
@@ -278,7 +278,7 @@ pub(super) fn routes(routes: &[Route]) -> String {
     text
 }
 
-/// In single quotes, in which nothing is escaped.
+/// In single quotes, which need no escapes, where possible.
 fn pattern(regex: &str) -> String {
     if regex.contains('\'') || regex.contains(is_unprintable) {
         super::guess::text(regex)
@@ -300,9 +300,9 @@ mod tests {
         ] {
             assert!(has_password(&Secret::new(url)), "{url}");
             let folder = tempfile::tempdir().expect("a folder");
-            let files = Files::of(folder.path());
+            let files = OutputFiles::of(folder.path());
             let url = Secret::new(url);
-            let given = Given {
+            let given = Services {
                 url: &url,
                 url_from: "--database",
                 owner: None,
@@ -338,7 +338,7 @@ mod tests {
             is_proposal: false,
         });
         let url = Secret::new("sqlite:///app.db");
-        let given = Given {
+        let given = Services {
             url: &url,
             url_from: "--database",
             owner: None,
@@ -367,7 +367,7 @@ mod tests {
             is_proposal: true,
         });
         let url = Secret::new("sqlite:///app.db");
-        let given = Given {
+        let given = Services {
             url: &url,
             url_from: "--database",
             owner: None,

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::resolve::lookup::{Answer, Sought};
+use super::resolve::lookup::{LookupAnswer, Sought};
 use super::{Destinations, RequestVisitor, Resolver};
 use crate::ids::{Finer, SessionToken, UserId};
 use crate::retry::jittered;
@@ -125,12 +125,12 @@ impl Worker {
         let mut are_answered = true;
         for (sought, found) in join_all(asked).await {
             match found {
-                Ok(Answer::Found(session, community)) => {
+                Ok(LookupAnswer::Found(session, community)) => {
                     self.destinations
                         .touch(&session, community.as_ref(), &sought.finer, sought.seen);
                 }
-                Ok(Answer::NoSession(_) | Answer::NoKey) => {}
-                Ok(Answer::Doubtful(_)) | Err(_) => {
+                Ok(LookupAnswer::NoSession(_) | LookupAnswer::NoKey) => {}
+                Ok(LookupAnswer::Doubtful(_)) | Err(_) => {
                     are_answered = false;
                     self.take(sought);
                 }

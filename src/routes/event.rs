@@ -1,7 +1,11 @@
-//! What a route says about the events of its page views: their type, further metadata, and the description. Pure.
+//! Form of the events of a route: their type, further metadata, and the description. Pure. `keys` reads it from a route file.
+
+mod keys;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub(super) use keys::EventKeys;
 
 /// Most entries of a route's `metadata`.
 pub const MAX_METADATA: usize = 16;
@@ -25,7 +29,7 @@ pub const OWN_KEYS: [&str; 9] = [
     "source",
 ];
 
-/// What a route's events have that those of other routes do not.
+/// The form of a route's events.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventForm {
     /// `event_type`; [`PAGE_VIEW`](super::PAGE_VIEW) where it has none.
@@ -55,7 +59,7 @@ impl ValueSource {
     }
 }
 
-/// A text with places for values: `Post {post} in {path}`. Two braces stand for one.
+/// A text with placeholders: `Post {post} in {path}`. Double braces stand for single ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
 
@@ -68,12 +72,12 @@ enum Piece {
 }
 
 impl Template {
-    /// From its text; the error says what is wrong.
+    /// Parses the text; the error is the fault.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (mut pieces, mut literal) = (Vec::new(), String::new());
         let mut rest = text;
-        while let Some(place) = rest.find(['{', '}']) {
-            let (before, from) = rest.split_at(place);
+        while let Some(brace) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(brace);
             literal.push_str(before);
             if from.starts_with("{{") || from.starts_with("}}") {
                 literal.push_str(&from[..1]);

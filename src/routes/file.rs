@@ -1,10 +1,9 @@
-//! Format of route files: its keys, its checks, and the message for each fault.
+//! Format of route files: all keys of a route, and their checks.
 //!
-//! [`RawRoute`] has every key; unknown ones are refused. Every message names file, line and route, the fault, and the
-//! remedy.
+//! [`RawRoute`] has every key; unknown ones are refused. The keys about events are checked in `event::keys`, the key
+//! `presence` in `presence`; `error` is what a fault becomes: file, line, route, fault and remedy.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +11,11 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::event::{EventForm, MAX_KEY, MAX_METADATA, MAX_TEMPLATE, OWN_KEYS, Template, ValueSource};
+use super::error::{KeyFault, RouteError, line_of, unreadable};
+use super::event::EventKeys;
 use super::presence::{self, FinerGroup, FinerKind, RawScope};
 use super::{Route, RouteNames, Track};
-use crate::config::{IN_ROUTE_FILE, Misplaced, event_type_fault};
+use crate::config::{IN_ROUTE_FILE, Misplaced};
 
 /// Upper bound of routes in all files together: each is a metric label, and all are matched at once.
 const MAX_ROUTES: usize = 500;
@@ -32,33 +32,6 @@ pub struct RouteFile {
     /// Its text.
     pub text: String,
 }
-
-/// Why a set of route files was refused. `Display` is one readable message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RouteError {
-    /// The file.
-    pub file: PathBuf,
-    /// Line in the file, from 1.
-    pub line: usize,
-    /// The route, where the fault is in one and its name is known.
-    pub route: Option<String>,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file.display(), self.line)?;
-        if let Some(route) = &self.route {
-            write!(f, "route `{route}`: ")?;
-        }
-        write!(f, "{}; {}", self.problem, self.remedy)
-    }
-}
-
-impl std::error::Error for RouteError {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,8 +54,8 @@ struct RawRoute {
     community: Option<bool>,
     /// Whether its pages may show the widget.
     widget: Option<bool>,
-    /// Whether an answer 200 says that its visitor may see the community. Without the key: where it is the community's own
-    /// page, or a lookup found the community.
+    /// Whether a 200 shows that its visitor may see the community. Without the key: on the community's own page, and where a
+    /// lookup found the community.
     grants: Option<bool>,
     /// Type of its events.
     event_type: Option<Spanned<String>>,
@@ -100,7 +73,7 @@ struct RawRoute {
 pub(super) enum CommunityGroup {
     Id(usize),
     Slug(usize),
-    /// Something that belongs to it: the lookup of the group's name finds the community.
+    /// A row that belongs to it: the lookup with the group's name finds the community.
     Lookup(usize, Arc<str>),
 }
 
@@ -123,9 +96,9 @@ pub(super) struct CheckedRoute {
     pub(super) group: Option<CommunityGroup>,
     /// Captures of what is finer than the community.
     pub(super) finer: Vec<FinerGroup>,
-    /// `file:line`, for messages.
+    /// `file:line` of the route, for messages.
     pub(super) source: String,
-    /// The same of its event type, or else of the route.
+    /// `file:line` of its event type, else of the route.
     pub(super) event_source: String,
 }
 
@@ -147,9 +120,10 @@ pub(super) fn check(
                 remedy: misplaced.remedy.into(),
             });
         }
-        let raw: RawFile = toml::from_str(&file.text).map_err(|error| not_the_language(file, &error))?;
+        let raw: RawFile =
+            toml::from_str(&file.text).map_err(|error| unreadable(&file.path, &file.text, &error))?;
         for route in raw.route {
-            let check = Check {
+            let check = RouteCheck {
                 file,
                 names,
                 name: route.name.get_ref().clone(),
@@ -157,13 +131,12 @@ pub(super) fn check(
             };
             let presence_at = route.presence.as_ref().map(|presence| presence.span().start);
             let route = check.route(route)?;
-            if let Err((problem, remedy)) = presence::join(&mut kinds, &route.finer) {
-                return Err(check.refuse_at(presence_at.unwrap_or(check.at), problem, &remedy));
-            }
+            presence::join(&mut kinds, &route.finer, presence_at.unwrap_or(check.at))
+                .map_err(|fault| check.refuse_fault(fault))?;
             if let Some(first) = sources.insert(check.name.clone(), route.source.clone()) {
                 return Err(check.refuse(
                     format!("the name is already taken at {first}"),
-                    "give each route a name of its own, across all files",
+                    "give each route a name of its own, in all files together",
                 ));
             }
             if checked.len() == MAX_ROUTES {
@@ -183,16 +156,8 @@ pub(super) fn anchored(pattern: &str) -> String {
     format!(r"\A(?:{pattern})")
 }
 
-/// The keys of a route about its events.
-struct EventKeys {
-    track: Track,
-    event_type: Option<Spanned<String>>,
-    metadata: BTreeMap<String, Spanned<String>>,
-    description: Option<Spanned<String>>,
-}
-
 /// The route that is being checked, for messages.
-struct Check<'a> {
+struct RouteCheck<'a> {
     file: &'a RouteFile,
     names: &'a RouteNames,
     name: String,
@@ -200,7 +165,7 @@ struct Check<'a> {
     at: usize,
 }
 
-impl Check<'_> {
+impl RouteCheck<'_> {
     fn route(&self, raw: RawRoute) -> Result<CheckedRoute, RouteError> {
         self.name()?;
         let (regex, group) = self.pattern(&raw.pattern)?;
@@ -244,7 +209,10 @@ impl Check<'_> {
             metadata: raw.metadata,
             description: raw.description,
         };
-        let (event, event_at) = self.event(event, &regex)?;
+        let event_at = event.offset().unwrap_or(self.at);
+        let event = event
+            .check(self.at, &regex, &self.names.parameters)
+            .map_err(|fault| self.refuse_fault(fault))?;
         Ok(CheckedRoute {
             event_source: source(&self.file.path, line_of(&self.file.text, event_at)),
             route: Arc::new(Route {
@@ -302,7 +270,7 @@ impl Check<'_> {
                 return Err(self.refuse_at(
                     at,
                     "the pattern has both a community and a community_slug group".into(),
-                    "keep one, or make two routes of it",
+                    "keep one, or write two routes",
                 ));
             }
             (Some(id), None) => Some(CommunityGroup::Id(id)),
@@ -322,130 +290,13 @@ impl Check<'_> {
                     return Err(self.refuse_at(
                         at,
                         "the pattern has several groups that [schema.lookup] names".into(),
-                        "keep the name of the one that the community is found by, and name the others differently",
+                        "keep the name of the group that leads to the community, and rename the others",
                     ));
                 }
                 first
             }
         };
         Ok((regex, group))
-    }
-
-    /// The form of the route's events, and the offset of their type.
-    fn event(&self, keys: EventKeys, regex: &Regex) -> Result<(EventForm, usize), RouteError> {
-        let at = keys.event_type.as_ref().map_or(self.at, |text| text.span().start);
-        let is_given = keys.event_type.is_some() || !keys.metadata.is_empty() || keys.description.is_some();
-        if keys.track == Track::None && is_given {
-            return Err(self.refuse_at(
-                at,
-                "`track = \"none\"` records nothing, but the route has `event_type`, `metadata` or `description`".into(),
-                "remove one of the two",
-            ));
-        }
-        if let Some(fault) = keys
-            .event_type
-            .as_ref()
-            .and_then(|text| event_type_fault(text.get_ref()))
-        {
-            return Err(self.refuse_at(at, format!("`event_type` {fault}"), "correct it, or leave it out"));
-        }
-        if keys.metadata.len() > MAX_METADATA {
-            return Err(self.refuse(
-                format!("`metadata` has more than {MAX_METADATA} keys"),
-                "leave out those that nobody reads",
-            ));
-        }
-        let mut form = EventForm {
-            event_type: keys.event_type.map(|text| Arc::from(text.into_inner())),
-            ..EventForm::default()
-        };
-        for (key, text) in keys.metadata {
-            let at = text.span().start;
-            let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(is_word) {
-                return Err(self.refuse_at(
-                    at,
-                    format!("`metadata` has a key that is not usable: {key:?}"),
-                    "use 1 to 64 of a-z, A-Z, 0-9 and `_`",
-                ));
-            }
-            if OWN_KEYS.contains(&&*key) {
-                return Err(self.refuse_at(
-                    at,
-                    format!("`metadata.{key}` is written by the sidecar itself"),
-                    "give the key another name",
-                ));
-            }
-            let from = self.value_source(&format!("metadata.{key}"), text.get_ref(), at, regex)?;
-            form.metadata.push((Arc::from(key), from));
-        }
-        if let Some(text) = keys.description {
-            let at = text.span().start;
-            let template = text.get_ref();
-            if template.chars().count() > MAX_TEMPLATE || template.chars().any(char::is_control) {
-                return Err(self.refuse_at(
-                    at,
-                    "`description` is too long or has control characters".into(),
-                    "use at most 255 printable characters",
-                ));
-            }
-            let template = Template::parse(template).map_err(|fault| {
-                self.refuse_at(
-                    at,
-                    format!("`description`: {fault}"),
-                    "write {path}, {group} or {?parameter}, and `{{` or `}}` for a brace itself",
-                )
-            })?;
-            for place in template.sources() {
-                let name = match place {
-                    ValueSource::Capture(name) => name.to_string(),
-                    ValueSource::Parameter(name) => format!("?{name}"),
-                };
-                self.value_source("description", &name, at, regex)?;
-            }
-            form.description = Some(template);
-        }
-        Ok((form, at))
-    }
-
-    /// Where a value comes from: a group that the pattern has, or a parameter that may be recorded.
-    fn value_source(
-        &self,
-        key: &str,
-        text: &str,
-        at: usize,
-        regex: &Regex,
-    ) -> Result<ValueSource, RouteError> {
-        let from = ValueSource::parse(text);
-        match &from {
-            ValueSource::Capture(name) => {
-                let groups: Vec<&str> = regex.capture_names().flatten().collect();
-                if !groups.contains(&&**name) {
-                    let there = if groups.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        groups.join(", ")
-                    };
-                    return Err(self.refuse_at(
-                        at,
-                        format!("`{key}` names the group {name:?}, which the pattern does not have (it has: {there})"),
-                        &format!("add (?P<{name}>…) to the pattern, or write \"?{name}\" if it is a query parameter"),
-                    ));
-                }
-            }
-            ValueSource::Parameter(name) => {
-                if !self.names.parameters.contains(&name.to_string()) {
-                    return Err(self.refuse_at(
-                        at,
-                        format!(
-                            "`{key}` names the query parameter {name:?}, which privacy.query_allow strips"
-                        ),
-                        "add it to privacy.query_allow if it may be stored, or remove the key",
-                    ));
-                }
-            }
-        }
-        Ok(from)
     }
 
     /// The captures that presence is counted in besides the community.
@@ -472,8 +323,7 @@ impl Check<'_> {
             ));
         }
         let community = group.and_then(|group| regex.capture_names().nth(group.index()).flatten());
-        presence::check(scopes.get_ref(), regex, community)
-            .map_err(|(at, (problem, remedy))| self.refuse_at(at, problem, &remedy))
+        presence::check(scopes.get_ref(), regex, community).map_err(|fault| self.refuse_fault(fault))
     }
 
     fn short_text(&self, key: &str, value: &Spanned<String>) -> Result<Arc<str>, RouteError> {
@@ -490,6 +340,10 @@ impl Check<'_> {
 
     fn refuse(&self, problem: String, remedy: &str) -> RouteError {
         self.refuse_at(self.at, problem, remedy)
+    }
+
+    fn refuse_fault(&self, fault: KeyFault) -> RouteError {
+        self.refuse_at(fault.at, fault.problem, &fault.remedy)
     }
 
     fn refuse_at(&self, offset: usize, problem: String, remedy: &str) -> RouteError {
@@ -520,45 +374,6 @@ pub(super) fn reason(error: &regex::Error) -> String {
             last.strip_prefix("error: ").unwrap_or(last).to_owned()
         }
     }
-}
-
-/// The error for a file that is not TOML, or has unknown keys or values.
-fn not_the_language(file: &RouteFile, error: &toml::de::Error) -> RouteError {
-    let offset = error.span().map_or(0, |span| span.start);
-    let problem = error.message().trim().replace('\n', ", ");
-    let remedy = if file.text.parse::<toml::Table>().is_err() {
-        "correct the TOML syntax"
-    } else if problem.starts_with("missing field") {
-        "add it"
-    } else {
-        "correct or remove it"
-    };
-    RouteError {
-        file: file.path.clone(),
-        line: line_of(&file.text, offset),
-        route: route_at(&file.text, offset),
-        problem,
-        remedy: remedy.into(),
-    }
-}
-
-/// Name of the route whose `[[route]]` is the last one up to the offset, where the file is TOML at all.
-fn route_at(text: &str, offset: usize) -> Option<String> {
-    let table: toml::Table = text.parse().ok()?;
-    let line = line_of(text, offset);
-    let is_header = |line: &&str| {
-        line.split('#')
-            .next()
-            .is_some_and(|code| code.trim() == "[[route]]")
-    };
-    let index = text.lines().take(line).filter(is_header).count().checked_sub(1)?;
-    let name = table.get("route")?.get(index)?.get("name")?.as_str()?;
-    Some(name.to_owned())
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or_default();
-    1 + before.split(|&byte| byte == b'\n').count().saturating_sub(1)
 }
 
 fn source(file: &Path, line: usize) -> String {

@@ -25,7 +25,7 @@ pub struct RouteTable {
     kinds: Vec<FinerKind>,
 }
 
-/// An event type that a route writes.
+/// An event type that a route writes, and where it is configured.
 #[derive(Debug, Clone, Copy)]
 pub struct WrittenType<'a> {
     /// The type.

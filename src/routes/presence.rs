@@ -1,12 +1,12 @@
-//! The key `presence` of a route: in what finer things than a community its visitors are counted.
+//! The key `presence` of a route: things finer than a community, such as posts, in which visitors are counted too.
 //!
 //! ```toml
 //! presence = ["community", "post"]
 //! presence = ["community", { capture = "story", path = "stories" }]
 //! ```
 //!
-//! Each name is a capture of the pattern, the first the community's. In the API's paths a thing stands behind `path`,
-//! its name in the plural if nothing is said: `…/communities/42/posts/7/visitors`.
+//! Each entry names a capture of the pattern, the first the community's. `path` is the segment before the thing's key in the
+//! API's paths; without it, the capture's name in the plural: `…/communities/42/posts/7/visitors`.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use regex::{Captures, Regex};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::error::KeyFault;
 use crate::ids::Finer;
 
 /// Most finer things that one route names.
@@ -56,29 +57,24 @@ pub(super) struct FinerGroup {
     index: usize,
 }
 
-/// What is wrong with the key, and the remedy.
-pub(super) type Fault = (String, String);
-
 /// Checks the key against the route's pattern; `community` is the name of its community's group.
 pub(super) fn check(
     scopes: &[Spanned<RawScope>],
     regex: &Regex,
     community: Option<&str>,
-) -> Result<Vec<FinerGroup>, (usize, Fault)> {
+) -> Result<Vec<FinerGroup>, KeyFault> {
     let Some(community) = community else {
         let at = scopes.first().map_or(0, |scope| scope.span().start);
-        return Err((
+        return Err(KeyFault::new(
             at,
-            fault(
-                "`presence` needs a community, and the pattern has no group of one",
-                "add (?P<community>…), or remove `presence`",
-            ),
+            "`presence` needs a community, and the pattern has no group of one",
+            "add (?P<community>…), or remove `presence`",
         ));
     };
     let mut finer: Vec<FinerGroup> = Vec::new();
     for (place, scope) in scopes.iter().enumerate() {
         let at = scope.span().start;
-        let refuse = |problem: String, remedy: String| Err((at, (problem, remedy)));
+        let refuse = |problem: String, remedy: String| Err(KeyFault::new(at, problem, remedy));
         let (capture, segment) = match scope.get_ref() {
             RawScope::Capture(capture) => (capture, format!("{capture}s")),
             RawScope::Named(named) => (&named.capture, named.path.clone()),
@@ -139,8 +135,9 @@ pub(super) fn check(
     Ok(finer)
 }
 
-/// Adds a route's kinds to those of the routes before it. Across all files a kind has one segment, and a segment one kind.
-pub(super) fn join(kinds: &mut Vec<FinerKind>, of_route: &[FinerGroup]) -> Result<(), Fault> {
+/// Adds a route's kinds to those of the routes before it. In all files together a kind has one segment, and a segment one
+/// kind. `at` is the offset of the key, for messages.
+pub(super) fn join(kinds: &mut Vec<FinerKind>, of_route: &[FinerGroup], at: usize) -> Result<(), KeyFault> {
     for FinerGroup { kind, .. } in of_route {
         let other = kinds
             .iter()
@@ -148,17 +145,19 @@ pub(super) fn join(kinds: &mut Vec<FinerKind>, of_route: &[FinerGroup]) -> Resul
         match other {
             Some(other) if other == kind => {}
             Some(other) => {
-                return Err((
+                return Err(KeyFault::new(
+                    at,
                     format!(
                         "`presence` has \"{}\" at \"{}\" in the API's paths, another route \"{}\" at \"{}\"",
                         kind.kind, kind.segment, other.kind, other.segment
                     ),
-                    "give each capture one `path` of its own in all routes".into(),
+                    "give each capture one `path` of its own in all routes",
                 ));
             }
             None if kinds.len() == MOST_KINDS => {
-                return Err(fault(
-                    &format!("the routes name more than {MOST_KINDS} captures in `presence`"),
+                return Err(KeyFault::new(
+                    at,
+                    format!("the routes name more than {MOST_KINDS} captures in `presence`"),
                     "keep those whose visitors are asked for",
                 ));
             }
@@ -175,10 +174,6 @@ pub(super) fn finer(groups: &[FinerGroup], captures: &Captures<'_>) -> Arc<[Fine
         Finer::new(&group.kind.kind, key.as_str())
     });
     named.collect()
-}
-
-fn fault(problem: &str, remedy: &str) -> Fault {
-    (problem.to_owned(), remedy.to_owned())
 }
 
 #[cfg(test)]

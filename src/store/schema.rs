@@ -45,7 +45,7 @@ pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
 pub(super) use resolved::ResolvedSchema;
 pub(super) use right::{Privilege, Right};
-pub(super) use sessions::{Durations, PageCounter, all};
+pub(super) use sessions::{DurationColumns, PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
 
 /// The tables that are used, with the columns that are used. What nothing needs may be missing.

@@ -248,7 +248,7 @@ fn a12_what_the_command_prints_is_a_configuration_and_its_key_is_valid() {
     assert_eq!((of_no_use.code, &*of_no_use.err), (Some(0), ""));
     for remark in [
         "\"django\" is no longer valid (not_after = 2020-01-01T00:00:00Z)",
-        "lists name nobody",
+        "lists have no names",
     ] {
         assert!(of_no_use.out.contains(remark), "{}", of_no_use.out);
     }

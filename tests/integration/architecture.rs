@@ -1,20 +1,26 @@
-//! The order of the library's modules: each imports only from those below it, so that a reader of one needs only those.
-//! Within a module no files import each other in a circle, except that a file may use what the module that contains it
-//! defines: `live::hub` that of `live`, which declares it. What that module only imports itself counts as imported from
-//! where it is defined. Test code may import from anywhere (see `imports`).
+//! The order of the library's modules, and the names of its types.
+//!
+//! Each module imports only from those below it, so that a reader of one needs only those. Within a module no files import
+//! each other in a circle, except that a file may use what the module that contains it defines: `live::hub` that of `live`,
+//! which declares it. What that module only imports itself counts as imported from where it is defined. Test code may import
+//! from anywhere (see `imports`).
 
 mod imports;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rules::{project, sources};
-use imports::{Import, Sources, contains, file, imports, room, unreadable};
+use imports::{Import, Sources, contains, file, imports, room, types, unreadable};
 
 /// The top-level modules, from the top. `src/README.md` has the same order.
 const ORDER: &str = "main cli app admin proxy explain demo init api recorder live writer counters auth communities store \
                      recent_pages batch widget reload page_view presence routes handover tasks shutdown telemetry \
                      metrics status retry geoip json key_type printable browser_session ids header_edits header_list \
                      rate_limit from_row systemd config";
+
+/// Names of types that several modules define, each for the same thing: a module's metrics; what its handle sends to its
+/// worker; that worker; what the clones of a handle share; what a lock guards, or the states that one thing passes through.
+const ROLES: [&str; 5] = ["Metrics", "Message", "Worker", "Inner", "State"];
 
 fn order() -> Vec<&'static str> {
     ORDER.split_whitespace().collect()
@@ -82,6 +88,35 @@ fn circles(imports: &[Import]) -> Vec<String> {
         )
     };
     in_circle.map(sentence).collect()
+}
+
+/// Names of types that are defined more than once, a line for each. A name may be that of a role, once in a file; of a
+/// section of the configuration and what it configures; and of a row that the queries of both databases read.
+fn homonyms(sources: &Sources) -> Vec<String> {
+    let mut defined: BTreeMap<(String, bool), BTreeSet<String>> = BTreeMap::new();
+    for (module, name) in types(sources) {
+        // A section is written `config::Name`. The files of both databases correspond.
+        let is_section = room(&module) == "config";
+        let module = module.replace("store::sqlite", "store::postgres");
+        if !ROLES.contains(&&*name) {
+            defined.entry((name, is_section)).or_default().insert(module);
+        }
+    }
+    let several = defined.into_iter().filter(|(_, modules)| modules.len() > 1);
+    let sentence = |((name, _), modules): ((String, bool), BTreeSet<String>)| {
+        let files: Vec<_> = modules.iter().map(|module| file(module)).collect();
+        format!(
+            "`{name}` is defined in {}: one name, one thing\n",
+            files.join(", ")
+        )
+    };
+    several.map(sentence).collect()
+}
+
+#[test]
+fn each_type_has_a_name_of_its_own() {
+    let wrong = homonyms(&library()).concat();
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
 
 #[test]
@@ -265,4 +300,30 @@ fn what_imports_an_unnamed_part_of_the_library_is_refused() {
     }
     let allowed = "use crate::store::{self, Row as Line};\n#[cfg(test)]\nmod tests {\n    use super::*;\n}";
     assert_eq!(unreadable(&made(&[("store", allowed)])), Vec::<String>::new());
+}
+
+#[test]
+fn a_name_of_two_types_is_found_and_one_of_a_role_a_section_or_a_row_is_none() {
+    let twice = [
+        ("live::hub", "pub(super) struct Entry<'a>(&'a str);"),
+        ("auth::cache", "#[derive(Clone)]\nenum Entry { One }"),
+    ];
+    let found = homonyms(&made(&twice));
+    assert_eq!(
+        found,
+        ["`Entry` is defined in src/auth/cache.rs, src/live/hub.rs: one name, one thing\n"]
+    );
+    let once = [
+        ("live::metrics", "metrics! { pub struct Metrics { } }"),
+        ("auth::metrics", "pub struct Metrics;"),
+        ("config::redis", "pub struct Redis;"),
+        (
+            "presence::redis",
+            "pub struct Redis;\nimpl Iterator for Redis { type Item = Row; }",
+        ),
+        ("store::postgres::visitors", "struct Row;\ntype Item = u8;"),
+        ("store::sqlite::visitors", "struct Row;\n// struct Redis;"),
+        ("store::fake", "#[cfg(test)]\nmod tests { struct Redis; }"),
+    ];
+    assert_eq!(homonyms(&made(&once)), Vec::<String>::new());
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use super::end;
-use crate::api::Shared;
+use crate::api::ApiState;
 use crate::api::answers::past_visitors::PastVisitorAnswer;
 use crate::api::cursor::past::{Belonging, PastCursor};
 use crate::api::problem::Problem;
@@ -18,7 +18,7 @@ const ROUNDS: usize = 20;
 /// … and the least size of such a page after the first.
 const LARGE_PAGE: usize = 200;
 
-impl Shared {
+impl ApiState {
     /// One page, its window's end, and the cursor of the next. Users without a profile, and those whom the app hides, are
     /// passed over: a cursor is that of a visitor who is shown, as it holds the user's id.
     pub(super) async fn past_page(

@@ -1,18 +1,18 @@
-//! What the claims of a JWT decide by themselves, before and after the session table is asked: whether its key still
-//! verifies, when it expires, and its user where nothing has to be looked up.
+//! Sessions of JWTs: answers that the claims give without a query (expiry, a removed key, the user), and the session table's
+//! answers limited to the JWT's expiry.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::{Absent, Authenticator, CachedSession};
+use super::Authenticator;
+use crate::auth::outcome::{Absent, CachedSession};
 use crate::browser_session::BrowserSession;
 use crate::ids::SessionToken;
 use crate::reload::KeyFile;
 
 impl Authenticator {
-    /// With the keys that JWTs are verified with. `looks_up`: whether the user is looked up whom a JWT names, also where it
-    /// names no session.
+    /// Accepts JWTs verified with these keys. `looks_up`: whether the users of JWTs without a session are looked up too.
     #[must_use]
     pub fn with_jwts(self, jwt_keys: Option<Arc<KeyFile>>, looks_up: bool) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Authenticator {
     }
 }
 
-/// A session of the table, which a JWT names: no longer than that is accepted.
+/// The session that a JWT names, limited to the JWT's expiry. That of a cookie stays as it is.
 pub(super) fn within_jwt(
     token: &SessionToken,
     session: Arc<BrowserSession>,

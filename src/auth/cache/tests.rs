@@ -12,6 +12,7 @@ mod absence;
 mod jwt;
 
 use super::*;
+use crate::auth::outcome::Absent;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::store::fake::Fake;
 

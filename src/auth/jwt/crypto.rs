@@ -1,5 +1,5 @@
-//! The cryptography of JWTs: the verifications that `jsonwebtoken` asks for, by `ring`, which TLS brings along. Its own
-//! choices would add a second library of the kind to the sidecar.
+//! Cryptography of JWTs: signatures are verified by `ring`, which TLS needs already. The providers that come with
+//! `jsonwebtoken` would add a second cryptographic library.
 
 use std::sync::Once;
 
@@ -9,7 +9,7 @@ use jsonwebtoken::signature::{Error, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::{hmac, signature};
 
-/// Makes `jsonwebtoken` use it. Others may have been installed in the process only by tests.
+/// Makes `jsonwebtoken` use it. Only tests may have installed another provider in the process.
 pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

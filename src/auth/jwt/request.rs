@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
-/// The credentials of `Authorization`, if its scheme is one of `types`. More than one such header is none that can be
-/// read: an empty text.
+/// The credentials of `Authorization`, if its scheme is one of `types`. Several such headers
+/// give an empty text, which is no JWT.
 pub(super) fn in_authorization<'h>(headers: &'h HeaderMap, types: &[String]) -> Option<&'h str> {
     let mut found = None;
     for value in headers.get_all(AUTHORIZATION) {
@@ -26,7 +26,7 @@ pub(super) fn in_authorization<'h>(headers: &'h HeaderMap, types: &[String]) -> 
     found
 }
 
-/// What stands behind `prefix` in the first subprotocol that begins with it.
+/// The rest of the first subprotocol that begins with `prefix`.
 pub(super) fn in_protocols<'h>(headers: &'h HeaderMap, prefix: &str) -> Option<&'h str> {
     let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let protocols = protocols.filter_map(|value| value.to_str().ok());

@@ -61,7 +61,7 @@ impl Site {
             found => {
                 assert_eq!(found, JwtFound::Refused);
                 let after = self.refusals();
-                let changed = Refused::ALL
+                let changed = JwtRefusal::ALL
                     .iter()
                     .filter(|reason| after[reason.index()] > before[reason.index()]);
                 let reasons: Vec<_> = changed.map(|reason| reason.label()).collect();
@@ -74,7 +74,7 @@ impl Site {
     }
 
     fn refusals(&self) -> Vec<u64> {
-        Refused::ALL
+        JwtRefusal::ALL
             .iter()
             .map(|reason| self.metrics.jwts_refused[*reason].get())
             .collect()

@@ -7,7 +7,7 @@ use jsonwebtoken::{Validation, decode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::auth::metrics::Refused;
+use crate::auth::metrics::JwtRefusal;
 use crate::config::{Algorithm, Jwt, JwtKey, JwtKeys};
 use crate::ids::{AccountId, BrowserSessionId, Claims, SessionToken};
 
@@ -18,8 +18,8 @@ const MAX_KEY: usize = 255;
 /// The claim of djangorestframework-simplejwt that tells access tokens from refresh tokens, and the former's value.
 const TOKEN_TYPE: (&str, &str) = ("token_type", "access");
 
-/// What is asked of the claims.
-pub(super) struct Rules {
+/// What the claims must satisfy.
+pub(super) struct ClaimRules {
     user_claim: String,
     session_claim: Option<String>,
     issuer: Option<String>,
@@ -28,21 +28,21 @@ pub(super) struct Rules {
     validation: Validation,
 }
 
-/// A JWT that was verified, but for the time.
+/// A JWT whose signature and claims are verified, except for its times.
 #[derive(Debug, Clone)]
 pub(super) struct Verified {
     token: SessionToken,
     not_before: Option<DateTime<Utc>>,
 }
 
-/// The header, as far as it decides which key verifies.
+/// The members of the header that select the key.
 #[derive(Deserialize)]
-struct Head {
+struct JwtHeader {
     alg: String,
     kid: Option<String>,
 }
 
-impl Rules {
+impl ClaimRules {
     pub(super) fn new(settings: &Jwt) -> Self {
         let given = |name: &String| (!name.is_empty()).then(|| name.clone());
         let mut validation = Validation {
@@ -73,17 +73,17 @@ impl Rules {
     /// Verifies a JWT.
     ///
     /// # Errors
-    /// Why it identifies nobody.
-    pub(super) fn verify(&self, jwt: &str, keys: &JwtKeys) -> Result<Verified, Refused> {
+    /// The reason for the refusal.
+    pub(super) fn verify(&self, jwt: &str, keys: &JwtKeys) -> Result<Verified, JwtRefusal> {
         if jwt.len() > MAX_JWT {
-            return Err(Refused::TooLong);
+            return Err(JwtRefusal::TooLong);
         }
-        let head = head(jwt).ok_or(Refused::Malformed)?;
+        let head = head(jwt).ok_or(JwtRefusal::Malformed)?;
         let named = self.algorithms.iter();
         let algorithm = *named
             .into_iter()
             .find(|algorithm| format!("{algorithm:?}") == head.alg)
-            .ok_or(Refused::Algorithm)?;
+            .ok_or(JwtRefusal::Algorithm)?;
         let fits = |key: &&JwtKey| {
             let is_named = match (&key.kid, &head.kid) {
                 (Some(kid), Some(wanted)) => kid == wanted,
@@ -91,18 +91,18 @@ impl Rules {
             };
             key.algorithm == algorithm && is_named
         };
-        let mut refused = Refused::Key;
-        // Of a JWT that names none, all: as many as a set may hold.
+        let mut refused = JwtRefusal::Key;
+        // A JWT without `kid` is verified with each key; the size of a set bounds that.
         for key in keys.iter().filter(fits) {
             match self.signed_with(key, jwt) {
-                Err(Refused::Signature) => refused = Refused::Signature,
+                Err(JwtRefusal::Signature) => refused = JwtRefusal::Signature,
                 outcome => return outcome,
             }
         }
         Err(refused)
     }
 
-    fn signed_with(&self, key: &JwtKey, jwt: &str) -> Result<Verified, Refused> {
+    fn signed_with(&self, key: &JwtKey, jwt: &str) -> Result<Verified, JwtRefusal> {
         let mut validation = self.validation.clone();
         validation.algorithms = vec![match key.algorithm {
             Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
@@ -115,22 +115,22 @@ impl Rules {
     }
 
     /// Reads claims whose signature is right.
-    fn read(&self, claims: &Map<String, Value>, key: &JwtKey) -> Result<Verified, Refused> {
+    fn read(&self, claims: &Map<String, Value>, key: &JwtKey) -> Result<Verified, JwtRefusal> {
         // The library also takes a list.
         let issuer = claims.get("iss").and_then(Value::as_str);
         if self.issuer.is_some() && issuer != self.issuer.as_deref() {
-            return Err(Refused::Issuer);
+            return Err(JwtRefusal::Issuer);
         }
         let (claim, access) = TOKEN_TYPE;
         if claims.get(claim).is_some_and(|kind| kind != access) {
-            return Err(Refused::TokenType);
+            return Err(JwtRefusal::TokenType);
         }
-        let expires_at = claims.get("exp").and_then(moment).ok_or(Refused::Claims)?;
+        let expires_at = claims.get("exp").and_then(moment).ok_or(JwtRefusal::Claims)?;
         let not_before = match claims.get("nbf") {
             None | Some(Value::Null) => None,
-            Some(value) => Some(moment(value).ok_or(Refused::Claims)?),
+            Some(value) => Some(moment(value).ok_or(JwtRefusal::Claims)?),
         };
-        let key_of = |claim: &str| claims.get(claim).and_then(key_text).ok_or(Refused::Claims);
+        let key_of = |claim: &str| claims.get(claim).and_then(key_text).ok_or(JwtRefusal::Claims);
         let session = self.session_claim.as_deref().map(key_of).transpose()?;
         let claims = Claims {
             account: AccountId::new(key_of(&self.user_claim)?),
@@ -152,12 +152,12 @@ impl Verified {
     ///
     /// # Errors
     /// It is not valid yet, or no longer.
-    pub(super) fn at(&self, now: DateTime<Utc>) -> Result<&SessionToken, Refused> {
+    pub(super) fn at(&self, now: DateTime<Utc>) -> Result<&SessionToken, JwtRefusal> {
         if self.expires_at() <= now {
-            return Err(Refused::Expired);
+            return Err(JwtRefusal::Expired);
         }
         if self.not_before.is_some_and(|moment| now < moment) {
-            return Err(Refused::NotYet);
+            return Err(JwtRefusal::NotYet);
         }
         Ok(&self.token)
     }
@@ -169,7 +169,7 @@ impl Verified {
     }
 }
 
-fn head(jwt: &str) -> Option<Head> {
+fn head(jwt: &str) -> Option<JwtHeader> {
     use base64::Engine as _;
 
     let mut parts = jwt.split('.');
@@ -183,25 +183,25 @@ fn head(jwt: &str) -> Option<Head> {
     serde_json::from_slice(&head).ok()
 }
 
-fn reason(error: &ErrorKind) -> Refused {
+fn reason(error: &ErrorKind) -> JwtRefusal {
     match error {
-        ErrorKind::InvalidSignature => Refused::Signature,
-        ErrorKind::InvalidIssuer => Refused::Issuer,
-        ErrorKind::InvalidAudience => Refused::Audience,
+        ErrorKind::InvalidSignature => JwtRefusal::Signature,
+        ErrorKind::InvalidIssuer => JwtRefusal::Issuer,
+        ErrorKind::InvalidAudience => JwtRefusal::Audience,
         ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm | ErrorKind::InvalidKeyFormat => {
-            Refused::Algorithm
+            JwtRefusal::Algorithm
         }
         ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => match claim.as_str()
         {
-            "iss" => Refused::Issuer,
-            "aud" => Refused::Audience,
-            _ => Refused::Claims,
+            "iss" => JwtRefusal::Issuer,
+            "aud" => JwtRefusal::Audience,
+            _ => JwtRefusal::Claims,
         },
-        _ => Refused::Malformed,
+        _ => JwtRefusal::Malformed,
     }
 }
 
-/// A `NumericDate` (RFC 7519, 2), as far as there are dates.
+/// A `NumericDate` (RFC 7519, 2), limited to the range of dates.
 fn moment(value: &Value) -> Option<DateTime<Utc>> {
     let Value::Number(number) = value else {
         return None;

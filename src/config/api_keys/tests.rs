@@ -247,11 +247,11 @@ fn a12_keys_of_no_use_are_told() {
         identities: false,
         ..Api::default()
     };
-    assert!(without.remarks_on_keys(&names, now)[0].contains("lists name nobody"));
+    assert!(without.remarks_on_keys(&names, now)[0].contains("lists have no names"));
     let off = Api {
         enabled: false,
         ..Api::default()
     };
     assert!(off.check().is_ok());
-    assert!(off.remarks_on_keys(&key(""), now)[0].contains("nobody may use them"));
+    assert!(off.remarks_on_keys(&key(""), now)[0].contains("they have no effect"));
 }

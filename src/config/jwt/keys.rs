@@ -12,7 +12,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::{Algorithm, Jwt};
 
-/// Most keys of a set. A JWT that names none is verified with each, so that they bound the cost of one that is made up.
+/// Most keys of a set. A JWT without `kid` is verified with each, so this bounds the cost of a made-up JWT.
 const MAX_KEYS: usize = 64;
 /// Least length of a shared secret, in bytes: that of the hash (RFC 7518, 3.2). A shorter one can be guessed from one JWT.
 const SECRET_BYTES: usize = 32;
@@ -46,7 +46,7 @@ pub struct JwtKey {
     pub algorithm: Algorithm,
     /// Its id, by which JWTs name it.
     pub kid: Option<String>,
-    /// Tells it from others.
+    /// Identifies the key.
     pub fingerprint: KeyFingerprint,
     /// The key.
     pub key: DecodingKey,
@@ -119,7 +119,9 @@ impl JwtKey {
         let [modulus, exponent] = [modulus, exponent].map(without_zeros);
         let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
         if !RSA_BITS.contains(&bits) || exponent.is_empty() {
-            return Err("holds an RSA key of less than 2048 bits, or of more than 8192; RS256 needs another");
+            return Err(
+                "holds an RSA key of less than 2048 bits, or of more than 8192; RS256 needs one of 2048 to 8192 bits",
+            );
         }
         let key = DecodingKey::from_rsa_raw_components(modulus, exponent);
         Ok(Self::new(Algorithm::RS256, &[modulus, exponent].concat(), key))
@@ -163,7 +165,7 @@ fn of_file(text: &str, algorithms: &[Algorithm]) -> Result<JwtKey, String> {
             Algorithm::ES256 => "a key on P-256",
         };
         return Err(format!(
-            "holds {kind}, which is for {of:?} only; session.jwt.algorithms must be [\"{of:?}\"], or the file another"
+            "holds {kind}, which is for {of:?} only; session.jwt.algorithms must be [\"{of:?}\"], or the file must hold another key"
         ));
     }
     Ok(key)
@@ -178,9 +180,7 @@ fn of_pem(text: &str) -> Result<JwtKey, String> {
         return Err(wrong());
     };
     if block.label.ends_with("PRIVATE KEY") {
-        return Err(format!(
-            "holds a private key, which has no business here; {public_keys}"
-        ));
+        return Err(format!("holds a private key; {public_keys}"));
     }
     if block.label != "PUBLIC KEY" {
         return Err(wrong());

@@ -1,4 +1,4 @@
-//! A column of `[schema.profile]` that may be in another table: where names are kept beside the accounts.
+//! A column of `[schema.profile]` that may be in another table, such as names that are stored with the account.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::config::rules::{Checked, ensure};
 
-/// Where a value of a profile is.
+/// The column with a value of a profile.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ProfileColumn {
     /// A column of the profile table; `""` where the app has none.

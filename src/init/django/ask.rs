@@ -1,4 +1,4 @@
-//! Runs the site's own `manage.py shell`.
+//! Runs the site's `manage.py shell` with a script that prints its description, and reads the answer.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::process::{Cut, answer_of};
-use super::{DjangoError, Site};
+use super::{DjangoError, DjangoSite};
 
-/// What is run. The answer is one line that begins with [`MARK`].
+/// The script. Its answer is one line that begins with [`MARK`].
 const SCRIPT: &str = include_str!("../django.py");
 const MARK: &str = "HEADCOUNT ";
 /// Longest time for the site to start and answer.
@@ -21,8 +21,8 @@ const MAX_FOLDERS: usize = 1000;
 /// Asks the site in `project`, a folder or its `manage.py`, with `python` or the one that its folder has.
 ///
 /// # Errors
-/// The site cannot be asked; each with its cure.
-pub fn ask(project: &Path, python: Option<&Path>) -> Result<Site, DjangoError> {
+/// The site cannot be asked; each message names the remedy.
+pub fn ask(project: &Path, python: Option<&Path>) -> Result<DjangoSite, DjangoError> {
     ask_within(project, python, LIMIT, MAX_ANSWER)
 }
 
@@ -31,7 +31,7 @@ fn ask_within(
     python: Option<&Path>,
     limit: Duration,
     most: u64,
-) -> Result<Site, DjangoError> {
+) -> Result<DjangoSite, DjangoError> {
     let (folder, script) = match project.file_name() {
         Some(name) if project.is_file() => (project.parent().unwrap_or(Path::new(".")), PathBuf::from(name)),
         _ => (project, PathBuf::from("manage.py")),
@@ -49,7 +49,7 @@ fn ask_within(
         |python| std::path::absolute(python).unwrap_or(python.into()),
     );
     let command = format!("{} {}", python.display(), folder.join(&script).display());
-    // In a dictionary of its own: as part of the shell's own function its functions would not see each other.
+    // With globals of its own: inside the shell's function, functions of the script would not see each other.
     let code = serde_json::to_string(SCRIPT).expect("text");
     let child = Command::new(&python)
         .arg(&script)
@@ -78,7 +78,7 @@ fn ask_within(
         }),
         None if answer.ended_well => Err(DjangoError::Answer {
             command,
-            reason: "there is no line with it".into(),
+            reason: "it printed no line that begins with HEADCOUNT".into(),
         }),
         None if lacks_django(&answer.said) => Err(DjangoError::NoDjango {
             example: example(folder, &python),
@@ -92,7 +92,7 @@ fn ask_within(
     }
 }
 
-/// Whether a traceback, or `manage.py` as Django makes it, says that there is no Django.
+/// Whether a traceback, or Django's own `manage.py`, says that Django is not installed.
 fn lacks_django(said: &str) -> bool {
     said.contains("No module named 'django'") || said.contains("Couldn't import Django")
 }
@@ -109,8 +109,8 @@ fn python_of(folder: &Path) -> PathBuf {
         .unwrap_or_else(|| "python3".into())
 }
 
-/// An interpreter that may be the site's, other than the one that is not: of a virtual environment where there is one,
-/// otherwise where one would be.
+/// An interpreter for the error's example, other than the one tried: of an existing virtual environment, else the usual
+/// path of one.
 fn example(folder: &Path, tried: &Path) -> String {
     let above = folder.join("..");
     let near = environments_in(folder).chain(environments_in(&above));
@@ -134,7 +134,7 @@ fn example(folder: &Path, tried: &Path) -> String {
     found.unwrap_or_else(usual).display().to_string()
 }
 
-/// The virtual environments that are directly in a folder, in the order of their names.
+/// The virtual environments directly in a folder, by name.
 fn environments_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().take(MAX_FOLDERS);
     let mut environments: Vec<_> = entries
@@ -153,7 +153,7 @@ fn python_in(environment: &Path) -> Option<PathBuf> {
         .flatten()
 }
 
-/// The last lines of what a program said: the cause of a traceback stands at its end.
+/// The last lines of a program's output: a traceback ends with its cause.
 fn last_lines(said: &str) -> String {
     let lines: Vec<_> = said.lines().collect();
     let last = &lines[lines.len().saturating_sub(5)..];
@@ -174,7 +174,7 @@ mod tests {
         folder
     }
 
-    fn asked(script: &str, limit: Duration) -> Result<Site, DjangoError> {
+    fn asked(script: &str, limit: Duration) -> Result<DjangoSite, DjangoError> {
         let project = project(script);
         ask_within(project.path(), Some(Path::new("/bin/sh")), limit, 1 << 17)
     }

@@ -2,22 +2,22 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::Database;
+use super::DjangoDatabase;
 use crate::config::Secret;
 
-/// What is escaped: all but what RFC 3986 lets stand anywhere.
+/// Escaped everywhere: all but the unreserved characters of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// The same within a query, in which a path may stand as it is.
+/// Escaped in a query, where a slash needs no escape.
 const IN_QUERY: &AsciiSet = &RESERVED.remove(b'/');
-/// What would end a file's name, or be read as an escape.
+/// Escaped in a file's name: what would end it, or be read as an escape.
 const IN_FILE: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
 
-impl Database {
-    /// The URL of the database, in which there may be a password; none for one that the sidecar does not know.
+impl DjangoDatabase {
+    /// The URL of the database, which may hold a password; none if it is neither Postgres nor SQLite.
     pub(in crate::init) fn url(&self) -> Option<Secret> {
         let engine = self.engine.to_ascii_lowercase();
         let encoded = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn d5_no_more_of_a_url_is_escaped_than_has_to_be() {
-        let database = Database {
+        let database = DjangoDatabase {
             engine: "django.db.backends.postgresql".into(),
             name: "my_site-1.x~".into(),
             user: "site_owner".into(),
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn urls_of_databases_are_those_that_the_sidecar_reads() {
         let of = |engine: &str, host: &str, password: Option<&str>| {
-            let database = Database {
+            let database = DjangoDatabase {
                 engine: format!("django.db.backends.{engine}"),
                 name: "site".into(),
                 user: "app".into(),

@@ -1,4 +1,4 @@
-//! Why a site could not be asked: each sentence with its cure.
+//! Why a Django site could not be asked. Each message names the remedy.
 
 use std::path::PathBuf;
 
@@ -23,9 +23,9 @@ pub enum DjangoError {
     },
     /// The interpreter is not the site's.
     #[error(
-        "{python} has no Django, so that it is not the site's Python; name that of the site's virtual environment, for \
-         example: --python {example}\nWhere the site runs, `ps ax` \
-         shows it: what stands before bin/gunicorn or bin/uvicorn is the environment's folder"
+        "{python} has no Django, so it is not the site's Python; name that of the site's virtual environment, for \
+         example: --python {example}\nOn the machine where the site runs, `ps ax` shows the environment's folder: the path \
+         before bin/gunicorn or bin/uvicorn"
     )]
     NoDjango {
         /// As it was called.
@@ -37,7 +37,7 @@ pub enum DjangoError {
     #[error("{0} did not answer within 60 seconds; try `{0} shell` by hand")]
     Slow(String),
     /// The answer is too long.
-    #[error("{0} answered with more than 16 MiB")]
+    #[error("{0} printed more than 16 MiB; remove what prints from the site's settings and models")]
     Long(String),
     /// It failed.
     #[error(

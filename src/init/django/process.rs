@@ -1,5 +1,5 @@
-//! A program that is asked for one line, within a time and a number of bytes. Nothing that it starts outlasts the question,
-//! unless it leaves the program's process group; and whoever keeps its output open is not waited for.
+//! Runs a program that prints one line of interest, with limits of time and bytes. Afterwards its process group is killed;
+//! processes that have left the group and keep its output open are not waited for.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, ExitStatus};
@@ -10,30 +10,30 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-/// Most bytes that are kept of what the program says on standard error.
+/// Most bytes of standard error that are kept.
 const MAX_ERROR: u64 = 64 << 10;
 /// How long a process that was killed may take to end, and the rest of its output to arrive.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What came of it.
+/// What the program printed, and how it ended.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ProcessOutput {
     /// The rest of the line that begins with the mark, if there was one.
     pub line: Option<String>,
-    /// The beginning of what it said on standard error.
+    /// The beginning of its standard error.
     pub said: String,
-    /// Whether it ended by itself, and well.
+    /// Whether it exited with status 0 by itself.
     pub ended_well: bool,
 }
 
-/// Why there is no answer.
+/// Why there is no output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     Slow,
     Long,
 }
 
-enum Event {
+enum ProcessEvent {
     /// The line was read.
     Line(String),
     /// Standard output ended without it.
@@ -42,7 +42,7 @@ enum Event {
     TooLong,
     /// Standard error ended.
     Said,
-    /// The process ended, and is not reaped yet: nobody else can have its id.
+    /// The process ended. It is not reaped yet, so that its id is not used again.
     Ended,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn answer_of(
     mark: &'static str,
     limit: Duration,
     most: u64,
-) -> Result<Answer, Cut> {
+) -> Result<ProcessOutput, Cut> {
     let (sender, events) = mpsc::channel();
     let said = Arc::new(Mutex::new(Vec::new()));
     if let Some(out) = child.stdout.take() {
@@ -70,24 +70,24 @@ pub(super) fn answer_of(
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     thread::spawn(move || wait_for(group, &sender));
 
-    let mut state = State::default();
-    let is_done = |state: &State| state.line.is_some() || state.is_too_long || state.has_ended;
+    let mut state = ProcessState::default();
+    let is_done = |state: &ProcessState| state.line.is_some() || state.is_too_long || state.has_ended;
     let mut cut = state.wait(&events, Instant::now() + limit, is_done);
     if let Some(group) = group {
         let _ = kill_process_group(group, Signal::KILL);
     }
-    // What was printed before the end arrives yet, unless somebody keeps the output open.
-    let has_all = |state: &State| state.line.is_some() || state.is_answered() && state.has_said;
-    let is_over = |state: &State| state.has_ended && (cut.is_some() || has_all(state));
+    // Output from before the end may still arrive; another process may keep the pipe open, so the wait is bounded.
+    let has_all = |state: &ProcessState| state.line.is_some() || state.is_answered() && state.has_said;
+    let is_over = |state: &ProcessState| state.has_ended && (cut.is_some() || has_all(state));
     let _ = state.wait(&events, Instant::now() + GRACE, is_over);
-    // A process that cannot be killed (it waits for a disk) is left to the system.
+    // A process that cannot be killed (in uninterruptible I/O) is left to the system.
     let status = state.has_ended.then(|| child.wait().ok()).flatten();
     if state.is_too_long {
         cut = Some(Cut::Long);
     }
     match cut {
         Some(cut) => Err(cut),
-        None => Ok(Answer {
+        None => Ok(ProcessOutput {
             line: state.line,
             said: String::from_utf8_lossy(&said.lock().unwrap_or_else(PoisonError::into_inner)).into_owned(),
             ended_well: status.is_some_and(|status: ExitStatus| status.success()),
@@ -95,10 +95,10 @@ pub(super) fn answer_of(
     }
 }
 
-/// What has happened until now.
+/// The events so far.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent events")]
-struct State {
+struct ProcessState {
     line: Option<String>,
     has_no_line: bool,
     is_too_long: bool,
@@ -106,25 +106,25 @@ struct State {
     has_ended: bool,
 }
 
-impl State {
+impl ProcessState {
     fn is_answered(&self) -> bool {
         self.line.is_some() || self.has_no_line || self.is_too_long
     }
 
-    /// Takes events until something has happened, at most to `deadline`.
+    /// Takes events until `until` holds, at most until `deadline`.
     fn wait(
         &mut self,
-        events: &Receiver<Event>,
+        events: &Receiver<ProcessEvent>,
         deadline: Instant,
         until: impl Fn(&Self) -> bool,
     ) -> Option<Cut> {
         while !until(self) {
             match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Line(line)) => self.line = Some(line),
-                Ok(Event::NoLine) => self.has_no_line = true,
-                Ok(Event::TooLong) => self.is_too_long = true,
-                Ok(Event::Said) => self.has_said = true,
-                Ok(Event::Ended) => self.has_ended = true,
+                Ok(ProcessEvent::Line(line)) => self.line = Some(line),
+                Ok(ProcessEvent::NoLine) => self.has_no_line = true,
+                Ok(ProcessEvent::TooLong) => self.is_too_long = true,
+                Ok(ProcessEvent::Said) => self.has_said = true,
+                Ok(ProcessEvent::Ended) => self.has_ended = true,
                 Err(RecvTimeoutError::Timeout) => return Some(Cut::Slow),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -133,8 +133,8 @@ impl State {
     }
 }
 
-/// Reads standard output up to the line. What comes after it is not read.
-fn line_of(out: impl Read, mark: &str, most: u64) -> Event {
+/// Reads standard output up to the marked line, and no further.
+fn line_of(out: impl Read, mark: &str, most: u64) -> ProcessEvent {
     let mut out = BufReader::new(out.take(most));
     let mut line = Vec::new();
     loop {
@@ -144,9 +144,9 @@ fn line_of(out: impl Read, mark: &str, most: u64) -> Event {
         if read == 0 || !is_whole {
             let is_used_up = out.get_ref().limit() == 0;
             return if is_used_up {
-                Event::TooLong
+                ProcessEvent::TooLong
             } else {
-                found(&line, mark).unwrap_or(Event::NoLine)
+                found(&line, mark).unwrap_or(ProcessEvent::NoLine)
             };
         }
         if let Some(found) = found(&line, mark) {
@@ -155,13 +155,15 @@ fn line_of(out: impl Read, mark: &str, most: u64) -> Event {
     }
 }
 
-fn found(line: &[u8], mark: &str) -> Option<Event> {
+fn found(line: &[u8], mark: &str) -> Option<ProcessEvent> {
     let rest = line.strip_prefix(mark.as_bytes())?;
-    Some(Event::Line(String::from_utf8_lossy(rest).trim_end().to_owned()))
+    Some(ProcessEvent::Line(
+        String::from_utf8_lossy(rest).trim_end().to_owned(),
+    ))
 }
 
-/// Keeps the beginning of what a program says, and reads it to its end, so that the program never waits.
-fn keep(mut from: impl Read, kept: &Mutex<Vec<u8>>, tell: &Sender<Event>) {
+/// Keeps the beginning of a program's output, and reads it to its end so that the program never blocks.
+fn keep(mut from: impl Read, kept: &Mutex<Vec<u8>>, tell: &Sender<ProcessEvent>) {
     let mut buffer = [0; 4096];
     while let Ok(read) = from.read(&mut buffer)
         && read > 0
@@ -172,14 +174,14 @@ fn keep(mut from: impl Read, kept: &Mutex<Vec<u8>>, tell: &Sender<Event>) {
             .saturating_sub(kept.len());
         kept.extend_from_slice(&buffer[..read.min(room)]);
     }
-    let _ = tell.send(Event::Said);
+    let _ = tell.send(ProcessEvent::Said);
 }
 
 /// Waits for the end of a process without reaping it.
-fn wait_for(process: Option<Pid>, tell: &Sender<Event>) {
+fn wait_for(process: Option<Pid>, tell: &Sender<ProcessEvent>) {
     if let Some(process) = process {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(process), options) {}
-        let _ = tell.send(Event::Ended);
+        let _ = tell.send(ProcessEvent::Ended);
     }
 }

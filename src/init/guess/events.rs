@@ -1,6 +1,6 @@
-//! Where page views are written: a table of the app that is made for events, or the sidecar's own.
+//! Finds the table that page views are written to: the app's own table of events, else the sidecar's.
 
-use super::super::catalogue::{Table, Tables, is_address, is_json, is_moment, is_text};
+use super::super::catalogue::{AppTable, AppTables, is_address, is_json, is_moment, is_text};
 use super::Guess;
 use crate::store::catalogue::CatalogueColumn;
 
@@ -16,19 +16,21 @@ const NAMES: &[&str] = &[
     "history",
 ];
 
-/// Key, its default, names of the column, and whether it fits by type; those that no event can be without come first.
-type Wanted = (
+/// A key of `[schema.event.columns]`, the usual names of its column, and whether a column's type fits.
+type ColumnRule = (
     &'static str,
     &'static [&'static str],
     fn(crate::store::schema::Kind) -> bool,
 );
 
-const NEEDED: &[Wanted] = &[
+/// Columns without which a table is not taken.
+const NEEDED: &[ColumnRule] = &[
     ("event_type", &["event_type"], is_text),
     ("metadata", &["metadata"], is_json),
     ("timestamp", &["timestamp", "created_at"], is_moment),
 ];
-const OPTIONAL: &[Wanted] = &[
+/// Further columns.
+const OPTIONAL: &[ColumnRule] = &[
     (
         "description",
         &["description", "text", "message", "summary"],
@@ -44,15 +46,17 @@ const OPTIONAL: &[Wanted] = &[
     ("location_data", &["location_data", "location", "geo"], is_json),
 ];
 
-struct Found<'t> {
-    table: &'t Table,
+/// A table for events, and what is written to it.
+struct GuessedEventTable<'t> {
+    table: &'t AppTable,
     user: &'t CatalogueColumn,
     columns: Vec<(&'static str, Option<&'t CatalogueColumn>)>,
     constants: Vec<(&'t str, &'t str)>,
 }
 
-/// A table that refers to the users, has all that an event needs, and nothing that would stay empty.
-fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
+/// A table that refers to the users, has the columns that an event needs, and whose further `NOT NULL` columns have a known
+/// value.
+fn find<'t>(tables: &'t AppTables, people: &'t AppTable) -> Option<GuessedEventTable<'t>> {
     tables.that_refer_to(people).find_map(|(table, user)| {
         let is_named = NAMES
             .iter()
@@ -60,7 +64,7 @@ fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
         if !is_named {
             return None;
         }
-        let column = |(key, names, fits): &Wanted| {
+        let column = |(key, names, fits): &ColumnRule| {
             let mut found = names.iter().filter_map(|name| table.named(&[name], *fits));
             (
                 *key,
@@ -72,7 +76,7 @@ fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
             return None;
         }
         columns.extend(OPTIONAL.iter().map(column));
-        // A calendar's events have neither.
+        // Tells page views from other events, such as those of a calendar.
         let is_of_visitors = |key| {
             columns
                 .iter()
@@ -95,7 +99,7 @@ fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
             .into_iter()
             .map(|column| Some((&*column.name, &**table.defaults.get(&column.name)?)))
             .collect();
-        Some(Found {
+        Some(GuessedEventTable {
             table,
             user,
             columns,
@@ -104,15 +108,15 @@ fn find<'t>(tables: &'t Tables, people: &'t Table) -> Option<Found<'t>> {
     })
 }
 
-/// Writes it down.
-pub(super) fn say(guess: &mut Guess, tables: &Tables, people: Option<&Table>) {
+/// Adds its settings.
+pub(super) fn add_settings(guess: &mut Guess, tables: &AppTables, people: Option<&AppTable>) {
     const SECTION: &str = "schema.event.columns";
     let Some(found) = people.and_then(|people| find(tables, people)) else {
         guess.set_text(
             "record",
             "events",
             "own",
-            "no table of the app has all that an event needs: `headcount migrate` makes headcount.page_view",
+            "no table of the app has the columns that an event needs: `headcount migrate` creates headcount.page_view",
         );
         return;
     };
@@ -120,7 +124,8 @@ pub(super) fn say(guess: &mut Guess, tables: &Tables, people: Option<&Table>) {
         "schema.event",
         "table",
         &found.table.configured(),
-        "it refers to the users and has a type, JSON and a time; record.events = \"own\" leaves it alone",
+        "it refers to the users and has a type, JSON and a time; with record.events = \"own\" the sidecar writes to a table of \
+         its own instead",
     );
     guess.set_column(SECTION, "id", found.table.key(), "id");
     guess.set_column(SECTION, "user_id", Some(found.user), "user_id");

@@ -1,16 +1,16 @@
-//! Whom a session belongs to: the table of profiles or of accounts, and where its names are. `place` looks beside that
-//! table, `hidden` for those who are shown to nobody, `tokens` for what signed tokens name.
+//! Finds the table of users (profiles or accounts), and the columns of its names and flags. `user_column` looks in joined
+//! tables too, `hidden` for the flag that hides a member; `simple_jwt` adds the settings of JWTs.
 
 mod hidden;
-mod place;
-mod tokens;
+mod simple_jwt;
+mod user_column;
 
-use super::super::catalogue::{Table, Tables, is_flag, is_moment, is_text};
-use super::super::django::{Model, Site};
+use super::super::catalogue::{AppTable, AppTables, is_flag, is_moment, is_text};
+use super::super::django::{DjangoSite, Model};
 use super::Guess;
-use super::sessions::Session;
+use super::sessions::SessionStorage;
 use crate::store::catalogue::CatalogueColumn;
-use place::{Beside, Place};
+use user_column::{JoinedTable, UserColumn};
 
 const NAME: &[&str] = &[
     "username",
@@ -42,23 +42,23 @@ const ACTIVE: &[&str] = &[
     "last_visit",
 ];
 
-/// The table of users, and where else their names are.
+/// The table of users, and the columns with their data.
 pub(super) struct People<'t> {
-    pub table: &'t Table,
-    beside: Vec<Beside<'t>>,
-    username: Option<Place<'t>>,
-    avatar: Option<Place<'t>>,
-    /// Whether the account is in use.
-    is_active: Option<Place<'t>>,
+    pub table: &'t AppTable,
+    joined: Vec<JoinedTable<'t>>,
+    username: Option<UserColumn<'t>>,
+    avatar: Option<UserColumn<'t>>,
+    /// The flag of an account that is not disabled.
+    is_active: Option<UserColumn<'t>>,
     /// The column with the account's id, where the table is not that of accounts.
     account: Option<&'t CatalogueColumn>,
 }
 
-/// What the session's column refers to; without one, the site's table of accounts.
+/// The table that the session's column refers to, else the site's table of accounts.
 pub(super) fn find<'t>(
-    tables: &'t Tables,
+    tables: &'t AppTables,
     user: Option<&CatalogueColumn>,
-    site: Option<&Site>,
+    site: Option<&DjangoSite>,
 ) -> Option<People<'t>> {
     let accounts = accounts(tables, site);
     let table = user.and_then(|user| tables.target(user)).or(accounts)?;
@@ -72,19 +72,19 @@ pub(super) fn find<'t>(
             };
             table.columns.iter().find(to_accounts)
         });
-    let beside = place::beside(tables, table);
+    let joined = user_column::joined_tables(tables, table);
     Some(People {
         table,
-        username: place::named(table, &beside, NAME, is_text),
-        avatar: place::named(table, &beside, AVATAR, is_text),
-        is_active: place::named(table, &beside, &["is_active"], is_flag),
-        beside,
+        username: user_column::named(table, &joined, NAME, is_text),
+        avatar: user_column::named(table, &joined, AVATAR, is_text),
+        is_active: user_column::named(table, &joined, &["is_active"], is_flag),
+        joined,
         account,
     })
 }
 
 /// The table of accounts: `AUTH_USER_MODEL`, or Django's own.
-fn accounts<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
+fn accounts<'t>(tables: &'t AppTables, site: Option<&DjangoSite>) -> Option<&'t AppTable> {
     let by_setting = site.and_then(|site| {
         let model = site.settings.auth_user_model.to_ascii_lowercase();
         let (app, model) = model.split_once('.').unwrap_or(("", &model));
@@ -101,12 +101,12 @@ fn accounts<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
     by_setting.or_else(own).or_else(custom)
 }
 
-/// Writes it down.
-pub(super) fn say(
+/// Adds its settings.
+pub(super) fn add_settings(
     guess: &mut Guess,
     people: Option<&People<'_>>,
-    session: &Session<'_>,
-    site: Option<&Site>,
+    session: &SessionStorage<'_>,
+    site: Option<&DjangoSite>,
 ) {
     const SECTION: &str = "schema.profile.columns";
     let Some(people) = people else {
@@ -123,19 +123,19 @@ pub(super) fn say(
     let why = if session.is_django() {
         "the table of accounts: Django's sessions name the account"
     } else {
-        "what the sessions' user refers to"
+        "the sessions' user column refers to it"
     };
     guess.set_text("schema.profile", "table", &table.configured(), why);
     guess.set_column(SECTION, "id", table.key(), "id");
-    for (key, default, place) in [
+    for (key, default, source) in [
         ("username", "username", &people.username),
         ("avatar", "profile_picture", &people.avatar),
     ] {
-        match place {
-            Some(place) if place.is_default(default) => {}
-            Some(place) => {
-                let reason = format!("by its name, {}", place.name());
-                guess.set(SECTION, key, place.toml(), reason);
+        match source {
+            Some(source) if source.is_default(default) => {}
+            Some(source) => {
+                let reason = format!("by its name, {}", source.name());
+                guess.set(SECTION, key, source.toml(), reason);
             }
             None if key == "avatar" => guess.set_text(SECTION, key, "", "no column of pictures was found"),
             None => {
@@ -155,11 +155,11 @@ pub(super) fn say(
             "the table of users has no such column",
         ),
     }
-    if let Some(place) = &people.is_active {
-        let why = "sessions of accounts that the site disables are then nobody's";
-        guess.propose(SECTION, "is_active", place.toml(), why);
+    if let Some(source) = &people.is_active {
+        let why = "without it, sessions of accounts that the site has disabled still count";
+        guess.propose(SECTION, "is_active", source.toml(), why);
     }
-    hidden::say(guess, table, &people.beside);
+    hidden::add_settings(guess, table, &people.joined);
     if let Some(account) = people
         .account
         .filter(|_| site.is_some_and(|site| site.tokens.is_some()))
@@ -179,6 +179,6 @@ pub(super) fn say(
         guess.set_text("api", "avatar_base", media, "MEDIA_URL");
     }
     if let Some(tokens) = site.and_then(|site| site.tokens.as_ref()) {
-        tokens::say(guess, tokens);
+        simple_jwt::add_settings(guess, tokens);
     }
 }

@@ -1,49 +1,49 @@
-//! Which paths are pages of a community: from the site's URL patterns (`reading`), or as they usually are (`usual`). `path` is
-//! about the text of patterns.
+//! Routes of the pages of communities: from the site's URL patterns (`url_pattern`), else from conventional paths
+//! (`conventional`). `path` has helpers for the text of patterns.
 
+mod conventional;
 mod finer;
 mod path;
-mod reading;
-mod usual;
+mod url_pattern;
 
-use super::super::catalogue::{Table, Tables};
-use super::super::django::Site;
+use super::super::catalogue::{AppTable, AppTables};
+use super::super::django::DjangoSite;
 use super::Guess;
-use reading::{Reading, Taken};
+use url_pattern::{PatternReader, TakenNames};
 
-/// Most routes that are written; route files may have 500.
+/// Most routes that are written; all route files together may have 500.
 const MOST: usize = 400;
 
 /// One route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::init) struct Route {
+pub(in crate::init) struct GuessedRoute {
     pub name: String,
     pub pattern: String,
     pub page_type: Option<String>,
-    /// Paths that are no pages.
+    /// Whether its paths are no pages: written with `track = "none"`.
     pub is_excluded: bool,
-    /// Only proposed: written as a comment.
+    /// Whether it is written as a comment.
     pub is_proposal: bool,
     pub search_param: Option<&'static str>,
-    pub lookup: Option<Lookup>,
-    pub grants: Grants,
+    pub lookup: Option<GuessedLookup>,
+    pub grants: GrantsKey,
     pub reason: String,
 }
 
-/// What an answer of these pages says of its visitor and the community.
+/// The route's key `grants`: whether an answer shows that its visitor may see the community.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::init) enum Grants {
-    /// As the routes have it by default.
+pub(in crate::init) enum GrantsKey {
+    /// Left out: the default of routes.
     Default,
-    /// Perhaps that the visitor may see it: written as a comment.
+    /// `true`, written as a comment.
     Proposed,
-    /// Nothing: everybody sees these pages.
+    /// `false`: everybody sees these pages.
     No,
 }
 
-/// A community that is found through another table.
+/// An entry of `[schema.lookup]`: a table whose rows name their community.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::init) struct Lookup {
+pub(in crate::init) struct GuessedLookup {
     /// Name of the group.
     pub name: String,
     pub table: String,
@@ -51,17 +51,21 @@ pub(in crate::init) struct Lookup {
     pub community: String,
 }
 
-pub(super) fn routes(tables: &Tables, community: Option<&Table>, site: Option<&Site>) -> Vec<Route> {
-    let mut routes = usual::excluded(site);
+pub(super) fn routes(
+    tables: &AppTables,
+    community: Option<&AppTable>,
+    site: Option<&DjangoSite>,
+) -> Vec<GuessedRoute> {
+    let mut routes = conventional::excluded(site);
     let Some(community) = community else { return routes };
     match site {
         Some(site) => {
-            let mut taken = Taken::new(&["static", "admin"]);
+            let mut taken = TakenNames::new(&["static", "admin"]);
             for pattern in &site.patterns {
                 if routes.len() >= MOST {
                     break;
                 }
-                let named = Reading {
+                let named = PatternReader {
                     tables,
                     community,
                     pattern,
@@ -69,7 +73,7 @@ pub(super) fn routes(tables: &Tables, community: Option<&Table>, site: Option<&S
                 routes.extend(named.route(&mut taken));
             }
         }
-        None => routes.extend(usual::conventional(community)),
+        None => routes.extend(conventional::routes(community)),
     }
     routes
 }
@@ -87,8 +91,8 @@ fn route_name(text: &str) -> String {
     if name.is_empty() { "page".into() } else { name }
 }
 
-/// What the routes ask of the configuration: lookups, and slugs in the API.
-pub(super) fn say(guess: &mut Guess, community: Option<&Table>) {
+/// Adds the settings that the routes need: lookups, and slugs in the API.
+pub(super) fn add_settings(guess: &mut Guess, community: Option<&AppTable>) {
     let used: Vec<_> = guess
         .routes
         .iter()
@@ -98,7 +102,7 @@ pub(super) fn say(guess: &mut Guess, community: Option<&Table>) {
     if used.iter().all(|route| route.is_excluded) && community.is_some() {
         guess
             .open
-            .push("no URL pattern names a community: write routes in routes.d".into());
+            .push("no URL pattern of the site names a community: write routes in routes.d".into());
     }
     let by = |name: &str| {
         used.iter()
@@ -118,7 +122,7 @@ pub(super) fn say(guess: &mut Guess, community: Option<&Table>) {
             super::text(&lookup.key),
             super::text(&lookup.community)
         );
-        let reason = format!("paths name the {}, and its row the community", lookup.name);
+        let reason = format!("paths name the {}, whose row names the community", lookup.name);
         guess.set("schema.lookup", &lookup.name, value, reason);
     }
 }

@@ -1,7 +1,7 @@
-//! Where the app keeps its sessions.
+//! Finds where the app keeps its sessions.
 
-use super::super::catalogue::{Table, Tables, is_count, is_flag, is_key, is_moment, is_text};
-use super::super::django::Site;
+use super::super::catalogue::{AppTable, AppTables, is_count, is_flag, is_key, is_moment, is_text};
+use super::super::django::DjangoSite;
 use super::Guess;
 use crate::store::catalogue::CatalogueColumn;
 
@@ -82,7 +82,7 @@ const PAGES: &[&str] = &[
     "views",
 ];
 
-/// Tables of other tokens than those of a browser's session.
+/// Parts of names of tables with tokens that are no browser session's.
 const OTHERS: &[&str] = &[
     "authtoken",
     "blacklist",
@@ -97,28 +97,27 @@ const OTHERS: &[&str] = &[
     "migration",
 ];
 
-/// Least score of a table that is taken for the session table.
+/// Lowest score of a session table.
 const LIKELY: u32 = 60;
 
-/// What was found.
-pub(super) enum Session<'t> {
+/// Where the sessions are.
+pub(super) enum SessionStorage<'t> {
     /// A table with a column for the user.
-    Table(Found<'t>),
-    /// Django's own.
-    /// Its name as the configuration has it.
+    Table(GuessedSessionTable<'t>),
+    /// Django's own table: its name in the configuration.
     Django(String),
-    /// None that the sidecar can read; why.
+    /// In no table that the sidecar can read: the reason.
     None(String),
 }
 
 /// A session table.
-pub(super) struct Found<'t> {
-    pub table: &'t Table,
+pub(super) struct GuessedSessionTable<'t> {
+    pub table: &'t AppTable,
     pub token: &'t CatalogueColumn,
     pub user: &'t CatalogueColumn,
 }
 
-impl<'t> Session<'t> {
+impl<'t> SessionStorage<'t> {
     /// The column that names the user.
     pub(super) fn user(&self) -> Option<&'t CatalogueColumn> {
         match self {
@@ -132,13 +131,13 @@ impl<'t> Session<'t> {
     }
 }
 
-/// Django's own table, if the site says that it uses it, or if there is no other.
-pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Session<'t> {
+/// Django's own table, if the site says that it uses it, or if there is no other; else the likeliest table.
+pub(super) fn find<'t>(tables: &'t AppTables, site: Option<&DjangoSite>) -> SessionStorage<'t> {
     let candidates = tables
         .0
         .iter()
         .filter_map(|table| Some((score(tables, table)?, table)));
-    // Of equals the first, which statements mean.
+    // Of equal scores the first: the table that unqualified names refer to.
     let best = candidates
         .filter(|((score, _), _)| *score >= LIKELY)
         .reduce(|best, next| if next.0.0 > best.0.0 { next } else { best })
@@ -146,14 +145,14 @@ pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Session<'t> {
     let own = tables.by_name("django_session");
     let engine = site.and_then(engine);
     match (engine, own, best) {
-        (Some(engine), Some(own), _) if stores_in_own_table(engine) => Session::Django(own.configured()),
-        (_, _, Some(found)) => Session::Table(found),
-        (Some(engine), _, None) if !stores_in_own_table(engine) => Session::None(format!(
+        (Some(engine), Some(own), _) if stores_in_own_table(engine) => SessionStorage::Django(own.configured()),
+        (_, _, Some(found)) => SessionStorage::Table(found),
+        (Some(engine), _, None) if !stores_in_own_table(engine) => SessionStorage::None(format!(
             "SESSION_ENGINE is \"{engine}\": sessions are in no table of this database. Set it to \
              django.contrib.sessions.backends.cached_db, or name a table in [schema.session]"
         )),
-        (_, Some(own), None) => Session::Django(own.configured()),
-        (_, None, None) => Session::None(
+        (_, Some(own), None) => SessionStorage::Django(own.configured()),
+        (_, None, None) => SessionStorage::None(
             "no table of this database looks like one of sessions: name it in [schema.session], or run the app's \
              migrations first"
                 .into(),
@@ -162,7 +161,7 @@ pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Session<'t> {
 }
 
 /// The engine of Django's sessions, if the site uses them at all: the setting has a default.
-fn engine(site: &Site) -> Option<&str> {
+fn engine(site: &DjangoSite) -> Option<&str> {
     let used = site
         .settings
         .middleware
@@ -178,8 +177,8 @@ fn stores_in_own_table(engine: &str) -> bool {
     )
 }
 
-/// How much a table looks like one of sessions.
-fn score<'t>(tables: &'t Tables, table: &'t Table) -> Option<(u32, Found<'t>)> {
+/// How likely a table is one of sessions, in points, and its columns.
+fn score<'t>(tables: &'t AppTables, table: &'t AppTable) -> Option<(u32, GuessedSessionTable<'t>)> {
     let name = format!("{}_{}", table.name, table.model.as_deref().unwrap_or_default()).to_ascii_lowercase();
     if OTHERS.iter().any(|other| name.contains(other)) {
         return None;
@@ -208,15 +207,15 @@ fn score<'t>(tables: &'t Tables, table: &'t Table) -> Option<(u32, Found<'t>)> {
         + has(STARTED, is_moment, 5)
         + has(ENDED, is_moment, 5)
         + has(ACTIVE, is_flag, 5);
-    Some((score, Found { table, token, user }))
+    Some((score, GuessedSessionTable { table, token, user }))
 }
 
-/// Writes it down.
-pub(super) fn say(guess: &mut Guess, session: &Session<'_>, site: Option<&Site>) {
+/// Adds its settings.
+pub(super) fn add_settings(guess: &mut Guess, session: &SessionStorage<'_>, site: Option<&DjangoSite>) {
     cookie(guess, session, site);
     match session {
-        Session::None(why) => guess.open.push(why.clone()),
-        Session::Django(table) => {
+        SessionStorage::None(why) => guess.open.push(why.clone()),
+        SessionStorage::Django(table) => {
             if table != "django_session" {
                 guess.set_text("schema.django_session", "table", table, "it is in another schema");
             }
@@ -236,13 +235,13 @@ pub(super) fn say(guess: &mut Guess, session: &Session<'_>, site: Option<&Site>)
                 "django_session has no such counter",
             );
         }
-        Session::Table(found) => columns(guess, found),
+        SessionStorage::Table(found) => columns(guess, found),
     }
 }
 
-fn columns(guess: &mut Guess, found: &Found<'_>) {
+fn columns(guess: &mut Guess, found: &GuessedSessionTable<'_>) {
     const SECTION: &str = "schema.session.columns";
-    let Found { table, token, user } = found;
+    let GuessedSessionTable { table, token, user } = found;
     guess.set_text(
         "schema.session",
         "table",
@@ -318,17 +317,19 @@ fn hash(token: &CatalogueColumn) -> Option<(&'static str, String)> {
     ))
 }
 
-fn cookie(guess: &mut Guess, session: &Session<'_>, site: Option<&Site>) {
+fn cookie(guess: &mut Guess, session: &SessionStorage<'_>, site: Option<&DjangoSite>) {
     let by_engine = match session {
-        Session::Django(_) => true,
-        Session::Table(found) => found
+        SessionStorage::Django(_) => true,
+        SessionStorage::Table(found) => found
             .table
             .columns
             .iter()
             .any(|column| column.name == "session_data"),
-        Session::None(_) => false,
+        SessionStorage::None(_) => false,
     };
-    if by_engine || site.is_some_and(|site| matches!(session, Session::None(_)) && engine(site).is_some()) {
+    if by_engine
+        || site.is_some_and(|site| matches!(session, SessionStorage::None(_)) && engine(site).is_some())
+    {
         match site {
             Some(site) => guess.set_text(
                 "session",

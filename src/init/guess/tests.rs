@@ -1,7 +1,7 @@
 //! Guesses from descriptions of sites.
 
-use super::super::catalogue::Tables;
-use super::super::django::Site;
+use super::super::catalogue::AppTables;
+use super::super::django::DjangoSite;
 use super::*;
 use crate::store::catalogue::{Catalogue, CatalogueColumn, CatalogueReference, CatalogueTable};
 use crate::store::schema::Kind;
@@ -63,16 +63,16 @@ fn column(line: &str) -> CatalogueColumn {
     }
 }
 
-fn guessed(tables: Vec<CatalogueTable>, site: Option<&Site>) -> Guess {
+fn guessed(tables: Vec<CatalogueTable>, site: Option<&DjangoSite>) -> Guess {
     let catalogue = Catalogue {
         is_postgres: true,
         owner: None,
         tables,
     };
-    guess(&Tables::new(catalogue, site), site)
+    guess(&AppTables::new(catalogue, site), site)
 }
 
-fn site(json: &str) -> Site {
+fn site(json: &str) -> DjangoSite {
     serde_json::from_str(json).expect("a site")
 }
 
@@ -328,7 +328,7 @@ fn forum_tables() -> Vec<CatalogueTable> {
 }
 
 /// Routes to pages of a site with these tables and URL patterns.
-fn routes_of(tables: Vec<CatalogueTable>, patterns: &str) -> Vec<Route> {
+fn routes_of(tables: Vec<CatalogueTable>, patterns: &str) -> Vec<GuessedRoute> {
     let site = site(&format!(r#"{{"patterns": [{patterns}]}}"#));
     let mut routes = guessed(tables, Some(&site)).routes;
     routes.retain(|route| !route.is_excluded);
@@ -336,7 +336,7 @@ fn routes_of(tables: Vec<CatalogueTable>, patterns: &str) -> Vec<Route> {
 }
 
 /// Routes of a site with forums and topics.
-fn forum_routes(patterns: &str) -> Vec<Route> {
+fn forum_routes(patterns: &str) -> Vec<GuessedRoute> {
     routes_of(forum_tables(), patterns)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Connections;
 use crate::store::inspection::{self, Inspection};
 use crate::store::operations::{Backend, FaultyTypes, Runs};
-use crate::store::schema::{AppSchema, Problems, Requirements, ResolvedSchema, resolve};
+use crate::store::schema::{AppSchema, Requirements, ResolvedSchema, SchemaProblems, resolve};
 use crate::store::{SchemaProblem, StoreError};
 
 impl<B: Backend> Connections<B> {
@@ -57,7 +57,7 @@ impl<B: Backend> Connections<B> {
         writes: bool,
     ) -> Result<Arc<AppSchema>, sqlx::Error> {
         let problems = |resolved: &ResolvedSchema| {
-            sqlx::Error::Configuration(Box::new(Problems(resolved.problems.clone())))
+            sqlx::Error::Configuration(Box::new(SchemaProblems(resolved.problems.clone())))
         };
         let resolved = self.resolved_by(connection, writes).await?;
         if writes && is_blocked(&resolved) {

@@ -2,7 +2,7 @@
 
 use super::classification::Classification;
 use super::failure::{self, ServerFailure};
-use crate::store::schema::{Problems, SchemaProblem};
+use crate::store::schema::{SchemaProblem, SchemaProblems};
 
 /// A copy of the error with the same verdict and text.
 pub(super) fn again(error: &sqlx::Error) -> sqlx::Error {
@@ -66,8 +66,8 @@ pub(in crate::store) fn is_impossible(error: &sqlx::Error) -> bool {
 pub(super) fn is_of_the_role(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Configuration(problem) => problem
-            .downcast_ref::<Problems>()
-            .is_some_and(|Problems(problems)| problems.iter().any(SchemaProblem::is_of_the_role)),
+            .downcast_ref::<SchemaProblems>()
+            .is_some_and(|SchemaProblems(problems)| problems.iter().any(SchemaProblem::is_of_the_role)),
         error => is_denied(error),
     }
 }

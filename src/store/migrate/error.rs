@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Step;
 use crate::store::postgres::pooler::NEEDS_ITS_OWN;
-use crate::store::schema::Problems;
+use crate::store::schema::SchemaProblems;
 use crate::store::url::OpenError;
 use crate::store::{SchemaProblem, StoreError};
 
@@ -15,7 +15,7 @@ pub enum MigrateError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The app's tables are not as configured, so nothing can be added to them.
-    #[error("{}", Problems(.0.clone()))]
+    #[error("{}", SchemaProblems(.0.clone()))]
     Schema(Vec<SchemaProblem>),
     /// The connection is shared by a pooler: neither the lock nor the settings would stay with it.
     #[error("{NEEDS_ITS_OWN}")]

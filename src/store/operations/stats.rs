@@ -10,7 +10,7 @@ use super::{StoreOperation, spellings};
 use crate::from_row::from_row;
 use crate::ids::CommunityId;
 use crate::store::Stats;
-use crate::store::schema::{AppSchema, Durations};
+use crate::store::schema::{AppSchema, DurationColumns};
 
 /// Statistics of one community over `[from, to)`; [`Stats`] says what each number is.
 ///
@@ -34,7 +34,10 @@ pub(in crate::store) const NO_SESSIONS: &str = "\
     FROM headcount_views WHERE FALSE";
 
 /// SQL for the user of a row `headcount_session`: what is joined for it, and the expression.
-pub(in crate::store) fn user_of_session(app: &AppSchema, durations: &Durations<'_>) -> (String, String) {
+pub(in crate::store) fn user_of_session(
+    app: &AppSchema,
+    durations: &DurationColumns<'_>,
+) -> (String, String) {
     match app.accounts() {
         None => (String::new(), format!("headcount_session.{}", durations.user)),
         Some((profile, _)) => (

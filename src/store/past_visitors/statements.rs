@@ -24,18 +24,18 @@ from_row!(PgRow, SqliteRow => Numbers { user_id, page_views, visit_count, first_
 
 /// One of a user's pages.
 #[derive(Debug)]
-pub(in crate::store) struct Page {
+pub(in crate::store) struct VisitedPage {
     pub user_id: String,
     pub url: String,
     pub views: i64,
 }
 
-from_row!(PgRow, SqliteRow => Page { user_id, url, views });
+from_row!(PgRow, SqliteRow => VisitedPage { user_id, url, views });
 
 /// Puts numbers and pages together, in the order of `numbers`; `key` reads a user's key.
 pub(in crate::store) fn together(
     numbers: Vec<Numbers>,
-    pages: Vec<Page>,
+    pages: Vec<VisitedPage>,
     key: impl Fn(String) -> Result<String, sqlx::Error>,
 ) -> Result<Vec<PastVisitor>, sqlx::Error> {
     let mut by_user: HashMap<String, Vec<(String, i64)>> = HashMap::new();

@@ -1,6 +1,6 @@
-//! Reads from sources which file names which: `use` lines, and paths in code. A name that a file has from another one by
-//! `use` leads to that one, too. Comments and strings name nothing, and what is compiled for tests only is left out,
-//! whole files too: tests may look anywhere.
+//! Reads from sources which types they define, and which files they name: in `use` lines, and in paths in code. A name that
+//! a file imports from another one leads to that one, too. Comments, strings, and code that is compiled for tests only
+//! (whole files too) are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -22,6 +22,12 @@ static USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse\s+([^;]+);").e
 /// What a path is made of, and ends of lines, which count.
 static TOKEN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\n|::|[A-Za-z_][A-Za-z_0-9]*|\S").expect("a pattern"));
+
+/// The definition of a type or a trait. Those of types that are associated with a trait are indented.
+static TYPE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?m)(?:\b(?:struct|enum|trait|union)|^(?:pub(?:\([^)]*\))? )?type)\s+([A-Z]\w*)")
+        .expect("a pattern")
+});
 
 /// A file of the library: its module, such as `live::hub`, and its text.
 pub type Sources = BTreeMap<String, String>;
@@ -89,6 +95,15 @@ pub fn imports(sources: &Sources) -> Vec<Import> {
         }
     }
     imports
+}
+
+/// The types and traits that each file defines, with its module.
+pub fn types(sources: &Sources) -> Vec<(String, String)> {
+    let of_file = |(module, code): (String, String)| {
+        let names = TYPE.captures_iter(&code).map(|found| found[1].to_owned());
+        names.map(|name| (module.clone(), name)).collect::<Vec<_>>()
+    };
+    production_code(sources).into_iter().flat_map(of_file).collect()
 }
 
 /// The `use`s whose names cannot be followed, a line for each: of all names of a module, and of an ancestor itself.

@@ -163,7 +163,7 @@ fn a_wrong_variable_is_named() {
         (
             "HEADCOUNT__DATABASE__URL__FILE",
             "x",
-            "names no key; write HEADCOUNT__SECTION__KEY",
+            "names no key; write HEADCOUNT__SECTION__KEY, for example HEADCOUNT__DATABASE__URL",
         ),
     ] {
         let told = folder.run_with(&["run"], &[(name, value)]);

@@ -32,7 +32,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "[[route]]\nname = \"a\"\npattern = '^/a'\n[[route]]\nname = \"a\"\npattern = '^/b'\n",
         5,
-        "route `a`: the name is already taken at FILE:2; give each route a name of its own, across all files",
+        "route `a`: the name is already taken at FILE:2; give each route a name of its own, in all files together",
     ),
     (
         "[[route]]\nname = \"a\"\npattern = '^/a'\npatern = 1\n",

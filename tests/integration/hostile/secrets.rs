@@ -167,7 +167,7 @@ async fn a16_a_key_is_in_no_log_metric_key_or_table_whatever_the_filter() {
             assert!(!format!("{head:?}").contains(&key));
         }
     }
-    let log = world.sidecar.says("a server asks more often than its key may");
+    let log = world.sidecar.says("a server exceeds the rate of its API key");
     assert!(log.contains("django"), "the log names the key");
     let metrics = reqwest::get(world.sidecar.admin_url("/metrics"))
         .await

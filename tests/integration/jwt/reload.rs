@@ -176,11 +176,7 @@ print((private if __import__('sys').argv[2] else public).decode())
             "a secret of exactly 32 characters".into(),
             Some("holds a shared secret, which is for HS256 only"),
         ),
-        (
-            "[\"RS256\"]",
-            key(rsa, "1"),
-            Some("holds a private key, which has no business here"),
-        ),
+        ("[\"RS256\"]", key(rsa, "1"), Some("holds a private key; ")),
         (
             "[\"RS256\"]",
             key("rsa.generate_private_key(65537, 1024)", ""),

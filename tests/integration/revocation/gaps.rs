@@ -167,7 +167,7 @@ async fn i4_the_server_ends_the_connection_and_it_is_made_again() {
 async fn i4_a_missing_trigger_is_told_and_found_when_it_is_there() {
     let told = Told::with(Variant::Default, false).await;
     let world = &told.world;
-    let said = "the session table has no trigger that tells of sessions which end";
+    let said = "the session table has no trigger that notifies of ended sessions";
     eventually(async || world.sidecar.log().contains(said)).await;
     says_that_it_hears_nothing(world).await;
     let (alice, bob) = (told.signs_in("alice").await, told.signs_in("bob").await);

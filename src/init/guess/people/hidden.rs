@@ -1,11 +1,12 @@
-//! Who is shown to nobody: a flag of the user, by the words of its name, in the table of users or beside it.
+//! Finds the flag with which members hide themselves, by the words of its name: a column of the table of users, or of one
+//! that is joined to it.
 
-use super::place::{Beside, Place};
-use crate::init::catalogue::{Table, is_flag};
+use super::user_column::{JoinedTable, UserColumn};
+use crate::init::catalogue::{AppTable, is_flag};
 use crate::init::guess::Guess;
 use crate::store::schema::Kind;
 
-/// Whoever has it is shown to nobody.
+/// Words of a flag that hides its user where it is true.
 const HIDES: &[&str] = &[
     "hide",
     "hides",
@@ -17,11 +18,11 @@ const HIDES: &[&str] = &[
     "concealed",
     "cloaked",
 ];
-/// Whoever lacks it is shown to nobody.
+/// Words of a flag that hides its user where it is false.
 const SHOWS: &[&str] = &[
     "show", "shows", "shown", "visible", "share", "shares", "display", "displays",
 ];
-/// What is hidden or shown.
+/// Words for what is hidden or shown.
 const PRESENCE: &[&str] = &[
     "online",
     "presence",
@@ -35,32 +36,32 @@ const PRESENCE: &[&str] = &[
     "visitors",
     "whereabouts",
 ];
-/// What may stand beside it, and changes nothing.
+/// Words that may stand beside these without changing the meaning.
 const FILLING: &[&str] = &[
     "is", "be", "the", "my", "me", "self", "i", "am", "user", "users", "profile", "account", "member",
     "members", "from", "to", "in", "on", "others", "everyone", "all", "list", "lists", "mode", "appear",
     "appears", "as",
 ];
-/// What says so in other ways than a flag, or says something near it.
+/// Words of columns that may control the same, which only the app knows.
 const NEAR: &[&str] = &["visibility", "privacy", "private", "public"];
 
-/// What a name says.
+/// The meaning of a column's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+enum FlagMeaning {
     Hidden,
     Shown,
-    /// Something near it.
-    Near,
+    /// It may control the same; the operator decides.
+    Unclear,
 }
 
-/// A column that says whether somebody is shown.
-struct Found<'t> {
-    place: Place<'t>,
-    says: Says,
+/// A column that may tell whether a user is hidden.
+struct VisibilityColumn<'t> {
+    source: UserColumn<'t>,
+    meaning: FlagMeaning,
 }
 
-/// Reads a column's name; none where it has a word that is about something else.
-fn reading(name: &str) -> Option<Says> {
+/// The meaning of a column's name; none where a word of it is not in the lists above.
+fn meaning_of(name: &str) -> Option<FlagMeaning> {
     let name = name.to_ascii_lowercase();
     let words: Vec<&str> = name.split(['_', '-']).filter(|word| !word.is_empty()).collect();
     let count = |of: &[&str]| words.iter().filter(|word| of.contains(*word)).count();
@@ -71,61 +72,61 @@ fn reading(name: &str) -> Option<Says> {
         return None;
     }
     match (hides + usize::from(is_offline), shows, near) {
-        (1, 0, 0) => Some(Says::Hidden),
+        (1, 0, 0) => Some(FlagMeaning::Hidden),
         (0, 1, 0) if presence > 0 || words.contains(&"visible") || words.contains(&"shown") => {
-            Some(Says::Shown)
+            Some(FlagMeaning::Shown)
         }
-        (0, 0, 1) => Some(Says::Near),
+        (0, 0, 1) => Some(FlagMeaning::Unclear),
         _ => None,
     }
 }
 
-/// All such columns, nearest first.
-fn found<'t>(table: &'t Table, beside: &[Beside<'t>]) -> Vec<Found<'t>> {
-    let here = table.columns.iter().map(Place::Here);
-    let there = beside.iter().flat_map(|beside| {
-        let columns = beside.table.columns.iter();
-        columns.map(|column| Place::There(*beside, column))
+/// All such columns: those of the table of users first.
+fn found<'t>(table: &'t AppTable, joined: &[JoinedTable<'t>]) -> Vec<VisibilityColumn<'t>> {
+    let own = table.columns.iter().map(UserColumn::Own);
+    let of_joined = joined.iter().flat_map(|joined| {
+        let columns = joined.table.columns.iter();
+        columns.map(|column| UserColumn::Joined(*joined, column))
     });
-    let says = |place: Place<'t>| {
-        let column = place.column();
-        let says = reading(&column.name)?;
+    let candidate = |source: UserColumn<'t>| {
+        let column = source.column();
+        let meaning = meaning_of(&column.name)?;
         let is_choice = matches!(
             column.kind,
             Kind::Text | Kind::SmallInt | Kind::Integer | Kind::BigInt
         );
-        let says = match says {
-            says if is_flag(column.kind) => says,
-            // Of a choice only the app knows what each value means.
-            Says::Near if is_choice && column.references.is_none() => Says::Near,
+        let meaning = match meaning {
+            meaning if is_flag(column.kind) => meaning,
+            // Only the app knows what the values of a choice mean.
+            FlagMeaning::Unclear if is_choice && column.references.is_none() => FlagMeaning::Unclear,
             _ => return None,
         };
-        Some(Found { place, says })
+        Some(VisibilityColumn { source, meaning })
     };
-    here.chain(there).filter_map(says).collect()
+    own.chain(of_joined).filter_map(candidate).collect()
 }
 
-/// Writes it down: one flag, and what else may say so.
-pub(super) fn say(guess: &mut Guess, table: &Table, beside: &[Beside<'_>]) {
+/// Adds the first flag to the settings, and further candidates to what the operator decides.
+pub(super) fn add_settings(guess: &mut Guess, table: &AppTable, joined: &[JoinedTable<'_>]) {
     const SECTION: &str = "schema.profile.columns";
-    let found = found(table, beside);
-    let mut flags = found.iter().filter(|found| found.says != Says::Near);
+    let found = found(table, joined);
+    let mut flags = found.iter().filter(|found| found.meaning != FlagMeaning::Unclear);
     if let Some(flag) = flags.next() {
-        let (key, why) = match flag.says {
-            Says::Shown => ("is_shown", "members for whom it is false are in no list"),
+        let (key, why) = match flag.meaning {
+            FlagMeaning::Shown => ("is_shown", "members for whom it is false are in no list"),
             _ => ("is_hidden", "members for whom it is true are in no list"),
         };
-        let reason = format!("by its name, {}: {why}", flag.place.name());
-        guess.set(SECTION, key, flag.place.toml(), reason);
+        let reason = format!("by its name, {}: {why}", flag.source.name());
+        guess.set(SECTION, key, flag.source.toml(), reason);
     }
     let further: Vec<_> = flags
-        .chain(found.iter().filter(|found| found.says == Says::Near))
+        .chain(found.iter().filter(|found| found.meaning == FlagMeaning::Unclear))
         .collect();
     for found in further {
         guess.open.push(format!(
-            "{}: whether it, too, says who is shown to nobody. schema.profile.columns.is_hidden takes one flag: a view or a \
-             generated column can make one of several, or of a choice",
-            found.place.name()
+            "{}: whether it, too, hides members. schema.profile.columns.is_hidden takes one flag; where several columns or a \
+             choice decide, combine them in a view or a generated column",
+            found.source.name()
         ));
     }
 }
@@ -136,21 +137,21 @@ mod tests {
 
     #[test]
     fn a_name_is_read_by_its_words() {
-        for (name, says) in [
+        for (name, meaning) in [
             ("isHidden", None),
-            ("hide_from_online_list", Some(Says::Hidden)),
-            ("appear_offline", Some(Says::Hidden)),
+            ("hide_from_online_list", Some(FlagMeaning::Hidden)),
+            ("appear_offline", Some(FlagMeaning::Hidden)),
             ("offline", None),
             ("is_online", None),
             ("show_hidden", None),
             ("show", None),
-            ("show_my_activity", Some(Says::Shown)),
-            ("profile_visibility", Some(Says::Near)),
-            ("is_private", Some(Says::Near)),
+            ("show_my_activity", Some(FlagMeaning::Shown)),
+            ("profile_visibility", Some(FlagMeaning::Unclear)),
+            ("is_private", Some(FlagMeaning::Unclear)),
             ("privacy_policy", None),
             ("last_seen", None),
         ] {
-            assert_eq!(reading(name), says, "{name}");
+            assert_eq!(meaning_of(name), meaning, "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A proposal for pages that a lookup leads from to their community: to count the visitors of each by themselves. The row's key
 //! is captured once more, as the group of the lookup's name stands for the community.
 
-use super::{Route, path};
+use super::{GuessedRoute, path};
 
 /// What takes the place of a route's `pattern`, and its `presence`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(in crate::init) struct Finer {
     pub presence: String,
 }
 
-impl Route {
+impl GuessedRoute {
     /// What to write to count by themselves those who are at the row that the path names; `None` where the page is not the
     /// row's own.
     pub(in crate::init) fn finer(&self) -> Option<Finer> {

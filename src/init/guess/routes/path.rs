@@ -1,4 +1,4 @@
-//! Regular expressions of paths, as far as their text tells what they name.
+//! Helpers that read the text of regular expressions of paths.
 
 /// The regular expressions of nested patterns as one, in Rust's syntax, without the `^` at its start.
 pub(super) fn joined(parts: &[String]) -> String {
@@ -14,7 +14,7 @@ pub(super) fn joined(parts: &[String]) -> String {
     whole
 }
 
-/// The names of its groups.
+/// The names of its groups, in order.
 pub(super) fn groups(path: &str) -> Vec<String> {
     let starts = path.split("(?P<").skip(1);
     starts
@@ -22,7 +22,7 @@ pub(super) fn groups(path: &str) -> Vec<String> {
         .collect()
 }
 
-/// Segments of the path that are text, without groups and escapes, in small letters.
+/// The literal segments of the path, without groups and escapes, in lower case.
 pub(super) fn literals(path: &str) -> Vec<String> {
     let (mut segments, mut depth, mut in_class, mut is_escaped) =
         (vec![(String::new(), true)], 0_u32, false, false);
@@ -61,7 +61,7 @@ pub(super) fn literals(path: &str) -> Vec<String> {
     texts.map(|(text, _)| text).collect()
 }
 
-/// What comes after a group.
+/// The text after a group; empty where there is no such group.
 pub(super) fn after<'p>(path: &'p str, group: &str) -> &'p str {
     let start = format!("(?P<{group}>");
     let Some((_, inside)) = path.split_once(&start) else {

@@ -11,7 +11,7 @@ fn d14_the_row_goes_before_a_community_that_the_path_names() {
     assert_eq!(routes[0].pattern, r"^/x/(?:[0-9]+)/topic/(?P<topic>[0-9]+)/$");
     assert!(routes[0].lookup.is_some(), "{routes:?}");
     assert!(
-        routes[0].reason.contains("whatever forum the path names"),
+        routes[0].reason.contains("not for the forum in the path"),
         "{routes:?}"
     );
     // Of several rows the one at the end is the page's.
@@ -107,11 +107,11 @@ fn d14_pages_below_a_community_say_what_their_answers_show() {
     let forum = |rest: &str| pattern(&format!(r"^forum/(?P<forum_pk>[0-9]+)/{rest}\Z"), "board.view");
     let of = |rest: &str| forum_routes(&forum(rest)).remove(0);
     // Its own page speaks for itself, and a row's too.
-    assert_eq!(of("").grants, Grants::Default);
-    assert_eq!(of(r"topic/(?P<pk>[0-9]+)/").grants, Grants::Default);
+    assert_eq!(of("").grants, GrantsKey::Default);
+    assert_eq!(of(r"topic/(?P<pk>[0-9]+)/").grants, GrantsKey::Default);
     // The app may have checked the community, or not.
     let below = of("members/");
-    assert_eq!(below.grants, Grants::Proposed);
+    assert_eq!(below.grants, GrantsKey::Proposed);
     assert!(below.reason.contains("grants = true"), "{below:?}");
     // Everybody sees these.
     for rest in [
@@ -123,10 +123,10 @@ fn d14_pages_below_a_community_say_what_their_answers_show() {
         "about/",
     ] {
         let join = of(rest);
-        assert_eq!(join.grants, Grants::No, "{rest}");
+        assert_eq!(join.grants, GrantsKey::No, "{rest}");
         assert!(join.reason.contains("not members"), "{join:?}");
     }
-    assert_eq!(of(r"topic/(?P<pk>[0-9]+)/join/").grants, Grants::No);
+    assert_eq!(of(r"topic/(?P<pk>[0-9]+)/join/").grants, GrantsKey::No);
 }
 
 #[test]

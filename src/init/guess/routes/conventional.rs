@@ -1,14 +1,14 @@
-//! Routes that need no URL patterns: paths that are no pages, and paths as they usually are.
+//! Routes that need no URL patterns: paths that are no pages, and conventional paths of communities.
 
 use super::path::joined;
-use super::{Grants, Route, route_name};
-use crate::init::catalogue::{Table, plural};
-use crate::init::django::{Pattern, Site};
-use crate::init::guess::places::has_unique_slug;
+use super::{GrantsKey, GuessedRoute, route_name};
+use crate::init::catalogue::{AppTable, plural};
+use crate::init::django::{DjangoSite, Pattern};
+use crate::init::guess::communities::has_unique_slug;
 use crate::store::schema::Kind;
 
 /// Paths that are no pages: files, and Django's admin.
-pub(super) fn excluded(site: Option<&Site>) -> Vec<Route> {
+pub(super) fn excluded(site: Option<&DjangoSite>) -> Vec<GuessedRoute> {
     let is_path = |url: &&str| url.len() > 1 && url.starts_with('/');
     let files = |url: Option<&str>, default: &str| {
         let url = url
@@ -27,7 +27,7 @@ pub(super) fn excluded(site: Option<&Site>) -> Vec<Route> {
         settings.and_then(|settings| settings.media_url.as_deref()),
         "/media/",
     );
-    let exclusion = |name: &str, pattern: String, reason: &str| Route {
+    let exclusion = |name: &str, pattern: String, reason: &str| GuessedRoute {
         name: name.into(),
         pattern,
         page_type: None,
@@ -35,7 +35,7 @@ pub(super) fn excluded(site: Option<&Site>) -> Vec<Route> {
         is_proposal: false,
         search_param: None,
         lookup: None,
-        grants: Grants::Default,
+        grants: GrantsKey::Default,
         reason: reason.into(),
     };
     let mut routes = vec![exclusion(
@@ -58,8 +58,8 @@ pub(super) fn excluded(site: Option<&Site>) -> Vec<Route> {
     routes
 }
 
-/// Without a site to ask: paths as they usually are.
-pub(super) fn conventional(community: &Table) -> Vec<Route> {
+/// Conventional paths of communities, where the site was not asked.
+pub(super) fn routes(community: &AppTable) -> Vec<GuessedRoute> {
     let word = community.word();
     let key = match community.key().map(|key| key.kind) {
         Some(Kind::Uuid) => "[0-9a-fA-F-]{32,36}",
@@ -67,7 +67,7 @@ pub(super) fn conventional(community: &Table) -> Vec<Route> {
         _ => r"\d+",
     };
     let (one, many) = (regex::escape(&word), regex::escape(&plural(&word)));
-    let route = |name: String, pattern: String| Route {
+    let route = |name: String, pattern: String| GuessedRoute {
         name,
         pattern,
         page_type: Some(word.clone()),
@@ -75,7 +75,7 @@ pub(super) fn conventional(community: &Table) -> Vec<Route> {
         is_proposal: false,
         search_param: None,
         lookup: None,
-        grants: Grants::Default,
+        grants: GrantsKey::Default,
         reason: "a guess from the table's name; `headcount init --django` reads the site's own URL patterns"
             .into(),
     };

@@ -1,16 +1,16 @@
-//! One URL pattern of the site as a route: which of its groups names the community, or something that belongs to one.
+//! Turns one URL pattern of the site into a route: finds the group that names the community, or a row that belongs to one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::path::{after, groups, joined, literals};
-use super::{Grants, Lookup, Route, route_name};
-use crate::init::catalogue::{Table, Tables, singular};
+use super::{GrantsKey, GuessedLookup, GuessedRoute, route_name};
+use crate::init::catalogue::{AppTable, AppTables, singular};
 use crate::init::django::Pattern;
-use crate::init::guess::places::{has_unique_slug, slug};
+use crate::init::guess::communities::{has_unique_slug, slug};
 use crate::store::catalogue::CatalogueColumn;
 
-/// Pages below a community that those see who are not members yet, by words of the path.
+/// Words in paths of pages that are shown to people who are not members yet.
 const FOR_EVERYBODY: &[&str] = &[
     "join",
     "joining",
@@ -32,20 +32,20 @@ const FOR_EVERYBODY: &[&str] = &[
     "landing",
     "welcome",
 ];
-/// Tables of people, whose reference to a community is not that of a page about them.
+/// Tables of people: a page about a person is no page of the community that the person's row refers to.
 const PEOPLE: &[&str] = &["user", "profile", "userprofile", "account", "person"];
 /// Longest page type, in characters.
 const MAX_PAGE_TYPE: usize = 64;
 
-/// What routes before it have taken.
-pub(super) struct Taken {
+/// Names, lookups and page types of the routes so far.
+pub(super) struct TakenNames {
     names: BTreeSet<String>,
-    lookups: BTreeMap<String, Lookup>,
+    lookups: BTreeMap<String, GuessedLookup>,
     /// Page types, with the view and name of the pattern.
     page_types: BTreeMap<String, (String, String)>,
 }
 
-impl Taken {
+impl TakenNames {
     pub(super) fn new(names: &[&str]) -> Self {
         Self {
             names: names.iter().map(|&name| name.to_owned()).collect(),
@@ -54,7 +54,7 @@ impl Taken {
         }
     }
 
-    /// A name that no route has.
+    /// A name that no other route has.
     fn name(&mut self, base: &str) -> String {
         let numbered = (2..).map(|number| format!("{base}-{number}"));
         let mut names = std::iter::once(base.to_owned()).chain(numbered);
@@ -63,11 +63,11 @@ impl Taken {
         free
     }
 
-    /// The lookup by a name that no other has: where two tables are of one word, the second is called by its name.
-    fn lookup(&mut self, mut lookup: Lookup) -> Lookup {
+    /// The lookup with a name that no other has: if two tables have the same word, the second is named after table and key.
+    fn lookup(&mut self, mut lookup: GuessedLookup) -> GuessedLookup {
         let is_free = |name: &str| {
             self.lookups.get(name).is_none_or(|other| {
-                Lookup {
+                GuessedLookup {
                     name: name.into(),
                     ..lookup.clone()
                 } == *other
@@ -80,7 +80,7 @@ impl Taken {
         lookup
     }
 
-    /// The page type, if it is that of no other page; otherwise the route's name.
+    /// The page type, unless another page has it; then the route's name.
     fn page_type(&mut self, wanted: &str, name: &str, pattern: &Pattern) -> String {
         let page = (pattern.view.clone(), pattern.name.clone());
         let wanted: String = wanted.chars().take(MAX_PAGE_TYPE).collect();
@@ -92,28 +92,28 @@ impl Taken {
     }
 }
 
-/// One pattern of the site.
-pub(super) struct Reading<'a> {
-    pub tables: &'a Tables,
-    pub community: &'a Table,
+/// One URL pattern of the site, and the tables that its groups may name.
+pub(super) struct PatternReader<'a> {
+    pub tables: &'a AppTables,
+    pub community: &'a AppTable,
     pub pattern: &'a Pattern,
 }
 
 /// What a group of a pattern names.
-enum Named<'a> {
+enum GroupTarget<'a> {
     Id,
     Slug,
-    /// A row that belongs to a community: the column that paths name it by, and its reference.
+    /// A row that belongs to a community: its table, the column that paths name it by, and the column of its community.
     Row {
-        table: &'a Table,
+        table: &'a AppTable,
         key: &'a CatalogueColumn,
         community: &'a CatalogueColumn,
     },
 }
 
-impl<'a> Reading<'a> {
+impl<'a> PatternReader<'a> {
     /// The route of a pattern that names a community.
-    pub(super) fn route(&self, taken: &mut Taken) -> Option<Route> {
+    pub(super) fn route(&self, taken: &mut TakenNames) -> Option<GuessedRoute> {
         if self.pattern.view.contains(".admin.") || self.pattern.view.starts_with("django.contrib.") {
             return None;
         }
@@ -121,8 +121,8 @@ impl<'a> Reading<'a> {
         let groups = groups(&path);
         let (group, named, is_named_too) = self.community_of(&path, &groups)?;
         let (lookup, word) = match &named {
-            Named::Id | Named::Slug => (None, self.community.word()),
-            Named::Row {
+            GroupTarget::Id | GroupTarget::Slug => (None, self.community.word()),
+            GroupTarget::Row {
                 table,
                 key,
                 community,
@@ -133,14 +133,14 @@ impl<'a> Reading<'a> {
         };
         let new_name = match (&named, &lookup) {
             (_, Some(lookup)) => &*lookup.name,
-            (Named::Slug, None) => "community_slug",
+            (GroupTarget::Slug, None) => "community_slug",
             (_, None) => "community",
         };
         let mut regex = format!("^/{path}");
-        // Its slug behind its id, at the end of the path: it is the community's own page, which the route must tell.
+        // A path that ends with the community's id and slug is the community's own page: the group `slug` stays.
         let own = format!(r"\(\?P<{group}>[^()]*\)/\(\?P<slug>[^()]*\)/?(\\Z|\$)?$");
         let is_own_slug =
-            matches!(named, Named::Id) && regex::Regex::new(&own).is_ok_and(|own| own.is_match(&path));
+            matches!(named, GroupTarget::Id) && regex::Regex::new(&own).is_ok_and(|own| own.is_match(&path));
         for other in groups.iter().filter(|other| !(is_own_slug && *other == "slug")) {
             let (from, to) = (format!("(?P<{other}>"), format!("(?P<{new_name}>"));
             regex = regex.replace(&from, if *other == group { &to } else { "(?:" });
@@ -159,11 +159,11 @@ impl<'a> Reading<'a> {
         let grants = grants(&segments, is_own, lookup.is_some());
         let mut reason = match (usable, is_api) {
             (false, _) => format!(
-                "{}: not usable as it is, because it looks around or back",
+                "{}: the pattern needs look-around or a back reference, which routes do not support; rewrite it",
                 self.pattern.view
             ),
             (_, true) => format!(
-                "{}: for a single-page app, with track = \"request\"; a page and its API are not both views",
+                "{}: an API; use it (track = \"request\") for a single-page app only, so that a page and its API do not count twice",
                 self.pattern.view
             ),
             _ => format!("{} ({group} is the {new_name})", self.pattern.view),
@@ -171,21 +171,21 @@ impl<'a> Reading<'a> {
         if lookup.is_some() && is_named_too {
             let _ = write!(
                 reason,
-                "; it counts for the {0} of that row, whatever {0} the path names",
+                "; visitors count for the {0} of that row, not for the {0} in the path",
                 self.community.word()
             );
         }
         reason += match grants {
-            Grants::Default => "",
-            Grants::Proposed => {
-                "; below the community: grants = true where the app checks, before it answers, that its visitor may see the \
-                 community of the path"
+            GrantsKey::Default => "",
+            GrantsKey::Proposed => {
+                "; a page below the community: set grants = true if the app checks, before it answers, that the visitor may see the \
+                 community in the path"
             }
-            Grants::No => {
-                "; grants = false: those who are not members see such a page too, so that it shows nobody the community"
+            GrantsKey::No => {
+                "; grants = false: people who are not members see such a page too, so that it proves no access to the community"
             }
         };
-        Some(Route {
+        Some(GuessedRoute {
             page_type: Some(taken.page_type(wanted, &name, self.pattern)),
             name,
             pattern: regex,
@@ -198,29 +198,35 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The group that names the community, and whether another one names it, too. A row that belongs to a community goes
-    /// before it: a path may name any community beside it. Otherwise the community's id goes before its slug.
-    fn community_of(&self, path: &str, groups: &[String]) -> Option<(String, Named<'a>, bool)> {
+    /// The group that names the community, what it names, and whether another group names the community too. A row that
+    /// belongs to a community takes precedence, since a path may name any community beside it; then the community's id,
+    /// then its slug.
+    fn community_of(&self, path: &str, groups: &[String]) -> Option<(String, GroupTarget<'a>, bool)> {
         let mut named: Vec<_> = groups
             .iter()
             .filter_map(|group| Some((group.clone(), self.named(path, group)?)))
             .collect();
-        let position = |wanted: fn(&Named<'_>) -> bool| named.iter().rposition(|(_, named)| wanted(named));
-        let row = position(|named| matches!(named, Named::Row { .. }));
+        let position =
+            |wanted: fn(&GroupTarget<'_>) -> bool| named.iter().rposition(|(_, named)| wanted(named));
+        let row = position(|named| matches!(named, GroupTarget::Row { .. }));
         let own = named
             .iter()
-            .position(|(_, named)| matches!(named, Named::Id))
-            .or_else(|| named.iter().position(|(_, named)| matches!(named, Named::Slug)));
+            .position(|(_, named)| matches!(named, GroupTarget::Id))
+            .or_else(|| {
+                named
+                    .iter()
+                    .position(|(_, named)| matches!(named, GroupTarget::Slug))
+            });
         let (group, found) = named.swap_remove(row.or(own)?);
         Some((group, found, own.is_some()))
     }
 
-    fn named(&self, path: &str, group: &str) -> Option<Named<'a>> {
+    fn named(&self, path: &str, group: &str) -> Option<GroupTarget<'a>> {
         let (owner, is_slug) = self.owner(path, group)?;
         if std::ptr::eq(owner, self.community) {
             return match is_slug {
-                false => Some(Named::Id),
-                true if has_unique_slug(owner) => Some(Named::Slug),
+                false => Some(GroupTarget::Id),
+                true if has_unique_slug(owner) => Some(GroupTarget::Slug),
                 true => None,
             };
         }
@@ -232,15 +238,15 @@ impl<'a> Reading<'a> {
         } else {
             owner.key()?
         };
-        Some(Named::Row {
+        Some(GroupTarget::Row {
             table: owner,
             key,
             community: self.reference(owner)?,
         })
     }
 
-    /// The column of a row that refers to its community: of several the one that is called like it.
-    fn reference(&self, table: &'a Table) -> Option<&'a CatalogueColumn> {
+    /// The column that refers to the community; of several, the one named after it.
+    fn reference(&self, table: &'a AppTable) -> Option<&'a CatalogueColumn> {
         let word = self.community.word();
         let is_called = |column: &CatalogueColumn| {
             let name = column.name.strip_suffix("_id").unwrap_or(&column.name);
@@ -253,10 +259,10 @@ impl<'a> Reading<'a> {
         refers.min_by_key(|column| !is_called(column))
     }
 
-    /// The table whose row a group names, and whether by its slug.
-    fn owner(&self, path: &str, group: &str) -> Option<(&'a Table, bool)> {
+    /// The table whose row a group names, and whether the group holds a slug.
+    fn owner(&self, path: &str, group: &str) -> Option<(&'a AppTable, bool)> {
         let of_word = |word: &str| {
-            let is_of = |table: &&Table| table.is_of(word);
+            let is_of = |table: &&AppTable| table.is_of(word);
             std::iter::once(self.community)
                 .find(|table| table.is_of(word) || table.ends_with(word))
                 .or_else(|| self.tables.0.iter().find(is_of))
@@ -277,7 +283,7 @@ impl<'a> Reading<'a> {
         if is_of_a_user(&segments) {
             return None;
         }
-        // The segment in front of the group, unless another group stands between.
+        // The literal segment before the group.
         if let Some(segment) = &segment
             && let Some(table) = of_word(segment)
         {
@@ -307,7 +313,7 @@ impl<'a> Reading<'a> {
         (says(&view) || says(&self.pattern.name)).then_some((self.community, generic))
     }
 
-    /// A name for metrics: the pattern's own, or the view's.
+    /// The route's name: that of the pattern, else of the view.
     fn name(&self, word: &str) -> String {
         let own = match &*self.pattern.name {
             "" => self.pattern.view.rsplit('.').next().unwrap_or_default(),
@@ -322,7 +328,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn lookup(table: &Table, key: &CatalogueColumn, community: &CatalogueColumn) -> Lookup {
+fn lookup(table: &AppTable, key: &CatalogueColumn, community: &CatalogueColumn) -> GuessedLookup {
     let word = table.word();
     let word = if key.is_key {
         word
@@ -334,7 +340,7 @@ fn lookup(table: &Table, key: &CatalogueColumn, community: &CatalogueColumn) -> 
     } else {
         word
     };
-    Lookup {
+    GuessedLookup {
         name: group_name(&word),
         table: table.configured(),
         key: key.name.clone(),
@@ -342,7 +348,7 @@ fn lookup(table: &Table, key: &CatalogueColumn, community: &CatalogueColumn) -> 
     }
 }
 
-/// A name that a pattern's group may have.
+/// The text as a valid name of a group.
 fn group_name(text: &str) -> String {
     let fitting = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let name: String = text.chars().map(fitting).collect();
@@ -353,19 +359,19 @@ fn group_name(text: &str) -> String {
     }
 }
 
-/// What an answer says of its visitor and the community. `segments` are below what names it.
-fn grants(segments: &[String], is_own: bool, is_row: bool) -> Grants {
+/// The key `grants` of a route. `segments` are the literal ones after the group that names the community.
+fn grants(segments: &[String], is_own: bool, is_row: bool) -> GrantsKey {
     let mut words = segments.iter().flat_map(|segment| segment.split(['-', '_']));
     if words.any(|word| FOR_EVERYBODY.contains(&word)) {
-        Grants::No
+        GrantsKey::No
     } else if is_own || is_row {
-        Grants::Default
+        GrantsKey::Default
     } else {
-        Grants::Proposed
+        GrantsKey::Proposed
     }
 }
 
-/// Whether a key behind these segments is a user's: `user/topics/` lists the topics of one.
+/// Whether a key after these segments is a user's, as in `user/topics/`, which lists the topics of a user.
 fn is_of_a_user(segments: &[String]) -> bool {
     const USERS: &[&str] = &[
         "user", "member", "profile", "account", "author", "people", "person",

@@ -1,11 +1,11 @@
-//! What the app's communities are.
+//! Finds the table of the app's communities.
 
-use super::super::catalogue::{Table, Tables, is_text, plural};
-use super::super::django::Site;
+use super::super::catalogue::{AppTable, AppTables, is_text, plural};
+use super::super::django::DjangoSite;
 use super::Guess;
 use crate::store::catalogue::CatalogueColumn;
 
-/// Names of models, the likeliest first.
+/// Names of models of communities, the likeliest first.
 const MODELS: &[&str] = &[
     "community",
     "forum",
@@ -31,7 +31,7 @@ const MODELS: &[&str] = &[
     "event",
     "topic",
 ];
-/// Of these, the last words of longer names: a `StudyGroup` is a group.
+/// Those that may end a longer name: a `StudyGroup` is a group.
 const LAST_WORDS: &[&str] = &[
     "community",
     "forum",
@@ -44,11 +44,11 @@ const LAST_WORDS: &[&str] = &[
     "circle",
     "guild",
 ];
-/// How much less likely those are, in points.
+/// Points that a longer name has less.
 const LONGER: usize = 8;
-/// Names of rights, not of people.
+/// Names of groups of permissions.
 const RIGHTS: &[&str] = &["usergroup", "permissiongroup", "rolegroup", "authgroup"];
-/// Tables of Django and of common packages that have such names and are none.
+/// Tables of Django and of common packages with such names that are no communities.
 const OTHERS: &[&str] = &[
     "auth_group",
     "django_site",
@@ -60,7 +60,7 @@ const SLUG: &[&str] = &["slug", "handle", "url_name", "short_name", "shortname"]
 const TITLE: &[&str] = &["name", "title"];
 
 /// The likeliest table.
-pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Table> {
+pub(super) fn find<'t>(tables: &'t AppTables, site: Option<&DjangoSite>) -> Option<&'t AppTable> {
     let mut scored: Vec<_> = tables
         .0
         .iter()
@@ -70,7 +70,7 @@ pub(super) fn find<'t>(tables: &'t Tables, site: Option<&Site>) -> Option<&'t Ta
     scored.first().map(|(_, table)| *table)
 }
 
-fn score(tables: &Tables, table: &Table, site: Option<&Site>) -> Option<usize> {
+fn score(tables: &AppTables, table: &AppTable, site: Option<&DjangoSite>) -> Option<usize> {
     if OTHERS.contains(&&*table.name) || RIGHTS.contains(&&*table.word()) || table.only_connects() {
         return None;
     }
@@ -102,28 +102,28 @@ fn score(tables: &Tables, table: &Table, site: Option<&Site>) -> Option<usize> {
 }
 
 /// Its column of slugs.
-pub(super) fn slug(table: &Table) -> Option<&CatalogueColumn> {
+pub(super) fn slug(table: &AppTable) -> Option<&CatalogueColumn> {
     table.named(SLUG, is_text)
 }
 
 /// Whether a slug names one community only.
-pub(super) fn has_unique_slug(table: &Table) -> bool {
+pub(super) fn has_unique_slug(table: &AppTable) -> bool {
     slug(table).is_some_and(|column| column.is_unique)
 }
 
-/// Writes it down.
-pub(super) fn say(guess: &mut Guess, community: Option<&Table>, site: Option<&Site>) {
+/// Adds its settings.
+pub(super) fn add_settings(guess: &mut Guess, community: Option<&AppTable>, site: Option<&DjangoSite>) {
     const SECTION: &str = "schema.community.columns";
     let Some(table) = community else {
         guess.set_text(
             "schema.community",
             "table",
             "",
-            "no table looks like one of communities",
+            "no table looks like one of communities (communities, forums, groups …)",
         );
         guess.open.push(
-            "schema.community: the table of what visitors are in together (communities, forums, groups); and the routes \
-             of its pages"
+            "schema.community: the table of communities (forums, groups, clubs …), and the routes of its pages in \
+             routes.d"
                 .into(),
         );
         return;

@@ -1,23 +1,23 @@
-//! Signed tokens, which name the user beside sessions.
+//! Proposes the settings of JWTs (`[session.jwt]`) from the site's `SIMPLE_JWT`.
 
-use crate::init::django::Tokens;
+use crate::init::django::SimpleJwt;
 use crate::init::guess::{Guess, text};
 
-/// Writes it down. Proposed only: the key is a secret, which is not copied out of the site.
-pub(super) fn say(guess: &mut Guess, tokens: &Tokens) {
+/// Adds the settings as comments: the key is a secret, which is not copied from the site.
+pub(super) fn add_settings(guess: &mut Guess, tokens: &SimpleJwt) {
     let algorithm = tokens.algorithm.as_deref().unwrap_or("HS256");
     guess.propose(
         "session.jwt",
         "algorithms",
         format!("[{}]", text(algorithm)),
-        "SIMPLE_JWT is set: take the mark away, and write its SIGNING_KEY (by default SECRET_KEY) to a file that only the \
-         sidecar can read",
+        "SIMPLE_JWT is set: to accept its tokens, remove the # of these lines, and write its SIGNING_KEY (by default \
+         SECRET_KEY) to a file that only the sidecar can read",
     );
     guess.propose(
         "session.jwt",
         "key_file",
         "\"jwt.key\"",
-        "that file, beside this one; keys are not copied out of the site",
+        "the file with the key, relative to this one; init does not copy keys from the site",
     );
     for (key, setting, value) in [
         (
