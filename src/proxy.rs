@@ -101,7 +101,7 @@ impl ProxyHttp for Sidecar {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::new(self.in_flight.enter())
+        Ctx::new(self.in_flight.enter(), self.edge.no_progress())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
