@@ -187,7 +187,7 @@ impl Recording {
             admission: config.api.timeout,
             // Where nothing is written there is no spool to wait in.
             patience: if record.writes() {
-                limits.unspooled
+                config.spool.max_unspooled / 2
             } else {
                 NO_HURRY
             },
