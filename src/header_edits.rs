@@ -1,39 +1,53 @@
-//! Header edits: changes to headers as data, which pure code returns and a phase of the proxy applies.
+//! Header edits: changes to the headers of a message, made at once or kept as data.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Changes to headers: first the removals, then the settings, each replacing all of that name.
+/// Headers that can be changed.
+pub trait EditHeaders {
+    /// Removes all headers of a name.
+    fn remove(&mut self, name: &HeaderName);
+
+    /// Sets a header, in place of all of its name.
+    fn set(&mut self, name: &'static HeaderName, value: HeaderValue);
+
+    /// Sets a header to a text. One that no header can hold removes the header instead.
+    fn set_text(&mut self, name: &'static HeaderName, value: &str) {
+        // Every value is made of addresses, checked tokens or another header's text; none is refused.
+        match HeaderValue::from_str(value) {
+            Ok(value) => self.set(name, value),
+            Err(_) => self.remove(name),
+        }
+    }
+}
+
+impl EditHeaders for HeaderMap {
+    fn remove(&mut self, name: &HeaderName) {
+        self.remove(name);
+    }
+
+    fn set(&mut self, name: &'static HeaderName, value: HeaderValue) {
+        self.insert(name, value);
+    }
+}
+
+/// Changes to headers, for later: first the removals, then the settings, each replacing all of that name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct HeaderEdits {
+pub(crate) struct HeaderEdits {
     /// Names to remove.
     pub remove: Vec<HeaderName>,
     /// Names to set, each once.
     pub set: Vec<(HeaderName, HeaderValue)>,
 }
 
+#[cfg(test)]
 impl HeaderEdits {
-    /// Applies the edits to a plain header map. (Pingora's request header keeps a second map of spellings:
-    /// there, use its own `remove_header` and `insert_header`.)
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    /// Applies the edits to a plain header map.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, value) in &self.set {
             headers.insert(name, value.clone());
-        }
-    }
-
-    /// Adds a setting to a constant.
-    pub(crate) fn set_static(&mut self, name: HeaderName, value: &'static str) {
-        self.set.push((name, HeaderValue::from_static(value)));
-    }
-
-    /// Adds a setting. A value that no header can hold removes the header instead.
-    pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
-        // Every value is made of addresses, checked tokens or another header's text; none is refused.
-        match HeaderValue::from_str(value) {
-            Ok(value) => self.set.push((name, value)),
-            Err(_) => self.remove.push(name),
         }
     }
 }

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
+use http::{Version, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -101,7 +101,7 @@ impl ProxyHttp for Sidecar {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::new(self.in_flight.enter())
+        Ctx::new(self.in_flight.enter(), self.edge.no_progress())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
@@ -134,9 +134,10 @@ impl ProxyHttp for Sidecar {
         Ok(false)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.attempts += 1;
-        let (peer, server) = self.upstreams.select()?;
+        let may_be_a_tunnel = session.req_header().headers.contains_key(header::UPGRADE);
+        let (peer, server) = self.upstreams.select(may_be_a_tunnel)?;
         ctx.server = server;
         Ok(peer)
     }

@@ -4,7 +4,6 @@
 //! A path may hold a secret. So it keeps no query, no path of a page that no route names, and no part of a path that
 //! looks like a key or an address. Where that is not enough, `privacy.recent_pages` keeps routes only, or nothing.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -109,32 +108,34 @@ impl RecentPages {
 /// The path of a recorded URL, without parts that look secret.
 fn path(url: &str) -> String {
     let path = url.split('?').next().unwrap_or_default();
-    let parts: Vec<Cow<'_, str>> = path
-        .split('/')
-        .map(|part| {
-            if looks_secret(part) {
-                HIDDEN.into()
-            } else {
-                part.into()
-            }
-        })
-        .collect();
-    let path = parts.join("/");
-    match path.char_indices().nth(MAX_PATH) {
-        Some((end, _)) => format!("{}{HIDDEN}", &path[..end]),
-        None => path,
+    let mut shown = String::with_capacity(path.len());
+    for (at, part) in path.split('/').enumerate() {
+        if at > 0 {
+            shown.push('/');
+        }
+        shown.push_str(if looks_secret(part) { HIDDEN } else { part });
     }
+    // Characters have a byte at least.
+    if shown.len() > MAX_PATH
+        && let Some((end, _)) = shown.char_indices().nth(MAX_PATH)
+    {
+        shown.truncate(end);
+        shown.push_str(HIDDEN);
+    }
+    shown
 }
 
 /// Whether a part of a path may be a key or a mail address: random letters and digits in one long piece, capital
 /// and small letters and digits mixed, or an `@`. Slugs, numbers and UUIDs are not.
 fn looks_secret(part: &str) -> bool {
+    if part.len() < KEY_LENGTH {
+        return part.contains('@');
+    }
     let has = |text: &str, is: fn(&char) -> bool| text.chars().any(|character| is(&character));
     let is_random = |word: &str| {
         word.len() >= KEY_LENGTH && has(word, char::is_ascii_digit) && has(word, char::is_ascii_alphabetic)
     };
-    let is_mixed = part.len() >= KEY_LENGTH
-        && has(part, char::is_ascii_digit)
+    let is_mixed = has(part, char::is_ascii_digit)
         && has(part, char::is_ascii_lowercase)
         && has(part, char::is_ascii_uppercase);
     part.contains('@')

@@ -18,6 +18,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,6 +43,9 @@ pub use intake::{Intake, Report};
 pub use recognition::Recognition;
 pub use resolve::Resolver;
 pub use shown::ShownPages;
+
+/// Of a view that was accepted just now.
+const NOT_WAITED: Duration = Duration::ZERO;
 
 /// An accepted page view, with its visitor as known from the request.
 pub struct AcceptedView {
@@ -148,12 +152,17 @@ impl Recorder {
         {
             match named {
                 PageCommunity::Community(community) => {
-                    self.destinations
-                        .deliver(accepted.view, accepted.seen, session, Some(community));
+                    self.destinations.deliver(
+                        accepted.view,
+                        accepted.seen,
+                        session,
+                        Some(community),
+                        NOT_WAITED,
+                    );
                 }
                 PageCommunity::Nothing => {
                     self.destinations
-                        .deliver(accepted.view, accepted.seen, session, None);
+                        .deliver(accepted.view, accepted.seen, session, None, NOT_WAITED);
                 }
                 PageCommunity::NoKey => self.destinations.metrics.not_counted[NotCounted::CommunityKey].inc(),
             }
@@ -276,6 +285,7 @@ impl Destinations {
         seen: Moment,
         session: &BrowserSession,
         community: Option<CommunityId>,
+        waited: Duration,
     ) {
         self.recognition.recognised();
         match session.visibility {
@@ -296,7 +306,7 @@ impl Destinations {
             location: Location::default(),
         };
         if let Some(writer) = &self.writer
-            && let Err(reason) = writer.write(recorded)
+            && let Err(reason) = writer.write(recorded, waited)
         {
             self.metrics.dropped[reason].inc();
         }

@@ -68,6 +68,8 @@ pub struct Writer {
     load: Load,
     /// Views of a full group.
     full: usize,
+    /// How much of its time a view may have waited before.
+    most_waited: Duration,
     spools: Arc<Spools>,
     /// Behind the queue, whose end it tells of.
     waker: AppenderWaker,
@@ -156,8 +158,8 @@ impl BatchLimits {
             most_views,
             most_bytes,
             slow: database.statement_timeout / 4,
-            // The other half is for identifying the visitor (`recorder`).
-            unspooled: spool.max_unspooled / 2,
+            // The rest is for the commit.
+            unspooled: spool.max_unspooled / 5 * 4,
             spool_bytes: spool.max_bytes.as_u64(),
             keep_applied: record.keep_applied,
         }
@@ -219,37 +221,40 @@ impl Writer {
             flushes,
             load,
             full: limits.batch_views.get(),
+            most_waited: limits.unspooled / 2,
             spools,
             waker,
         };
         (handle, appender, applier)
     }
 
-    /// Queues a view. Never waits.
+    /// Queues a view that was accepted so long ago. Never waits.
     ///
     /// # Errors
     /// Why the view is dropped: the queue has no room for it.
-    pub fn write(&self, view: RecordedView) -> Result<(), Dropped> {
-        self.accept(View::Recorded(view))
+    pub fn write(&self, view: RecordedView, waited: Duration) -> Result<(), Dropped> {
+        self.accept(View::Recorded(view), waited)
     }
 
-    /// Queues a view whose visitor or community is not known yet. Never waits.
+    /// The same for a view whose visitor or community is not known yet. Never waits.
     ///
     /// # Errors
     /// Why the view is dropped: the queue has no room for it.
-    pub fn write_unresolved(&self, view: UnresolvedView) -> Result<(), Dropped> {
-        self.accept(View::Unresolved(view))
+    pub fn write_unresolved(&self, view: UnresolvedView, waited: Duration) -> Result<(), Dropped> {
+        self.accept(View::Unresolved(view), waited)
     }
 
-    fn accept(&self, view: View) -> Result<(), Dropped> {
+    fn accept(&self, view: View, waited: Duration) -> Result<(), Dropped> {
         let weight = view.weight();
         if !self.load.add(weight) {
             self.waker.wake();
             return Err(self.why_full());
         }
+        let now = Instant::now();
         let accepted = Accepted {
             view,
-            since: Instant::now(),
+            // One that has waited for long waits for others all the same: a commit for each would be too many.
+            since: now.checked_sub(waited.min(self.most_waited)).unwrap_or(now),
         };
         self.queue
             .try_send(Message::View(Box::new(accepted)))

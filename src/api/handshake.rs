@@ -53,9 +53,7 @@ impl Handshake {
 
     fn web_socket(version: Version, headers: &HeaderMap) -> Result<Self, Problem> {
         let malformed = |what: &'static str| Problem::BadRequest(what.into());
-        if version != Version::HTTP_11
-            || !any_element(headers, CONNECTION.as_str(), |element| element == "upgrade")
-        {
+        if version != Version::HTTP_11 || !any_element(headers, CONNECTION, |element| element == "upgrade") {
             return Err(malformed(
                 "A WebSocket handshake is HTTP/1.1 with Connection: Upgrade.",
             ));
@@ -68,9 +66,7 @@ impl Handshake {
         Ok(Self {
             kind: Protocol::WebSocket,
             accept: HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok(),
-            speaks_protocol: any_element(headers, SEC_WEBSOCKET_PROTOCOL.as_str(), |element| {
-                element == PROTOCOL
-            }),
+            speaks_protocol: any_element(headers, SEC_WEBSOCKET_PROTOCOL, |element| element == PROTOCOL),
         })
     }
 }
@@ -79,11 +75,11 @@ impl Handshake {
 pub(super) fn asks_for_events(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::GET
         && !asks_for_web_socket(headers)
-        && any_element(headers, ACCEPT.as_str(), |element| element == "text/event-stream")
+        && any_element(headers, ACCEPT, |element| element == "text/event-stream")
 }
 
 fn asks_for_web_socket(headers: &HeaderMap) -> bool {
-    any_element(headers, UPGRADE.as_str(), |element| element == "websocket")
+    any_element(headers, UPGRADE, |element| element == "websocket")
 }
 
 /// Whether the head announces a body; its length was validated before.

@@ -149,7 +149,7 @@ impl Recording {
             window: record.window,
             // Where nothing is written there is no spool to wait in.
             patience: if record.writes() {
-                limits.unspooled
+                config.spool.max_unspooled / 2
             } else {
                 NO_HURRY
             },

@@ -64,6 +64,8 @@ impl Site {
         closing: &Closing,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
+        // Pingora's own timers have a thread that wakes a hundred times per second, also where nothing is done.
+        pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let mut server = Server::new_with_opt_and_conf(None, configuration(config, addresses));
         let balancer = UpstreamChecks {
             balancer: sidecar.upstreams.balancer(),

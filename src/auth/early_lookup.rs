@@ -25,7 +25,18 @@ pub struct EarlyLookups {
 
 /// The session of a token at the beginning of its request, once it is found. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct EarlyLookup(Arc<OnceLock<Arc<BrowserSession>>>);
+pub struct EarlyLookup(Found);
+
+#[derive(Debug, Clone, Default)]
+enum Found {
+    /// There is none, or it is not looked up.
+    #[default]
+    None,
+    /// It was in the cache.
+    Cached(Arc<BrowserSession>),
+    /// It is being looked up.
+    Later(Arc<OnceLock<Arc<BrowserSession>>>),
+}
 
 impl EarlyLookups {
     /// Lookups run on `runtime`.
@@ -40,37 +51,39 @@ impl EarlyLookups {
     /// Looks up the token of a request that began at `at`. Reads the cache, starts a lookup where needed, and never
     /// waits.
     pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> EarlyLookup {
-        let lookup = EarlyLookup::default();
         match self.authenticator.cached(token, at).await {
-            CachedSession::Session(session) => lookup.found(session),
-            CachedSession::NoSession(_) => {}
+            CachedSession::Session(session) => EarlyLookup(Found::Cached(session)),
+            CachedSession::NoSession(_) => EarlyLookup(Found::None),
             CachedSession::Unknown => {
                 if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
                     let (authenticator, token) = (Arc::clone(&self.authenticator), token.clone());
-                    let found = lookup.clone();
+                    let found = Arc::new(OnceLock::new());
+                    let later = Arc::clone(&found);
                     self.runtime.spawn(async move {
                         if let Ok(Identified::Session(session)) =
                             authenticator.resolve_past(&token, at, from).await
                         {
-                            found.found(session);
+                            // Set at most once: this is the only writer.
+                            let _ = found.set(session);
                         }
                         drop(place);
                     });
+                    EarlyLookup(Found::Later(later))
+                } else {
+                    EarlyLookup(Found::None)
                 }
             }
         }
-        lookup
     }
 }
 
 impl EarlyLookup {
-    fn found(&self, session: Arc<BrowserSession>) {
-        // Set at most once: this is the only writer.
-        let _ = self.0.set(session);
-    }
-
     /// The session, if one was found by now.
     pub fn session(&self) -> Option<&Arc<BrowserSession>> {
-        self.0.get()
+        match &self.0 {
+            Found::None => None,
+            Found::Cached(session) => Some(session),
+            Found::Later(found) => found.get(),
+        }
     }
 }

@@ -73,9 +73,7 @@ pub(super) fn what(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
         return Err(NotCounted::Method);
     }
     if exchange.status == StatusCode::SWITCHING_PROTOCOLS
-        || any_element(exchange.request, UPGRADE.as_str(), |element| {
-            element == "websocket"
-        })
+        || any_element(exchange.request, UPGRADE, |element| element == "websocket")
     {
         return Err(NotCounted::Upgrade);
     }
@@ -139,7 +137,7 @@ pub(super) fn names_a_file(path: &str) -> bool {
 }
 
 pub(super) fn media_type_is(response: &HeaderMap, is: impl Fn(&str) -> bool) -> bool {
-    any_element(response, CONTENT_TYPE.as_str(), is)
+    any_element(response, CONTENT_TYPE, is)
 }
 
 fn starts_with_ignoring_case(value: &[u8], start: &[u8]) -> bool {

@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use woothee::parser::Parser;
 use woothee::woothee::VALUE_UNKNOWN;
+
+static PLATFORM: HeaderName = HeaderName::from_static("sec-ch-ua-platform");
+static MOBILE: HeaderName = HeaderName::from_static("sec-ch-ua-mobile");
 
 const UNKNOWN: &str = "unknown";
 /// Upper bound of browser and operating system, in characters: their versions are the client's text.
@@ -45,11 +48,11 @@ pub(super) struct Agent<'a> {
 impl<'a> Agent<'a> {
     /// With the hints of the request.
     pub(super) fn of(user_agent: &'a str, request: &HeaderMap) -> Self {
-        let hint = |name| request.get(name).map(HeaderValue::as_bytes);
+        let hint = |name: &HeaderName| request.get(name).map(HeaderValue::as_bytes);
         Self {
             text: user_agent,
-            platform: (hint("sec-ch-ua-platform") == Some(b"\"Android\"")).then_some("Android"),
-            mobile: match hint("sec-ch-ua-mobile") {
+            platform: (hint(&PLATFORM) == Some(b"\"Android\"")).then_some("Android"),
+            mobile: match hint(&MOBILE) {
                 Some(b"?1") => Some(true),
                 Some(b"?0") => Some(false),
                 _ => None,

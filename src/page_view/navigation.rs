@@ -4,15 +4,31 @@
 //! The requests that browsers and script libraries really send, and the decision for each, are in one table:
 //! `tests/integration/browsers/fetch_metadata.toml`. A test records it again from the browsers themselves.
 
-use http::HeaderMap;
 use http::header::ACCEPT;
+use http::{HeaderMap, HeaderName};
 
 use super::NotCounted;
 use crate::header_list::any_element;
 
-const SEC_FETCH_MODE: &str = "sec-fetch-mode";
-pub(super) const SEC_FETCH_DEST: &str = "sec-fetch-dest";
-const X_REQUESTED_WITH: &str = "x-requested-with";
+// Names that are parsed already: a text is parsed with each look-up, and there are many for one request.
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+pub(super) static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+static SEC_PURPOSE: [HeaderName; 2] = [
+    HeaderName::from_static("sec-purpose"),
+    HeaderName::from_static("x-sec-purpose"),
+];
+static PURPOSE: [HeaderName; 2] = [
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("x-purpose"),
+];
+static X_MOZ: HeaderName = HeaderName::from_static("x-moz");
+static TURBO_FRAME: HeaderName = HeaderName::from_static("turbo-frame");
+static X_TURBO_REQUEST_ID: HeaderName = HeaderName::from_static("x-turbo-request-id");
+static HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+static HX_PRELOADED: HeaderName = HeaderName::from_static("hx-preloaded");
+static HX_BOOSTED: HeaderName = HeaderName::from_static("hx-boosted");
+static HX_HISTORY: HeaderName = HeaderName::from_static("hx-history-restore-request");
 
 /// How a page is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,35 +44,32 @@ pub(crate) enum PageLoad {
 /// Whether a request is a prefetch or prerender, for a page that may never be shown. Some values carry parameters.
 pub(crate) fn is_prefetch(request: &HeaderMap) -> bool {
     let one_of =
-        |names: &[&str], is: fn(&str) -> bool| names.iter().any(|name| any_element(request, name, is));
-    one_of(&["sec-purpose", "x-sec-purpose"], |purpose| {
+        |names: &[HeaderName], is: fn(&str) -> bool| names.iter().any(|name| any_element(request, name, is));
+    one_of(&SEC_PURPOSE, |purpose| {
         purpose.starts_with("prefetch") || purpose.starts_with("prerender")
-    }) || one_of(&["purpose", "x-purpose"], |purpose| {
+    }) || one_of(&PURPOSE, |purpose| {
         ["prefetch", "preview", "prerender"].contains(&purpose)
-    }) || one_of(&["x-moz"], |purpose| purpose == "prefetch")
+    }) || any_element(request, &X_MOZ, |purpose| purpose == "prefetch")
         // htmx's extension `preload`.
-        || one_of(&["hx-preloaded"], |value| value == "true")
+        || any_element(request, &HX_PRELOADED, |value| value == "true")
 }
 
 /// How a request loads a page; an error where a script, an image or a frame asks for something else. Prefetches have an
 /// answer, too: such a page may be shown later.
 pub(crate) fn page_load(request: &HeaderMap) -> Result<PageLoad, NotCounted> {
-    let one_of = |name, values: &[&str]| any_element(request, name, |value| values.contains(&value));
-    if one_of(
-        SEC_FETCH_DEST,
-        &["iframe", "frame", "fencedframe", "object", "embed"],
-    ) || request.contains_key("turbo-frame")
-    {
+    let is_framed = |dest: &str| ["iframe", "frame", "fencedframe", "object", "embed"].contains(&dest);
+    if any_element(request, &SEC_FETCH_DEST, is_framed) || request.contains_key(&TURBO_FRAME) {
         return Err(NotCounted::Frame);
     }
-    if one_of("hx-boosted", &["true"]) || one_of("hx-history-restore-request", &["true"]) {
+    let is_true = |value: &str| value == "true";
+    if any_element(request, &HX_BOOSTED, is_true) || any_element(request, &HX_HISTORY, is_true) {
         return Ok(PageLoad::Boosted);
     }
     // Scripts use Turbo's `fetch`, too, and send a header for it: Rails' `request.js`, for example.
-    if request.contains_key("x-turbo-request-id") && accepts_html(request) && !is_made_by_script(request) {
+    if request.contains_key(&X_TURBO_REQUEST_ID) && accepts_html(request) && !is_made_by_script(request) {
         return Ok(PageLoad::Turbo);
     }
-    if !request.contains_key("hx-request") && is_document(request) {
+    if !request.contains_key(&HX_REQUEST) && is_document(request) {
         return Ok(PageLoad::Document);
     }
     Err(NotCounted::NotNavigation)
@@ -65,33 +78,33 @@ pub(crate) fn page_load(request: &HeaderMap) -> Result<PageLoad, NotCounted> {
 /// Whether the browser loads a document. Over TLS (and on the local machine) it sends fetch metadata, which takes
 /// precedence over the guess from `Accept`.
 fn is_document(request: &HeaderMap) -> bool {
-    let is = |name, value: &str| any_element(request, name, |element| element == value);
+    let is = |name: &HeaderName, value: &str| any_element(request, name, |element| element == value);
     match (
-        request.contains_key(SEC_FETCH_MODE),
-        request.contains_key(SEC_FETCH_DEST),
+        request.contains_key(&SEC_FETCH_MODE),
+        request.contains_key(&SEC_FETCH_DEST),
     ) {
         (false, false) => accepts_html(request) && !is_made_by_script(request),
-        (false, true) => is(SEC_FETCH_DEST, "document"),
-        (true, false) => is(SEC_FETCH_MODE, "navigate"),
-        (true, true) if is(SEC_FETCH_MODE, "navigate") => {
+        (false, true) => is(&SEC_FETCH_DEST, "document"),
+        (true, false) => is(&SEC_FETCH_MODE, "navigate"),
+        (true, true) if is(&SEC_FETCH_MODE, "navigate") => {
             // A service worker that passes a navigation on makes its destination empty.
-            is(SEC_FETCH_DEST, "document") || is(SEC_FETCH_DEST, "empty")
+            is(&SEC_FETCH_DEST, "document") || is(&SEC_FETCH_DEST, "empty")
         }
         // In Firefox such a worker changes the mode, too, as it does elsewhere where it passes options of its own. What
         // remains is the browser's own `Accept`, which no script library sends.
-        (true, true) if is(SEC_FETCH_MODE, "same-origin") => {
-            is(SEC_FETCH_DEST, "empty") && accepts_html(request) && is(ACCEPT.as_str(), "application/xml")
+        (true, true) if is(&SEC_FETCH_MODE, "same-origin") => {
+            is(&SEC_FETCH_DEST, "empty") && accepts_html(request) && is(&ACCEPT, "application/xml")
         }
         // `<link rel=prefetch>`: from the browser's cache it becomes a document.
-        (true, true) if is(SEC_FETCH_MODE, "no-cors") => {
-            is(SEC_FETCH_DEST, "empty") && accepts_html(request) && is_prefetch(request)
+        (true, true) if is(&SEC_FETCH_MODE, "no-cors") => {
+            is(&SEC_FETCH_DEST, "empty") && accepts_html(request) && is_prefetch(request)
         }
         (true, true) => false,
     }
 }
 
 fn accepts_html(request: &HeaderMap) -> bool {
-    any_element(request, ACCEPT.as_str(), is_html)
+    any_element(request, ACCEPT, is_html)
 }
 
 /// Whether a media type is that of a page.
@@ -102,5 +115,5 @@ pub(super) fn is_html(media_type: &str) -> bool {
 /// `X-Requested-With`, which script libraries send. Android web views send it too, with the name of their app
 /// (`com.example.app`) and with every request, so that value is ignored.
 fn is_made_by_script(request: &HeaderMap) -> bool {
-    any_element(request, X_REQUESTED_WITH, |value| !value.contains('.'))
+    any_element(request, &X_REQUESTED_WITH, |value| !value.contains('.'))
 }

@@ -53,9 +53,9 @@ impl SentFiles {
                 let Some(version) = of(response, &ETAG, &LAST_MODIFIED) else {
                     return false;
                 };
-                if any_element(response, CONTENT_TYPE.as_str(), is_html) {
+                if any_element(response, CONTENT_TYPE, is_html) {
                     self.sent.invalidate(&key(version));
-                } else if is_of_a_browser(request) && !any_element(response, VARY.as_str(), is_by_accept) {
+                } else if is_of_a_browser(request) && !any_element(response, VARY, is_by_accept) {
                     self.sent.insert(key(version), ());
                 }
                 false
@@ -79,10 +79,10 @@ fn of<'a>(headers: &'a HeaderMap, tag: &HeaderName, date: &HeaderName) -> Option
 /// Whether the browser itself asks for something to show: a document, a picture.
 fn is_of_a_browser(request: &HeaderMap) -> bool {
     let is_shown = || {
-        if request.contains_key(SEC_FETCH_DEST) {
-            !any_element(request, SEC_FETCH_DEST, |dest| dest == "empty")
+        if request.contains_key(&SEC_FETCH_DEST) {
+            !any_element(request, &SEC_FETCH_DEST, |dest| dest == "empty")
         } else {
-            any_element(request, ACCEPT.as_str(), |kind| kind.starts_with("image/"))
+            any_element(request, ACCEPT, |kind| kind.starts_with("image/"))
         }
     };
     page_load(request).is_ok() || is_shown()

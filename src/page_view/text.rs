@@ -11,6 +11,10 @@ use crate::routes::MAX_VALUE;
 
 /// Text without NUL and no longer than `max` bytes.
 fn clean(text: &str, max: usize) -> String {
+    // As nearly every text is.
+    if text.len() <= max && !text.as_bytes().contains(&0) {
+        return text.to_owned();
+    }
     let mut clean = String::with_capacity(text.len().min(max));
     for character in text.chars().filter(|&character| character != '\0') {
         if clean.len() + character.len_utf8() > max {
@@ -30,8 +34,13 @@ pub(super) fn user_agent(header: Option<&HeaderValue>) -> String {
 /// The URL to store: a path decoded once, with the allowed query parameters. `?` and `#` of the path are encoded, so
 /// that the query begins at the first `?`.
 pub(super) fn url(path: &str, query: Option<&str>, allow: &[String]) -> String {
+    let is_plain = !path.contains(['?', '#']);
+    let allowed = query.filter(|_| !allow.is_empty());
+    if is_plain && allowed.is_none() {
+        return clean(path, PageView::MAX_TEXT);
+    }
     let mut url = path.replace('?', "%3F").replace('#', "%23");
-    if let Some(query) = query {
+    if let Some(query) = allowed {
         push_allowed(&mut url, query, allow);
     }
     clean(&url, PageView::MAX_TEXT)

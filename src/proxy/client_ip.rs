@@ -13,9 +13,9 @@ use ipnet::IpNet;
 use super::forwarded::{self, parameter};
 
 /// `X-Forwarded-For`
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `X-Real-IP`
-pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(super) static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Upper bound of hops that are followed.
 const MAX_HOPS: usize = 32;

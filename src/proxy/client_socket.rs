@@ -10,8 +10,9 @@
 //! - Shutting it down does nothing: the front does that, so that the last answer arrives.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use pingora_proxy::Session;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::progress::Progress;
@@ -40,7 +41,7 @@ pub(super) struct ClientSocket {
     /// Bytes of the next request.
     kept: BytesMut,
     progress: Arc<Progress>,
-    /// Wakes the task that waits for the app. Moved forward when it fires, not with each piece.
+    /// Wakes the task that waits for a head, or for the app. Moved forward when it fires, not with each wait.
     clock: Option<Pin<Box<Sleep>>>,
 }
 
@@ -115,15 +116,41 @@ impl ClientSocket {
         Poll::Pending
     }
 
+    /// Reads what comes into `buffer`; `None` if nothing has come by `deadline`.
+    pub(super) async fn read_by(
+        &mut self,
+        deadline: Instant,
+        buffer: &mut BytesMut,
+    ) -> Option<io::Result<usize>> {
+        poll_fn(|context| {
+            // The future has no state of its own.
+            if let Poll::Ready(read) = pin!(self.read_buf(buffer)).poll(context) {
+                return Poll::Ready(Some(read));
+            }
+            self.poll_clock(deadline, context).map(|()| None)
+        })
+        .await
+    }
+
+    /// Ready at `deadline`.
+    fn poll_clock(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            if clock.is_elapsed() || clock.deadline() > deadline {
+                clock.as_mut().reset(deadline);
+            }
+            ready!(clock.as_mut().poll(context));
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
     /// Ready when the app is late.
     fn poll_app(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         while let Some(late) = self.progress.app_is_late_at() {
-            let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(late)));
-            if clock.is_elapsed() || clock.deadline() > late {
-                clock.as_mut().reset(late);
-            }
-            ready!(clock.as_mut().poll(context));
-            if late <= Instant::now() && self.progress.app_is_late_at() == Some(late) {
+            ready!(self.poll_clock(late, context));
+            if self.progress.app_is_late_at() == Some(late) {
                 self.progress.app_is_late();
                 return Poll::Ready(io::Error::new(ErrorKind::TimedOut, "the app is silent"));
             }
@@ -326,6 +353,25 @@ mod tests {
                 assert!(timeout(ALMOST, socket.read_u8()).await.is_err());
                 assert_eq!(socket.read_u8().await.unwrap_err().kind(), ErrorKind::TimedOut);
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_for_a_head_has_its_own_time() {
+        let (_client, mut socket, progress) = socket();
+        progress.renew();
+        let mut head = BytesMut::new();
+        for seconds in [10, 75, 5, 75] {
+            // One that is given up leaves the clock set.
+            let given_up = Instant::now() + PATIENCE;
+            assert!(
+                timeout(MOMENT, socket.read_by(given_up, &mut head))
+                    .await
+                    .is_err()
+            );
+            let (begun, time) = (Instant::now(), Duration::from_secs(seconds));
+            assert!(socket.read_by(begun + time, &mut head).await.is_none());
+            assert_eq!(begun.elapsed(), time);
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chrono::Utc;
+use http::HeaderValue;
 
 use super::client_ip::ClientIp;
 use super::metrics::NoRoute;
@@ -39,8 +40,8 @@ pub struct Ctx {
     pub(super) facts: RequestFacts,
     /// The client's address, and the proxies that the request came through.
     pub(super) client: ClientIp,
-    /// The ids of the sidecars that it has passed, this one included.
-    pub(super) hops: String,
+    /// The header with the ids of the sidecars that it has passed, this one included.
+    pub(super) hops: HeaderValue,
     /// Whether it came over TLS.
     pub(super) tls: bool,
     /// Identifies the exchange in the app's log and in ours, where no trusted proxy sends an id.
@@ -78,13 +79,14 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    pub(super) fn new(in_flight: InFlightGuard) -> Self {
+    /// `progress` until the client's socket is known, whose own takes its place.
+    pub(super) fn new(in_flight: InFlightGuard, progress: Arc<Progress>) -> Self {
         let at = Utc::now();
         Self {
             started: Instant::now(),
             facts: RequestFacts::new(at),
             client: ClientIp::default(),
-            hops: String::new(),
+            hops: HeaderValue::from_static(""),
             tls: false,
             request_id: RequestId::new(at),
             tunnel: false,
@@ -97,7 +99,7 @@ impl Ctx {
             api_path: None,
             key: KeyFound::None,
             no_route: NoRoute::Unmatched,
-            progress: Arc::default(),
+            progress,
             waits_for_the_app: false,
             body_ended: false,
             status: None,

@@ -1,9 +1,10 @@
 //! Edge state: counters of refused and failed requests, and warnings that are logged once per process.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use pingora_proxy::Session;
 
 use super::client_ip::ClientIp;
@@ -12,6 +13,7 @@ use super::headers::not_understood;
 use super::hops;
 use super::limits::Refusal;
 use super::metrics::Metrics;
+use super::progress::Progress;
 use super::refusals::Refusals;
 
 /// Longest part of a client's text that is logged, in characters.
@@ -25,6 +27,9 @@ pub struct Edge {
     pub(super) failures: FailureLog,
     /// This process' id in `X-Headcount-Hops`.
     id: String,
+    /// The header of a request that has passed no other sidecar.
+    first_hop: HeaderValue,
+    no_progress: Arc<Progress>,
     warned_of_a_value: AtomicBool,
     warned_of_an_underscore: AtomicBool,
 }
@@ -32,21 +37,33 @@ pub struct Edge {
 impl Edge {
     /// No refusals, no warnings so far.
     pub fn new(metrics: Arc<Metrics>) -> Self {
+        let id = hops::new_id();
         Self {
             refusals: Arc::new(Refusals::new(metrics.clone())),
             failures: FailureLog::new(metrics),
-            id: hops::new_id(),
+            // Hexadecimal digits are a header's value.
+            first_hop: HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("")),
+            id,
+            no_progress: Arc::default(),
             warned_of_a_value: AtomicBool::new(false),
             warned_of_an_underscore: AtomicBool::new(false),
         }
     }
 
-    /// The ids of the sidecars that the request has passed, with this one.
+    /// One that nothing reads or changes, for exchanges that have just begun.
+    pub(super) fn no_progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.no_progress)
+    }
+
+    /// The header with the ids of the sidecars that the request has passed, with this one.
     ///
     /// # Errors
     /// It has passed this one before, or too many.
-    pub(super) fn pass(&self, headers: &HeaderMap) -> Result<String, Refusal> {
-        hops::passed(headers, &self.id).ok_or(Refusal::Loop)
+    pub(super) fn pass(&self, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+        match hops::passed(headers, &self.id).ok_or(Refusal::Loop)? {
+            Cow::Borrowed(_) => Ok(self.first_hop.clone()),
+            Cow::Owned(passed) => HeaderValue::try_from(passed).map_err(|_| Refusal::Loop),
+        }
     }
 
     /// Counts a refusal.

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName};
 
 /// `Forwarded`
-pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+pub(super) static FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
 /// Elements of all `Forwarded` headers. A comma within quotes does not separate.
 pub(super) fn elements(headers: &HeaderMap) -> Vec<&[u8]> {
     headers
-        .get_all(FORWARDED)
+        .get_all(&FORWARDED)
         .iter()
         .flat_map(|value| unquoted_split(value.as_bytes(), b','))
         .filter(|element| !element.trim_ascii().is_empty())
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(parameter(element, "by"), None);
         let mut list = HeaderMap::new();
         for value in ["for=a;host=\"x,y\", for=b", " , for=c"] {
-            list.append(FORWARDED, value.parse().unwrap());
+            list.append(&FORWARDED, value.parse().unwrap());
         }
         assert_eq!(elements(&list).len(), 3);
     }
@@ -91,7 +91,7 @@ mod tests {
             "for=\"[2001:db8::5]\";proto=https;host=\"site.test:81\", for=10.0.0.1"
         );
         let mut headers = HeaderMap::new();
-        headers.append(FORWARDED, written.parse().unwrap());
+        headers.append(&FORWARDED, written.parse().unwrap());
         let elements = elements(&headers);
         assert_eq!(elements.len(), 2);
         assert_eq!(parameter(elements[0], "host"), Some("site.test:81"));

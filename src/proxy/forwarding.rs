@@ -17,11 +17,11 @@ use super::client_ip::{ClientIp, X_FORWARDED_FOR, parse_entry};
 use super::forwarded::{FORWARDED, elements, parameter, text};
 
 /// `X-Forwarded-Proto`
-pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `X-Forwarded-Host`
-pub(super) const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) static HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// `X-Forwarded-Port`
-pub(super) const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(super) static PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// `X-Forwarded-Protocol`: gunicorn expects `ssl` in it, others `https`.
 pub(super) const PROTOCOL: HeaderName = HeaderName::from_static("x-forwarded-protocol");
 const PREFIXES: [&str; 2] = ["x-forwarded-prefix", "x-script-name"];
@@ -87,8 +87,8 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> ForwardedVa
     let named = |wanted: &str| parameter(forwarded?, wanted);
     let mut values = ForwardedValues::default();
 
-    let proto = element(headers, &PROTO, client).map(|value| (PROTO, value));
-    let in_forwarded = named("proto").map(|value| (FORWARDED, value));
+    let proto = element(headers, &PROTO, client).map(|value| (PROTO.clone(), value));
+    let in_forwarded = named("proto").map(|value| (FORWARDED.clone(), value));
     let other = |name: &HeaderName| Some((name.clone(), element(headers, name, client)?));
     let others = SCHEMES.iter().filter_map(other);
     for (name, value) in proto.into_iter().chain(in_forwarded).chain(others) {
@@ -99,8 +99,8 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> ForwardedVa
         values.odd.get_or_insert((name, value));
     }
 
-    let host = element(headers, &HOST, client).map(|value| (HOST, value));
-    let in_forwarded = named("host").map(|value| (FORWARDED, value));
+    let host = element(headers, &HOST, client).map(|value| (HOST.clone(), value));
+    let in_forwarded = named("host").map(|value| (FORWARDED.clone(), value));
     for (name, value) in host.into_iter().chain(in_forwarded) {
         if is_host(value) {
             values.host = Some(value);
@@ -112,7 +112,7 @@ pub(super) fn read<'a>(headers: &'a HeaderMap, client: &ClientIp) -> ForwardedVa
     if let Some(value) = element(headers, &PORT, client) {
         values.port = value.parse().ok().filter(|port| *port != 0);
         if values.port.is_none() {
-            values.odd.get_or_insert((PORT, value));
+            values.odd.get_or_insert((PORT.clone(), value));
         }
     }
     values
@@ -179,7 +179,7 @@ fn at_the_client<'a>(elements: &[&'a [u8]], client: &ClientIp) -> Option<&'a [u8
 
 /// The element of `Forwarded` about the client, if it names the same client or none.
 fn of_the_client<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<&'a [u8]> {
-    if headers.contains_key(X_FORWARDED_FOR) {
+    if headers.contains_key(&X_FORWARDED_FOR) {
         // A proxy that writes that one passes on `Forwarded` as clients write it, and they know their own address.
         return None;
     }

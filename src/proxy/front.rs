@@ -9,20 +9,20 @@
 //! arrives ([`lingering_close`]).
 
 use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora_core::apps::{HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, ProxyHttp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client_socket::ClientSocket;
-use super::head::HeadReader;
+use super::head::{Head, HeadReader};
 use super::lingering_close;
 use super::metrics::Metrics;
 use super::progress::Progress;
@@ -76,16 +76,21 @@ where
     /// `deadline`.
     async fn request(
         &self,
-        session: ServerSession,
+        head: Head,
+        settings: Option<HttpPersistentSettings>,
         progress: &Progress,
         shutdown: &ShutdownWatch,
         deadline: Duration,
     ) -> Option<ReusedHttpStream> {
+        let mut session = head.into_session();
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
         let client = session
             .client_addr()
             .and_then(|address| address.as_inet())
             .map(std::net::SocketAddr::ip);
-        let mut work = std::pin::pin!(self.proxy.process_new_http(session, shutdown));
+        let mut work = pin!(self.proxy.process_new_http(session, shutdown));
         let done = tokio::select! {
             biased;
             result = &mut work => Some(result),
@@ -130,29 +135,24 @@ where
 
         let progress = Arc::new(Progress::default());
         let socket = Box::new(ClientSocket::new(stream, Arc::clone(&progress)));
-        let mut result = match self.heads.session(socket, &progress, None).await {
-            Some(session) => {
-                self.request(session, &progress, shutdown, self.header_timeout)
-                    .await
-            }
-            None => None,
-        };
-        while let Some(kept) = result.take().filter(|_| progress.may_go_on()) {
-            let (stream, settings) = kept.consume();
+        let mut closing = pin!(self.heads.closing());
+        let mut next = self.heads.next(socket, &progress, None, closing.as_mut()).await;
+        let mut settings = None;
+        while let Some(head) = next.take() {
+            let kept = self
+                .request(head, settings, &progress, shutdown, self.header_timeout)
+                .await;
+            let Some(kept) = kept.filter(|_| progress.may_go_on()) else {
+                break;
+            };
+            let (stream, kept_settings) = kept.consume();
+            settings = kept_settings;
             progress.renew();
             let Ok(socket) = stream.into_any().downcast::<ClientSocket>() else {
                 break;
             };
             let idle = Some(self.keepalive_timeout);
-            let Some(mut session) = self.heads.session(socket, &progress, idle).await else {
-                break;
-            };
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
-            }
-            result = self
-                .request(session, &progress, shutdown, self.header_timeout)
-                .await;
+            next = self.heads.next(socket, &progress, idle, closing.as_mut()).await;
         }
         if let Some((start, stream, unused)) = progress.take_live() {
             self.background.spawn(async move {

@@ -6,14 +6,16 @@
 
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
+use memchr::{memchr, memchr_iter};
 use pingora_core::protocols::GetSocketDigest as _;
 use pingora_core::protocols::http::ServerSession;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, timeout};
 
 use super::client_socket::ClientSocket;
 use super::limits::Refusal;
@@ -41,6 +43,21 @@ pub(super) struct HeadReader {
     refusals: Arc<Refusals>,
 }
 
+/// A complete head, and the socket that it came from.
+pub(super) struct Head {
+    socket: Box<ClientSocket>,
+    bytes: BytesMut,
+}
+
+impl Head {
+    /// A session that begins with it. A session is large: it is made where it is used, and not passed on.
+    pub(super) fn into_session(self) -> ServerSession {
+        let mut session = ServerSession::new_http1(self.socket);
+        session.set_pipelined_prefix(escaped(self.bytes));
+        session
+    }
+}
+
 /// Why there is no head.
 enum NoHead {
     /// The client has left, or never sent anything; or the sidecar closes.
@@ -59,34 +76,44 @@ impl HeadReader {
         }
     }
 
-    /// Reads the next head on a connection and returns a session that begins with it. `idle` is how long its first
-    /// byte may take; on a new connection, `None`, that is part of `limits.header_timeout`.
-    pub(super) async fn session(
+    /// Ready when idle connections are to be closed. One for each connection, for [`HeadReader::next`].
+    pub(super) async fn closing(&self) {
+        self.closing.idle.started().await;
+    }
+
+    /// Reads the next head on a connection. `idle` is how long its first byte may take; on a new connection, `None`, that
+    /// is part of `limits.header_timeout`.
+    pub(super) async fn next(
         &self,
         mut socket: Box<ClientSocket>,
         progress: &Progress,
         idle: Option<Duration>,
-    ) -> Option<ServerSession> {
+        closing: Pin<&mut impl Future<Output = ()>>,
+    ) -> Option<Head> {
         let mut head = BytesMut::with_capacity(READ);
-        let read = tokio::select! {
-            biased;
-            read = self.read(&mut socket, &mut head, idle) => read,
-            () = poll_fn(|_| progress.poll_left()) => return None,
-            () = self.closing.idle.started() => {
-                // A request that has arrived is answered: closing now would reset its connection.
-                match timeout(LAST_READ, self.read(&mut socket, &mut head, idle)).await {
-                    Ok(read) => read,
-                    Err(_elapsed) => return None,
-                }
+        let read = if self.closing.idle.has_started() {
+            None
+        } else {
+            tokio::select! {
+                biased;
+                read = self.read(&mut socket, &mut head, idle) => Some(read),
+                () = poll_fn(|_| progress.poll_left()) => return None,
+                () = closing => None,
             }
+        };
+        let read = match read {
+            Some(read) => read,
+            // A request that has arrived is answered: closing now would reset its connection.
+            None => match timeout(LAST_READ, self.read(&mut socket, &mut head, idle)).await {
+                Ok(read) => read,
+                Err(_elapsed) => return None,
+            },
         };
         match read.and_then(|end| taken(&head[..end]).map(|()| end)) {
             Ok(end) => {
                 // Bytes behind the head go back to the socket: the framework reads the body from there.
                 socket.unread(head.split_off(end));
-                let mut session = ServerSession::new_http1(socket);
-                session.set_pipelined_prefix(escaped(head));
-                Some(session)
+                Some(Head { socket, bytes: head })
             }
             Err(NoHead::Gone) => None,
             Err(NoHead::Refused(refusal)) => {
@@ -120,11 +147,11 @@ impl HeadReader {
             if head.capacity() - head.len() < READ / 2 {
                 head.reserve(READ);
             }
-            match timeout_at(deadline, stream.read_buf(head)).await {
-                Ok(Ok(1..)) => {}
-                Ok(_) => return Err(NoHead::Gone),
-                Err(_elapsed) if head.is_empty() => return Err(NoHead::Gone),
-                Err(_elapsed) => return Err(NoHead::Refused(Refusal::HeaderTimeout)),
+            match stream.read_by(deadline, head).await {
+                Some(Ok(1..)) => {}
+                Some(_) => return Err(NoHead::Gone),
+                None if head.is_empty() => return Err(NoHead::Gone),
+                None => return Err(NoHead::Refused(Refusal::HeaderTimeout)),
             }
             while matches!(head.first(), Some(b'\r' | b'\n')) && seen == 0 {
                 head.advance(1);
@@ -155,11 +182,8 @@ impl HeadReader {
 fn end_of_head(head: &[u8], seen: usize) -> Option<usize> {
     // The end of the line before the empty one may be in the part that was seen.
     let from = seen.saturating_sub(2);
-    let mut lines = head[from..]
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'\n');
-    lines.find_map(|(at, _)| match &head[from + at + 1..] {
+    let mut lines = memchr_iter(b'\n', &head[from..]);
+    lines.find_map(|at| match &head[from + at + 1..] {
         [b'\n', ..] => Some(from + at + 2),
         [b'\r', b'\n', ..] => Some(from + at + 3),
         _ => None,
@@ -172,7 +196,7 @@ fn taken(head: &[u8]) -> Result<(), NoHead> {
         return Err(NoHead::Refused(Refusal::Method));
     }
     // One line is the request's, one is empty.
-    let lines = head.split(|byte| *byte == b'\n').skip(1).count();
+    let lines = memchr_iter(b'\n', head).count();
     if lines > MAX_HEADERS + 2 {
         return Err(NoHead::Refused(Refusal::HeaderCount));
     }
@@ -181,7 +205,7 @@ fn taken(head: &[u8]) -> Result<(), NoHead> {
 
 /// The head, with a target that the framework accepts.
 fn escaped(head: BytesMut) -> BytesMut {
-    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    let line = memchr(b'\n', &head).unwrap_or(head.len());
     let spaces = || head[..line].iter().enumerate().filter(|(_, byte)| **byte == b' ');
     let (Some((before, _)), Some((after, _))) = (spaces().next(), spaces().next_back()) else {
         return head;
@@ -235,10 +259,12 @@ fn address(socket: &ClientSocket) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     /// What becomes of a kept connection that is to be closed, and brings a request after this time.
-    async fn at_the_end(pause: Duration) -> Option<ServerSession> {
+    async fn at_the_end(pause: Duration) -> Option<Head> {
         let closing = Closing::default();
         closing.idle.start();
         let refusals = Arc::new(Refusals::new(Arc::default()));
@@ -252,8 +278,9 @@ mod tests {
             let _ = client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         };
         let idle = Some(Duration::from_secs(60));
-        let (session, ()) = tokio::join!(reader.session(socket, &progress, idle), sends);
-        session
+        let end = pin!(reader.closing());
+        let (head, ()) = tokio::join!(reader.next(socket, &progress, idle, end), sends);
+        head
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
 //! Request headers for the app: sets what a good reverse proxy sets, and removes what clients must not send. Pure:
-//! returns edits, which a phase applies.
+//! changes the headers that it is given, and nothing else.
 //!
 //! | header | |
 //! |---|---|
@@ -25,6 +25,7 @@
 //! `Host` stays as it is. The framework handles hop-by-hop headers.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -34,16 +35,17 @@ use super::forwarded::{self, FORWARDED};
 use super::forwarding::{self, ClientScheme, ForwardedValues, PORT, PROTOCOL, SCHEMES};
 use super::hops::X_HEADCOUNT_HOPS;
 use super::identity_headers::is_identity;
-use crate::header_edits::HeaderEdits;
+use crate::header_edits::EditHeaders;
 
-/// `X-Forwarded-Proto`
-pub const X_FORWARDED_PROTO: HeaderName = forwarding::PROTO;
-/// `X-Forwarded-Host`
-pub const X_FORWARDED_HOST: HeaderName = forwarding::HOST;
+pub(super) use super::forwarding::{HOST as X_FORWARDED_HOST, PROTO as X_FORWARDED_PROTO};
+
 /// `X-Request-Id`
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Set where a sidecar nearer to the client records this exchange (V8).
-pub const X_HEADCOUNT_RECORDED: HeaderName = HeaderName::from_static("x-headcount-recorded");
+pub static X_HEADCOUNT_RECORDED: HeaderName = HeaderName::from_static("x-headcount-recorded");
+
+/// `Cookie`, as a name of the head for the app.
+static ONE_COOKIE: HeaderName = COOKIE;
 
 /// Longest request id that is accepted.
 const MAX_REQUEST_ID: usize = 128;
@@ -84,50 +86,50 @@ pub struct Received<'a> {
     pub underscores: bool,
     /// Whether it came over TLS to our own listener.
     pub tls: bool,
-    /// The sidecars that the request has passed, this one included: see `proxy::hops`.
-    pub hops: &'a str,
+    /// The header with the sidecars that the request has passed, this one included: see `proxy::hops`.
+    pub hops: &'a HeaderValue,
     /// Whether this sidecar records requests at all.
     pub recording: bool,
     /// A fresh UUID, which becomes the request's id if no trusted proxy sends one.
     pub new_request_id: &'a str,
 }
 
-/// The edits that turn the client's headers into those for the app.
-pub fn upstream_edits(headers: &HeaderMap, received: &Received<'_>) -> HeaderEdits {
-    let mut edits = HeaderEdits {
-        remove: headers
-            .keys()
-            .filter(|name| is_stripped(name.as_str(), received))
-            .cloned()
-            .collect(),
-        set: Vec::with_capacity(6),
-    };
-    if let Some(client) = received.client.ip {
-        let chain = joined(received.client);
-        // Written once where there are no proxies.
-        match received.client.chain.len() {
-            1 => edits.set(X_REAL_IP, &chain),
-            _ => edits.set(X_REAL_IP, &client.to_string()),
+/// Turns the client's `headers`, which `head` begins with, into those for the app.
+pub fn edit_for_app(headers: &HeaderMap, head: &mut impl EditHeaders, received: &Received<'_>) {
+    for name in headers.keys().filter(|name| is_stripped(name.as_str(), received)) {
+        head.remove(name);
+    }
+    match received.client.chain.as_slice() {
+        [] => {
+            head.remove(&X_FORWARDED_FOR);
+            head.remove(&X_REAL_IP);
         }
-        edits.set(X_FORWARDED_FOR, &chain);
-    } else {
-        edits.remove.extend([X_FORWARDED_FOR, X_REAL_IP]);
+        // Written once where there are no proxies.
+        chain @ [client, proxies @ ..] => {
+            let all = addresses(chain);
+            let client = if proxies.is_empty() {
+                all.clone()
+            } else {
+                addresses(&[*client])
+            };
+            head.set(&X_REAL_IP, client);
+            head.set(&X_FORWARDED_FOR, all);
+        }
     }
-    way(headers, received, &mut edits);
-    edits.set(X_REQUEST_ID, request_id(headers, received));
+    way(headers, head, received);
+    head.set_text(&X_REQUEST_ID, request_id(headers, received));
     if received.recording || recorded_elsewhere(headers, received.client) {
-        edits.set_static(X_HEADCOUNT_RECORDED, "1");
+        head.set(&X_HEADCOUNT_RECORDED, HeaderValue::from_static("1"));
     } else {
-        edits.remove.push(X_HEADCOUNT_RECORDED);
+        head.remove(&X_HEADCOUNT_RECORDED);
     }
-    edits.set(X_HEADCOUNT_HOPS, received.hops);
+    head.set(&X_HEADCOUNT_HOPS, received.hops.clone());
     if let Some(cookie) = one_cookie(headers) {
-        edits.set.push((COOKIE, cookie));
+        head.set(&ONE_COOKIE, cookie);
     }
-    edits
 }
 
-/// The request's id: a trusted proxy's, or the new one. The same that [`upstream_edits`] sets.
+/// The request's id: a trusted proxy's, or the new one. The same that [`edit_for_app`] sets.
 pub fn request_id<'a>(headers: &'a HeaderMap, received: &Received<'a>) -> &'a str {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&byte);
     trusted_value(headers, &X_REQUEST_ID, received.client)
@@ -176,7 +178,8 @@ fn is_never_passed(name: &str) -> bool {
 }
 
 fn is_forwarding(name: &str) -> bool {
-    FORWARDING.contains(&name)
+    // As all of them begin. Most headers of a request begin otherwise, and are compared with none.
+    name.starts_with(['f', 'x']) && FORWARDING.contains(&name)
 }
 
 /// A name that identifies the client, and does not describe how the request came.
@@ -184,13 +187,15 @@ fn is_identity_only(name: &str) -> bool {
     is_identity(name) && !is_forwarding(name)
 }
 
-fn joined(client: &ClientIp) -> String {
-    let mut text = String::with_capacity(client.chain.len() * 16);
-    for ip in &client.chain {
+/// A header with these addresses.
+fn addresses(ips: &[IpAddr]) -> HeaderValue {
+    let mut text = String::with_capacity(ips.len() * 16);
+    for ip in ips {
         let separator = if text.is_empty() { "" } else { ", " };
         let _ = write!(text, "{separator}{ip}");
     }
-    text
+    // Addresses are a header's value.
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The first forwarding header of a trusted proxy with an invalid value, and that value.
@@ -200,7 +205,7 @@ pub fn not_understood<'a>(headers: &'a HeaderMap, client: &ClientIp) -> Option<(
 }
 
 /// Sets scheme, host and port consistently: app servers refuse headers that contradict each other.
-fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
+fn way(headers: &HeaderMap, head: &mut impl EditHeaders, received: &Received<'_>) {
     let client = received.client;
     let values = if client.peer_trusted {
         forwarding::read(headers, client)
@@ -213,25 +218,27 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
         ClientScheme::Http
     };
     let scheme = values.scheme.unwrap_or(own);
-    let host = values.host.or_else(|| own_host(headers));
-    match host {
-        Some(host) => edits.set(X_FORWARDED_HOST, host),
-        None => edits.remove.push(X_FORWARDED_HOST),
+    let own_host = own_host(headers);
+    match (values.host, own_host) {
+        (Some(host), _) => head.set_text(&X_FORWARDED_HOST, host),
+        (None, Some(host)) => head.set(&X_FORWARDED_HOST, host.clone()),
+        (None, None) => head.remove(&X_FORWARDED_HOST),
     }
     if !client.peer_trusted {
         // The other spellings are removed with all forwarding headers.
-        edits.set_static(X_FORWARDED_PROTO, scheme.as_str());
+        head.set(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
         return;
     }
-    if headers.contains_key(PORT) {
+    if headers.contains_key(&PORT) {
         match values.port {
-            Some(port) => edits.set(PORT, &port.to_string()),
-            None => edits.remove.push(PORT),
+            Some(port) => head.set_text(&PORT, &port.to_string()),
+            None => head.remove(&PORT),
         }
     }
-    if headers.contains_key(FORWARDED) {
-        edits.set(
-            FORWARDED,
+    if headers.contains_key(&FORWARDED) {
+        let host = values.host.or_else(|| own_host?.to_str().ok());
+        head.set_text(
+            &FORWARDED,
             &forwarded::made_of(&client.chain, scheme.as_str(), host),
         );
     }
@@ -241,17 +248,17 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
         match said.filter(|said| ClientScheme::read(said) == Some(scheme)) {
             // gunicorn takes `https` there for plain text, and then refuses `X-Forwarded-Proto: https` beside it.
             Some(said) if *name == PROTOCOL && said.eq_ignore_ascii_case("https") => {
-                if headers.contains_key(X_FORWARDED_PROTO) {
-                    edits.remove.push(name.clone());
+                if headers.contains_key(&X_FORWARDED_PROTO) {
+                    head.remove(name);
                 } else {
                     speaks_protocol = true;
-                    edits.set(name.clone(), "https");
+                    head.set_text(name, "https");
                 }
             }
             // gunicorn takes any other value than `on` for plain text.
             Some(_) if name.as_str() == "x-forwarded-ssl" => {
-                edits.set(
-                    name.clone(),
+                head.set_text(
+                    name,
                     if scheme == ClientScheme::Https {
                         "on"
                     } else {
@@ -259,21 +266,21 @@ fn way(headers: &HeaderMap, received: &Received<'_>, edits: &mut HeaderEdits) {
                     },
                 );
             }
-            Some(said) => edits.set(name.clone(), said),
-            None => edits.remove.push(name.clone()),
+            Some(said) => head.set_text(name, said),
+            None => head.remove(name),
         }
     }
     if speaks_protocol {
-        edits.remove.push(X_FORWARDED_PROTO);
+        head.remove(&X_FORWARDED_PROTO);
     } else {
-        edits.set_static(X_FORWARDED_PROTO, scheme.as_str());
+        head.set(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
     }
 }
 
 /// The host of the request itself.
-fn own_host(headers: &HeaderMap) -> Option<&str> {
-    let host = headers.get(HOST)?.to_str().ok();
-    host.filter(|host| forwarding::is_host(host))
+fn own_host(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let host = headers.get(HOST)?;
+    host.to_str().is_ok_and(forwarding::is_host).then_some(host)
 }
 
 /// The value of a header that occurs once and comes from a trusted proxy.
@@ -297,14 +304,9 @@ fn only_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> 
 
 /// All cookies in one header, where there are several.
 fn one_cookie(headers: &HeaderMap) -> Option<HeaderValue> {
-    let values: Vec<&[u8]> = headers
-        .get_all(COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    if values.len() < 2 {
-        return None;
-    }
+    let values = headers.get_all(COOKIE);
+    values.iter().nth(1)?;
+    let values: Vec<&[u8]> = values.iter().map(HeaderValue::as_bytes).collect();
     HeaderValue::from_bytes(&values.join(&b"; "[..])).ok()
 }
 

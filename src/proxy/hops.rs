@@ -4,10 +4,12 @@
 //! Each sidecar adds an id of its own to `X-Headcount-Hops`. The header is accepted from every client: the way back may
 //! lead through untrusted proxies, and a made-up header only gets the sender's own request refused.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName};
 
 /// The ids of the sidecars passed, separated by commas.
-pub(super) const X_HEADCOUNT_HOPS: HeaderName = HeaderName::from_static("x-headcount-hops");
+pub(super) static X_HEADCOUNT_HOPS: HeaderName = HeaderName::from_static("x-headcount-hops");
 
 /// Upper bound of sidecars that a request may pass.
 const MAX_HOPS: usize = 8;
@@ -22,12 +24,12 @@ pub(super) fn new_id() -> String {
 }
 
 /// The header's value with `own` added; `None` for a request that was here before, or has passed too many.
-pub(super) fn passed(headers: &HeaderMap, own: &str) -> Option<String> {
-    if !headers.contains_key(X_HEADCOUNT_HOPS) {
-        return Some(own.to_owned());
+pub(super) fn passed<'a>(headers: &HeaderMap, own: &'a str) -> Option<Cow<'a, str>> {
+    if !headers.contains_key(&X_HEADCOUNT_HOPS) {
+        return Some(own.into());
     }
     let is_id = |id: &str| id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let values = headers.get_all(X_HEADCOUNT_HOPS).iter();
+    let values = headers.get_all(&X_HEADCOUNT_HOPS).iter();
     let mut passed: Vec<&str> = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
@@ -39,7 +41,7 @@ pub(super) fn passed(headers: &HeaderMap, own: &str) -> Option<String> {
         return None;
     }
     passed.push(own);
-    Some(passed.join(", "))
+    Some(passed.join(", ").into())
 }
 
 #[cfg(test)]
@@ -49,7 +51,7 @@ mod tests {
     fn headers(values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(X_HEADCOUNT_HOPS, value.parse().unwrap());
+            headers.append(&X_HEADCOUNT_HOPS, value.parse().unwrap());
         }
         headers
     }

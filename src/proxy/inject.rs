@@ -124,10 +124,10 @@ impl Sidecar {
 
 /// The page's URL as its browser knows it, from the headers for the app.
 fn page(upstream: &HeaderMap) -> Page {
-    let text = |name: HeaderName| upstream.get(name)?.to_str().ok();
+    let text = |name: &HeaderName| upstream.get(name)?.to_str().ok();
     Page {
-        tls: text(X_FORWARDED_PROTO) == Some("https"),
-        authority: text(X_FORWARDED_HOST).map(str::to_owned),
+        tls: text(&X_FORWARDED_PROTO) == Some("https"),
+        authority: text(&X_FORWARDED_HOST).map(str::to_owned),
         prefix: forwarding::prefix(upstream),
     }
 }

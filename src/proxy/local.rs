@@ -83,7 +83,7 @@ impl Sidecar {
             behind_a_proxy: ctx.client.peer_trusted,
             ..Caller::default()
         };
-        self.edits(head, ctx).apply(&mut caller.headers);
+        self.edit_headers(head, &mut caller.headers, ctx);
         if let Some(authorization) = &ctx.facts.authorization {
             caller
                 .headers

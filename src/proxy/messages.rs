@@ -1,11 +1,11 @@
 //! Message heads: what a request's or response's head states, and the status for a failed exchange. No state, no I/O.
 
-use http::{Version, header};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::canonical::one_length;
-use crate::header_edits::HeaderEdits;
+use crate::header_edits::{EditHeaders, HeaderEdits};
 use crate::header_list::any_element;
 
 /// A request body from this size on is sent on a connection of its own: app servers (gunicorn) close a connection on
@@ -14,14 +14,14 @@ const LARGE_BODY: u64 = 64 * 1024;
 
 /// Whether the app answers with an event stream, on which it may be silent for long.
 pub(super) fn is_event_stream(response: &ResponseHeader) -> bool {
-    any_element(&response.headers, header::CONTENT_TYPE.as_str(), |kind| {
+    any_element(&response.headers, header::CONTENT_TYPE, |kind| {
         kind == "text/event-stream"
     })
 }
 
 /// Whether the client waits for the app's answer before it sends the body.
 pub(super) fn expects_continue(request: &RequestHeader) -> bool {
-    any_element(&request.headers, header::EXPECT.as_str(), |expected| {
+    any_element(&request.headers, header::EXPECT, |expected| {
         expected == "100-continue"
     })
 }
@@ -30,6 +30,17 @@ pub(super) fn expects_continue(request: &RequestHeader) -> bool {
 pub(super) fn has_no_body(response: &ResponseHeader) -> bool {
     let is_empty = || one_length(&response.headers).is_some_and(|length| length == "0");
     matches!(response.status.as_u16(), 204 | 304) || is_empty()
+}
+
+impl EditHeaders for RequestHeader {
+    fn remove(&mut self, name: &HeaderName) {
+        self.remove_header(name);
+    }
+
+    fn set(&mut self, name: &'static HeaderName, value: HeaderValue) {
+        // As a constant text: Pingora keeps the spelling of names, and copies that of a `HeaderName`. No valid name fails.
+        let _ = self.insert_header(name.as_str(), value);
+    }
 }
 
 /// Applies edits to a request's head.

@@ -47,6 +47,8 @@ struct State {
     patience: Option<Duration>,
     /// When the app has been silent for too long.
     app_is_late_at: Option<Instant>,
+    /// The app's time begins when it is next waited for. There are many such moments in an exchange, and few waits.
+    is_restarted: bool,
     /// The client waits for the app's answer before it sends its body.
     app_goes_first: bool,
     /// The app has been silent for too long.
@@ -106,6 +108,13 @@ impl Progress {
     /// The app asks for the body: the client no longer waits.
     pub(super) fn app_wants_the_body(&self) {
         self.state().app_goes_first = false;
+    }
+
+    /// The app may be silent for longer from now on.
+    pub(super) fn app_may_take(&self, patience: Duration) {
+        let mut state = self.state();
+        state.patience = Some(patience);
+        state.restart_clock();
     }
 
     /// The app's silence is no longer limited here.
@@ -194,9 +203,15 @@ impl Progress {
 
     /// When the app is late, while the app is what the exchange waits for.
     pub(super) fn app_is_late_at(&self) -> Option<Instant> {
-        let state = self.state();
+        let mut state = self.state();
         let is_waited_for = state.is_read || state.app_goes_first;
-        state.app_is_late_at.filter(|_| is_waited_for)
+        if !is_waited_for {
+            return None;
+        }
+        if std::mem::take(&mut state.is_restarted) {
+            state.app_is_late_at = state.patience.map(|patience| Instant::now() + patience);
+        }
+        state.app_is_late_at
     }
 
     /// The app is late.
@@ -257,6 +272,6 @@ impl Progress {
 
 impl State {
     fn restart_clock(&mut self) {
-        self.app_is_late_at = self.patience.map(|patience| Instant::now() + patience);
+        self.is_restarted = true;
     }
 }

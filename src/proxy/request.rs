@@ -11,12 +11,12 @@ use super::canonical::canonicalise;
 use super::client_ip::client_ip;
 use super::headers::{self, Received};
 use super::limits::{self, Refusal, RequestHead};
-use super::messages::{edit, has_large_body};
+use super::messages::has_large_body;
 use super::metrics::NoRoute;
 use super::request_id::RequestId;
 use super::{Ctx, Sidecar, local};
 use crate::api::ApiPath;
-use crate::header_edits::HeaderEdits;
+use crate::header_edits::EditHeaders;
 
 impl Sidecar {
     /// Checks a request, and finds out who sends it.
@@ -76,8 +76,8 @@ impl Sidecar {
         self.respond_error(session, ctx, refusal.status()).await
     }
 
-    /// The changes to a request's headers on their way to the app.
-    pub(super) fn edits(&self, request: &RequestHeader, ctx: &Ctx) -> HeaderEdits {
+    /// Changes a request's headers, which `head` begins with, to those that the app gets.
+    pub(super) fn edit_headers(&self, request: &RequestHeader, head: &mut impl EditHeaders, ctx: &Ctx) {
         let mut buffer = [0; RequestId::LENGTH];
         let received = Received {
             client: &ctx.client,
@@ -88,7 +88,7 @@ impl Sidecar {
             recording: self.intake.is_recording,
             new_request_id: ctx.request_id.text(&mut buffer),
         };
-        headers::upstream_edits(&request.headers, &received)
+        headers::edit_for_app(&request.headers, head, &received);
     }
 
     /// Makes the head for the app: what a good reverse proxy says of the client, and how the connection is used.
@@ -98,7 +98,7 @@ impl Sidecar {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        edit(upstream, self.edits(session.req_header(), ctx))?;
+        self.edit_headers(session.req_header(), upstream, ctx);
         if !upstream.headers.contains_key(header::HOST) {
             // HTTP/1.0 goes on as HTTP/1.1, which needs a host: one that the app answers to.
             upstream.insert_header(header::HOST, &self.upstream.health_host)?;

@@ -60,7 +60,7 @@ impl Sidecar {
             session.set_read_timeout(Some(self.upstream.tunnel_timeout));
         } else if is_event_stream(response) {
             ctx.tunnel = true;
-            ctx.progress.stop_clock();
+            ctx.progress.app_may_take(self.upstreams.longest_silence);
         }
     }
 }

@@ -33,6 +33,8 @@ const SELECT_ITERATIONS: usize = 32;
 pub struct Upstreams {
     balancer: Arc<LoadBalancer<RoundRobin>>,
     options: PeerOptions,
+    /// How long the app may be silent on a tunnel or an event stream.
+    pub(super) longest_silence: Duration,
     /// What is known of their health.
     pub(super) servers: Arc<Servers>,
 }
@@ -63,14 +65,12 @@ impl Upstreams {
         let mut options = PeerOptions::new();
         options.connection_timeout = Some(upstream.connect_timeout);
         options.total_connection_timeout = Some(upstream.connect_timeout);
-        // Pingora takes one read timeout per exchange, when it begins. Until an answer turns out to be a tunnel,
-        // `read_timeout` applies, which is enforced where the client's socket is read.
-        options.read_timeout = Some(upstream.tunnel_timeout.max(upstream.read_timeout));
         options.write_timeout = Some(upstream.write_timeout);
         options.idle_timeout = Some(upstream.idle_timeout);
         Ok(Self {
             balancer: Arc::new(balancer),
             options,
+            longest_silence: upstream.tunnel_timeout.max(upstream.read_timeout),
             servers,
         })
     }
@@ -82,9 +82,15 @@ impl Upstreams {
 
     /// The server for the next attempt, and what is known of its health.
     ///
+    /// The framework takes one read timeout per exchange, when it begins, and sets a timer for each answer. So there is
+    /// one only where the exchange may become a tunnel, whose client need not be read from until its end.
+    ///
     /// # Errors
     /// No server is known: its name could not be resolved yet.
-    pub(super) fn select(&self) -> Result<(Box<HttpPeer>, Option<Arc<Address>>)> {
+    pub(super) fn select(&self, may_be_a_tunnel: bool) -> Result<(Box<HttpPeer>, Option<Arc<Address>>)> {
+        if let Some((address, known)) = self.servers.only() {
+            return Ok((self.peer(&address, may_be_a_tunnel)?, Some(known)));
+        }
         // One pass: each moves the round-robin on, and with two per attempt the same server would always be next.
         let first = RefCell::new(None);
         let is_taken = |backend: &Backend, _| {
@@ -102,9 +108,14 @@ impl Upstreams {
             .or(first.into_inner())
             .ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no upstream server is known"))?
             .addr;
-        let mut peer = peer(&backend)?;
+        Ok((self.peer(&backend, may_be_a_tunnel)?, self.servers.of(&backend)))
+    }
+
+    fn peer(&self, address: &SocketAddr, may_be_a_tunnel: bool) -> Result<Box<HttpPeer>> {
+        let mut peer = Box::new(peer(address)?);
         peer.options = self.options.clone();
-        Ok((Box::new(peer), self.servers.of(&backend)))
+        peer.options.read_timeout = may_be_a_tunnel.then_some(self.longest_silence);
+        Ok(peer)
     }
 }
 

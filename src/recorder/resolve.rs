@@ -245,7 +245,10 @@ impl Work {
         hand.free();
         let metrics = &self.destinations.metrics;
         match found {
-            Found::All(session, community) => self.destinations.deliver(view, seen, &session, community),
+            Found::All(session, community) => {
+                self.destinations
+                    .deliver(view, seen, &session, community, seen.elapsed());
+            }
             Found::NoSession(absent) => self.destinations.is_nobodys(absent.into()),
             Found::Doubtful(_) => self.destinations.is_nobodys(NotCounted::NoSession),
             // The app would have answered with an error.
@@ -253,7 +256,9 @@ impl Work {
             Found::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
             Found::Overflow => metrics.dropped[Dropped::UnknownToken].inc(),
             Found::Undecided => metrics.dropped[Dropped::AccessUnavailable].inc(),
-            Found::NotYet(whose) => self.destinations.postpone(UnresolvedView { view, whose }),
+            Found::NotYet(whose) => self
+                .destinations
+                .postpone(UnresolvedView { view, whose }, seen.elapsed()),
         }
         hand.done();
     }
@@ -361,13 +366,13 @@ impl Found {
 
 impl Destinations {
     /// Passes an unresolved view to the writer, which resolves it later; without a writer, it is dropped.
-    fn postpone(&self, view: UnresolvedView) {
+    fn postpone(&self, view: UnresolvedView, waited: Duration) {
         let given_up = match &view.whose {
             VisitorRef::Token(_) => Dropped::SessionUnavailable,
             VisitorRef::Session { .. } => Dropped::CommunityUnavailable,
         };
         let written = match &self.writer {
-            Some(writer) => writer.write_unresolved(view),
+            Some(writer) => writer.write_unresolved(view, waited),
             None => Err(given_up),
         };
         if let Err(reason) = written {

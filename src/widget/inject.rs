@@ -134,9 +134,7 @@ impl Injector {
             return Decision::Revalidated(self.marked(response));
         }
         let is_empty = response.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
-        let is_html = any_element(response, CONTENT_TYPE.as_str(), |media_type| {
-            media_type == "text/html"
-        });
+        let is_html = any_element(response, CONTENT_TYPE, |media_type| media_type == "text/html");
         if status != StatusCode::OK || !is_html || is_empty || is_download(response) {
             return Decision::Leave(None);
         }
@@ -185,18 +183,14 @@ impl Injector {
 
 /// Whether shared caches may give the page to other visitors, such as those who are not signed in.
 fn is_for_everybody(response: &HeaderMap) -> bool {
-    any_element(response, CACHE_CONTROL.as_str(), |directive| {
+    any_element(response, CACHE_CONTROL, |directive| {
         directive == "public" || directive.starts_with("s-maxage")
     })
 }
 
 /// The compression of the body, if the page may be changed.
 fn transformable(request: &HeaderMap, response: &HeaderMap) -> Result<Coding, Outcome> {
-    let forbids = |headers| {
-        any_element(headers, CACHE_CONTROL.as_str(), |directive| {
-            directive == "no-transform"
-        })
-    };
+    let forbids = |headers| any_element(headers, CACHE_CONTROL, |directive| directive == "no-transform");
     if forbids(request) || forbids(response) {
         return Err(Outcome::NoTransform);
     }

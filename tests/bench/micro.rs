@@ -13,6 +13,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+use pingora_http::RequestHeader;
+
 use headcount::auth::cookie::session_token;
 use headcount::batch::RecordedView;
 use headcount::config::{Privacy, Record};
@@ -24,7 +26,7 @@ use headcount::presence::memory::InMemory;
 use headcount::presence::moment::Moment;
 use headcount::presence::{SteadyClock, Whereabouts, worker};
 use headcount::proxy::client_ip::client_ip;
-use headcount::proxy::headers::{Received, upstream_edits};
+use headcount::proxy::headers::{Received, edit_for_app};
 use headcount::routes::{RouteFile, RouteMatch, RouteTable, decode_path};
 use headcount::status::Status;
 use headcount::writer::spool::encode::{decode_recorded, encode_recorded};
@@ -104,17 +106,23 @@ fn client_address(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn header_edits(bencher: Bencher<'_, '_>) {
     let headers = request();
+    let mut head = RequestHeader::build(Method::GET, PATH.as_bytes(), Some(headers.len())).expect("a head");
+    for (name, value) in &headers {
+        head.append_header(name, value).expect("a header");
+    }
     let client = client_ip(Some([192, 0, 2, 1].into()), &headers, &[], &[]);
     let received = Received {
         client: &client,
         identity_headers: &[],
         underscores: false,
         tls: true,
-        hops: "5f2c8a1b",
+        hops: &HeaderValue::from_static("5f2c8a1b"),
         recording: true,
         new_request_id: "0b5f0c6e-9f0e-4f8e-9a53-0a4b2a1c7d11",
     };
-    bencher.bench(|| upstream_edits(black_box(&headers), black_box(&received)));
+    bencher
+        .with_inputs(|| head.clone())
+        .bench_refs(|head| edit_for_app(black_box(&headers), head, black_box(&received)));
 }
 
 /// Step 4: whether an exchange is a page view, and what is kept of it.

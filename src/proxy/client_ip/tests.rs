@@ -12,7 +12,7 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
 fn x_forwarded_for(values: &[&[u8]]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for value in values {
-        headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
+        headers.append(&X_FORWARDED_FOR, HeaderValue::from_bytes(value).unwrap());
     }
     headers
 }
@@ -256,8 +256,8 @@ proptest! {
         let mut headers = HeaderMap::new();
         for value in values {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
-                headers.append(forwarded::FORWARDED, value.clone());
-                headers.append(X_FORWARDED_FOR, value);
+                headers.append(&forwarded::FORWARDED, value.clone());
+                headers.append(&X_FORWARDED_FOR, value);
             }
         }
         let client = client_ip("10.0.0.1".parse().ok(), &headers, &nets(&["10.0.0.0/8"]), &[]);

@@ -47,7 +47,7 @@ proptest! {
     fn anything_is_read_without_panic(value in proptest::collection::vec(any::<u8>(), 0..80)) {
         let mut all = HeaderMap::new();
         if let Ok(value) = HeaderValue::from_bytes(&value) {
-            for name in [PROTO, HOST, PORT, FORWARDED].iter().chain(&SCHEMES) {
+            for name in [&PROTO, &HOST, &PORT, &FORWARDED].into_iter().chain(&SCHEMES) {
                 all.append(name, value.clone());
                 all.append(name, value.clone());
             }

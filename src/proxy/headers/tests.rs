@@ -52,12 +52,12 @@ impl Request {
             identity_headers: &self.identity_headers,
             underscores: self.underscores,
             tls: self.tls,
-            hops: "0123456789abcdef",
+            hops: &HeaderValue::from_static("0123456789abcdef"),
             recording: self.recording,
             new_request_id: "new-id",
         };
         let mut headers = self.headers.clone();
-        upstream_edits(&self.headers, &received).apply(&mut headers);
+        edit_for_app(&self.headers, &mut headers, &received);
         headers
     }
 

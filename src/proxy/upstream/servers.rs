@@ -104,11 +104,19 @@ enum Shown {
 /// The app's servers.
 pub(in crate::proxy) struct Servers {
     start: Instant,
-    by_address: ArcSwap<HashMap<SocketAddr, Arc<Address>>>,
+    in_use: ArcSwap<InUse>,
     /// In the configured order.
     state: Mutex<Vec<Server>>,
     components: AppComponents,
     gauges: ServerGauges,
+}
+
+/// The addresses of all servers.
+#[derive(Default)]
+struct InUse {
+    by_address: HashMap<SocketAddr, Arc<Address>>,
+    /// If there is one, which is the usual case: it needs no choice and no search.
+    only: Option<(SocketAddr, Arc<Address>)>,
 }
 
 /// What operators are shown of the app.
@@ -138,7 +146,7 @@ impl Servers {
         }
         Self {
             start: Instant::now(),
-            by_address: ArcSwap::default(),
+            in_use: ArcSwap::default(),
             state: Mutex::new(names.iter().map(server).collect()),
             components,
             gauges,
@@ -148,29 +156,39 @@ impl Servers {
     /// The addresses of each server, in the configured order, or why there are none. Those that were known keep their
     /// state; a server whose name cannot be resolved keeps its last addresses. Returns all that are in use.
     pub(super) fn resolved(&self, found: &[Result<Vec<SocketAddr>, String>]) -> Vec<SocketAddr> {
-        let known = self.by_address.load_full();
+        let known = self.in_use.load_full();
         let mut by_address: HashMap<SocketAddr, Arc<Address>> = HashMap::new();
         let mut servers = self.state();
         for (server, found) in servers.iter_mut().zip(found) {
             server.note_resolution(found.as_ref().err());
             if let Ok(addresses) = found {
                 let address = |address: &SocketAddr| {
-                    let before = by_address.get(address).or_else(|| known.get(address));
+                    let before = by_address.get(address).or_else(|| known.by_address.get(address));
                     (address.clone(), before.cloned().unwrap_or_default())
                 };
                 server.addresses = addresses.iter().map(address).collect();
             }
             by_address.extend(server.addresses.iter().cloned());
         }
-        let in_use = by_address.keys().cloned().collect();
-        self.by_address.store(Arc::new(by_address));
+        let all = by_address.keys().cloned().collect();
+        let mut addresses = by_address.iter();
+        let only = match (addresses.next(), addresses.next()) {
+            (Some((address, known)), None) => Some((address.clone(), Arc::clone(known))),
+            _ => None,
+        };
+        self.in_use.store(Arc::new(InUse { by_address, only }));
         self.publish(&mut servers);
-        in_use
+        all
+    }
+
+    /// The address, if there is one in all.
+    pub(super) fn only(&self) -> Option<(SocketAddr, Arc<Address>)> {
+        self.in_use.load().only.clone()
     }
 
     /// What is known of an address.
     pub(super) fn of(&self, address: &SocketAddr) -> Option<Arc<Address>> {
-        self.by_address.load().get(address).cloned()
+        self.in_use.load().by_address.get(address).cloned()
     }
 
     /// A request was sent to it.

@@ -171,3 +171,15 @@ async fn h3_what_this_process_lacks_says_nothing_about_a_server() {
         .no_connection(&site.at(ONE), &no_socket(Errno::ADDRNOTAVAIL));
     assert!(site.at(ONE).is_down() && !site.own.is_down());
 }
+
+#[test]
+fn an_address_is_the_only_one_until_there_is_another() {
+    let alone = site(&[ONE]);
+    let (found, known) = alone.servers.only().expect("the address");
+    assert_eq!(found, address(ONE));
+    assert!(Arc::ptr_eq(&known, &alone.at(ONE)));
+    // Its name has two addresses by now.
+    alone.servers.resolved(&[Ok(vec![address(ONE), address(OTHER)])]);
+    assert!(alone.servers.only().is_none());
+    assert!(site(&[ONE, OTHER]).servers.only().is_none());
+}
