@@ -139,7 +139,7 @@ fn hosts(settings: &DjangoSettings, config: &Config, warnings: &mut Vec<String>)
     }
 }
 
-/// Whether a pattern of SECURE_REDIRECT_EXEMPT matches a path. Django searches the path without its leading slash. A pattern
+/// Whether a pattern of `SECURE_REDIRECT_EXEMPT` matches a path. Django searches the path without its leading slash. A pattern
 /// that Rust cannot compile counts as a match.
 fn is_exempt(pattern: &str, path: &str) -> bool {
     let path = path.split('?').next().unwrap_or(path).trim_start_matches('/');

@@ -58,7 +58,9 @@ async fn t3_a_task_that_ends_before_the_process_has_started_fails_once_it_has() 
     let (works, mut working) = mpsc::channel(2);
     let task = tasks.keep(Task::Sweeps, move || {
         let works = works.clone();
-        async move { drop(works.send(()).await) }
+        async move {
+            let _ = works.send(()).await;
+        }
     });
     working.recv().await.unwrap();
     sleep(TOLD_FOR).await;

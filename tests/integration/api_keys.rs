@@ -191,9 +191,8 @@ async fn a24_a_key_for_what_can_be_no_community_is_refused_with_its_line() {
     // In the configuration itself, too.
     let text = std::fs::read_to_string(&config).expect("the configuration");
     let without: String = text
-        .lines()
+        .split_inclusive('\n')
         .filter(|line| !line.starts_with("key_file"))
-        .map(|line| format!("{line}\n"))
         .collect();
     let with = limited("\"rust\"").replace("[[key]]", "[[api.key]]");
     std::fs::write(&config, format!("{without}{with}")).expect("the configuration");

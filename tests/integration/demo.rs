@@ -189,12 +189,12 @@ async fn every_command_of_the_banner_works_as_printed() {
         count["current_visitors"].is_u64() && count["community_id"] == 1,
         "{count}"
     );
-    let post = json(&told[4]);
+    let one_post = json(&told[4]);
     assert_eq!(
         (
-            &post["scope"],
-            &post["scope_id"],
-            post["current_visitors"].is_u64()
+            &one_post["scope"],
+            &one_post["scope_id"],
+            one_post["current_visitors"].is_u64()
         ),
         (&"post".into(), &"1".into(), true)
     );
@@ -209,26 +209,30 @@ async fn every_command_of_the_banner_works_as_printed() {
         stats["page_views"].is_u64() && stats["total_visitors"].is_u64(),
         "{stats}"
     );
-    let past = json(&told[6]);
+    let past = json(&told[7]);
     assert_eq!(
         (&past["days"], &past["sort"]),
         (&30.into(), &"visit_count".into()),
         "{past}"
     );
     assert!(
-        told[7]
+        told[8]
             .lines()
             .all(|line| line.starts_with("headcount_page_views")),
         "{}",
-        told[7]
-    );
-    assert!(
-        told[8].starts_with("HTTP/1.1 401 ") && told[8].contains("application/problem+json"),
-        "{}",
         told[8]
     );
+    assert!(
+        told[9].starts_with("HTTP/1.1 401 ") && told[9].contains("application/problem+json"),
+        "{}",
+        told[9]
+    );
+    has_been_there(&commands).await;
+    demo.ends_on(&["INT"]);
+}
 
-    // The page that the second command opened is seen, and written, in a moment.
+/// The page that the second command opened is seen, and written, in a moment.
+async fn has_been_there(commands: &[(&str, &str)]) {
     in_time("ada to be listed", async {
         loop {
             let list = json(&pasted(commands[2].1));
@@ -247,7 +251,7 @@ async fn every_command_of_the_banner_works_as_printed() {
     .await;
     in_time("somebody to have been there", async {
         loop {
-            let past = json(&pasted(commands[6].1));
+            let past = json(&pasted(commands[7].1));
             if let Some(visitor) = past["visitors"].as_array().unwrap().first() {
                 assert!(visitor["visit_count"].as_i64().unwrap() >= 1, "{past}");
                 let page = visitor["pages"][0]["url"].as_str().unwrap();
@@ -257,7 +261,6 @@ async fn every_command_of_the_banner_works_as_printed() {
         }
     })
     .await;
-    demo.ends_on(&["INT"]);
 }
 
 #[tokio::test]

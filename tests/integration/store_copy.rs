@@ -177,10 +177,10 @@ async fn w28_behind_row_level_security_it_is_insert() {
     let batch = written(&site, one_view()).await;
     assert_eq!(heard(&site).await, "COPY", "the owner is above it");
     site.execute("DELETE FROM heard").await;
-    let theirs = store::open(&as_role(&site.config, &role)).expect("a store");
-    theirs.apply(&another(&batch)).await.expect("it is written");
+    let restricted = store::open(&as_role(&site.config, &role)).expect("a store");
+    restricted.apply(&another(&batch)).await.expect("it is written");
     assert_eq!(heard(&site).await, "INSERT");
-    theirs.close().await;
+    restricted.close().await;
     site.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
         .await;
 }
@@ -199,16 +199,16 @@ async fn w28_what_is_made_while_the_sidecar_runs_gets_each_row() {
     ))
     .await;
     let batch = written(&site, one_view()).await;
-    let theirs = store::open(&as_role(&site.config, &role)).expect("a store");
-    theirs.apply(&another(&batch)).await.expect("it is written");
+    let restricted = store::open(&as_role(&site.config, &role)).expect("a store");
+    restricted.apply(&another(&batch)).await.expect("it is written");
     assert_eq!(heard(&site).await, "COPY");
-    let rule = "CREATE RULE also AS ON INSERT TO accounts_userevent
+    let rewriting = "CREATE RULE also AS ON INSERT TO accounts_userevent
                 DO ALSO INSERT INTO copies VALUES (NEW.user_id)";
-    let policy = format!(
+    let security = format!(
         "DROP RULE also ON accounts_userevent; ALTER TABLE accounts_userevent ENABLE ROW LEVEL SECURITY;
          CREATE POLICY all_of_them ON accounts_userevent TO {role} USING (true) WITH CHECK (true)"
     );
-    for (change, store, copies) in [(rule, &site.store, "1"), (&*policy, &theirs, "1")] {
+    for (change, store, copies) in [(rewriting, &site.store, "1"), (&*security, &restricted, "1")] {
         site.execute(&format!("DELETE FROM heard; {change}")).await;
         let next = another(&batch);
         let error = store.apply(&next).await.expect_err("not with COPY");
@@ -219,7 +219,7 @@ async fn w28_what_is_made_while_the_sidecar_runs_gets_each_row() {
         assert_eq!(site.text("SELECT count(*)::text FROM copies").await, copies);
     }
     assert_eq!(site.events().await.len(), 4);
-    theirs.close().await;
+    restricted.close().await;
     site.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
         .await;
 }

@@ -10,7 +10,7 @@ use crate::config::RecentPrecision;
 use crate::recent_pages::RecentPages;
 use crate::store::Store;
 use crate::writer::BatchLimits;
-use crate::writer::drain::{Drain, Step};
+use crate::writer::drain::{Drain, DrainOutcome};
 use crate::writer::late::Late;
 use crate::writer::spool::{Directory, Spool};
 
@@ -92,7 +92,7 @@ impl Process {
         let mut left = false;
         for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
             let step = self.drain.step(&spool).await;
-            left |= !matches!(step, Ok(Step::Nothing));
+            left |= !matches!(step, Ok(DrainOutcome::Nothing));
             if matches!(spool.make_room().await, Ok(true)) {
                 // Its file is gone; the appender makes another for it.
                 self.gave_up |= spool.was_given_up();
@@ -105,7 +105,7 @@ impl Process {
             }
             let is_own = spool.id() == self.own.id();
             if !is_own
-                && matches!(step, Ok(Step::Nothing))
+                && matches!(step, Ok(DrainOutcome::Nothing))
                 && spool.waiting().views == 0
                 && !spool.is_keeping()
             {
