@@ -65,7 +65,7 @@ fn at(micros: i64) -> Result<DateTime<Utc>, sqlx::Error> {
 }
 
 /// SQL of `headcount_starts (user_id, at, is_start)` from `headcount_views (user_id, at, url)`: whether a view begins a visit.
-/// `user` are the columns of the user, `gap` is [`GAP`] as a difference of two `at`.
+/// `user` are the columns of the user, `gap` is the gap that ends a visit as a difference of two `at`.
 pub(in crate::store) fn starts(user: &str, gap: &str) -> String {
     format!(
         "headcount_starts AS (
