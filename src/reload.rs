@@ -70,7 +70,7 @@ pub struct KeyFiles {
 }
 
 /// Says why routes that are right in themselves cannot be used; `None` where they can, or that is not known.
-pub type RouteCheck = Box<dyn Fn(Arc<RouteTable>) -> BoxFuture<'static, Option<String>> + Send>;
+pub type DatabaseCheck = Box<dyn Fn(Arc<RouteTable>) -> BoxFuture<'static, Option<String>> + Send>;
 
 /// Reads again, on request and when something has changed.
 pub struct Reloader {
@@ -88,7 +88,7 @@ pub struct Reloader {
     /// A reading of the routes that is not used yet.
     unsettled: Option<UnsettledFiles>,
     /// Asked before other routes are used.
-    check: Option<RouteCheck>,
+    check: Option<DatabaseCheck>,
     status: Status,
     metrics: Arc<Metrics>,
 }
@@ -143,7 +143,7 @@ impl Reloader {
 
     /// Asks before it uses other routes.
     #[must_use]
-    pub fn asking(mut self, check: RouteCheck) -> Self {
+    pub fn asking(mut self, check: DatabaseCheck) -> Self {
         self.check = Some(check);
         self
     }

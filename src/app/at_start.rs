@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 
 use super::StartError;
 use crate::config::Config;
-use crate::reload::RouteCheck;
+use crate::reload::DatabaseCheck;
 use crate::routes::RouteTable;
 use crate::store::{self, Inspection, Store, StoreError};
 
@@ -54,7 +54,7 @@ pub(super) async fn look(
 
 /// What the reloader asks before it uses other routes: whether the database takes their event types. One that does not
 /// answer refuses nothing.
-pub(super) fn at_reload(store: &Arc<dyn Store>) -> RouteCheck {
+pub(super) fn at_reload(store: &Arc<dyn Store>) -> DatabaseCheck {
     let store = Arc::clone(store);
     Box::new(move |routes| {
         let store = Arc::clone(&store);

@@ -25,10 +25,10 @@ pub struct EarlyLookups {
 
 /// The session of a token at the beginning of its request, once it is found. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct EarlyLookup(Found);
+pub struct EarlyLookup(EarlySession);
 
 #[derive(Debug, Clone, Default)]
-enum Found {
+enum EarlySession {
     /// There is none, or it is not looked up.
     #[default]
     None,
@@ -52,8 +52,8 @@ impl EarlyLookups {
     /// waits.
     pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> EarlyLookup {
         match self.authenticator.cached(token, at).await {
-            CachedSession::Session(session) => EarlyLookup(Found::Cached(session)),
-            CachedSession::NoSession(_) => EarlyLookup(Found::None),
+            CachedSession::Session(session) => EarlyLookup(EarlySession::Cached(session)),
+            CachedSession::NoSession(_) => EarlyLookup(EarlySession::None),
             CachedSession::Unknown => {
                 if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
                     let (authenticator, token) = (Arc::clone(&self.authenticator), token.clone());
@@ -68,9 +68,9 @@ impl EarlyLookups {
                         }
                         drop(place);
                     });
-                    EarlyLookup(Found::Later(later))
+                    EarlyLookup(EarlySession::Later(later))
                 } else {
-                    EarlyLookup(Found::None)
+                    EarlyLookup(EarlySession::None)
                 }
             }
         }
@@ -81,9 +81,9 @@ impl EarlyLookup {
     /// The session, if one was found by now.
     pub fn session(&self) -> Option<&Arc<BrowserSession>> {
         match &self.0 {
-            Found::None => None,
-            Found::Cached(session) => Some(session),
-            Found::Later(found) => found.get(),
+            EarlySession::None => None,
+            EarlySession::Cached(session) => Some(session),
+            EarlySession::Later(found) => found.get(),
         }
     }
 }

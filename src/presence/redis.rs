@@ -218,13 +218,13 @@ impl Redis {
     }
 
     /// One round trip: the time, and the settings of sidecars that share a partition.
-    async fn ask_what_is_in_use(&self, redis: &mut Node, partition: u16) -> RedisResult<(i64, InUse)> {
+    async fn ask_what_is_in_use(&self, redis: &mut Node, partition: u16) -> RedisResult<(i64, UsedSettings)> {
         let mut pipeline = ::redis::pipe();
         pipeline.cmd("TIME");
         let range = pipeline.cmd("ZRANGE");
         range.arg(self.keys.settings(partition)).arg(0).arg(-1);
         range.arg("WITHSCORES");
-        let (time, in_use): ((i64, i64), InUse) = pipeline.query_async(redis).await?;
+        let (time, in_use): ((i64, i64), UsedSettings) = pipeline.query_async(redis).await?;
         Ok((in_millis(time), in_use))
     }
 
@@ -238,10 +238,10 @@ impl Redis {
 }
 
 /// Settings, each with when it was last used.
-type InUse = Vec<(String, i64)>;
+type UsedSettings = Vec<(String, i64)>;
 
 /// The settings that have not expired.
-fn still_in_use(now: i64, in_use: InUse) -> Vec<String> {
+fn still_in_use(now: i64, in_use: UsedSettings) -> Vec<String> {
     let counts = in_use.into_iter().filter(|(_, at)| now - at < millis(KEPT));
     counts.map(|(settings, _)| settings).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::resolve::{Found, Resolver};
+use super::resolve::{ResolvedView, Resolver};
 use super::{AcceptedView, RequestVisitor};
 use crate::auth::{Absent, Identified};
 use crate::browser_session::BrowserSession;
@@ -21,14 +21,14 @@ impl Resolver {
         &self,
         accepted: &AcceptedView,
         access_policy: &Arc<dyn AccessPolicy>,
-    ) -> Found {
+    ) -> ResolvedView {
         let until = Instant::now() + self.admission;
         // Where the app decides, no view counts without its answer.
         let undecided = |who: &RequestVisitor| {
             if access_policy.needs_recheck() {
-                Found::Undecided
+                ResolvedView::Undecided
             } else {
-                Found::not_yet(who)
+                ResolvedView::not_yet(who)
             }
         };
         let session = match timeout_at(until, self.session(accepted)).await {
@@ -51,8 +51,10 @@ impl Resolver {
         let seen = lookup.session().cloned();
         match (found, seen) {
             (Ok(Identified::Session(session)), _) | (Ok(_), Some(session)) => VisitorFound::Session(session),
-            (Ok(Identified::NoSession(absent)), None) => VisitorFound::NoSession(Found::NoSession(absent)),
-            (Ok(Identified::NotYet(until)), None) => VisitorFound::NoSession(Found::Doubtful(until)),
+            (Ok(Identified::NoSession(absent)), None) => {
+                VisitorFound::NoSession(ResolvedView::NoSession(absent))
+            }
+            (Ok(Identified::NotYet(until)), None) => VisitorFound::NoSession(ResolvedView::Doubtful(until)),
             (Err(_), seen) => match seen.or_else(|| self.authenticator.last_known_session(token, view.at)) {
                 Some(session) => VisitorFound::Session(session),
                 None => VisitorFound::Unknown,
@@ -66,15 +68,15 @@ impl Resolver {
         session: &Arc<BrowserSession>,
         accepted: &AcceptedView,
         access_policy: &Arc<dyn AccessPolicy>,
-    ) -> Option<Found> {
+    ) -> Option<ResolvedView> {
         let named = match &accepted.view.community {
             Some(named) => self.communities.named(named).await,
             None => Ok(PageCommunity::Nothing),
         };
         let named = match named {
             Ok(PageCommunity::Community(named)) => named,
-            Ok(PageCommunity::Nothing) => return Some(Found::All(Arc::clone(session), None)),
-            Ok(PageCommunity::NoKey) => return Some(Found::NoKey),
+            Ok(PageCommunity::Nothing) => return Some(ResolvedView::All(Arc::clone(session), None)),
+            Ok(PageCommunity::NoKey) => return Some(ResolvedView::NoKey),
             Err(_) => return None,
         };
         let communities = [named];
@@ -82,10 +84,10 @@ impl Resolver {
         match admitted.await {
             Ok(admitted) if admitted == [true] => {
                 let [named] = communities;
-                Some(Found::All(Arc::clone(session), Some(named)))
+                Some(ResolvedView::All(Arc::clone(session), Some(named)))
             }
-            Ok(_) => Some(Found::Forbidden),
-            Err(Denied::NoSession) => Some(Found::NoSession(Absent::Ended)),
+            Ok(_) => Some(ResolvedView::Forbidden),
+            Err(Denied::NoSession) => Some(ResolvedView::NoSession(Absent::Ended)),
             Err(Denied::Unavailable) => None,
         }
     }
@@ -95,7 +97,7 @@ impl Resolver {
 enum VisitorFound {
     Session(Arc<BrowserSession>),
     /// It is no session's, as far as is known.
-    NoSession(Found),
+    NoSession(ResolvedView),
     /// The database cannot be asked.
     Unknown,
 }

@@ -29,7 +29,7 @@ const AT_A_TIME: usize = 64;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Who was where.
-type Place = (Who, Option<CommunityRef>, Arc<[Finer]>);
+type LatePlace = (Who, Option<CommunityRef>, Arc<[Finer]>);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Who {
@@ -42,9 +42,9 @@ pub(super) struct Worker {
     queue: mpsc::Receiver<Sought>,
     resolver: Resolver,
     destinations: Destinations,
-    waiting: HashMap<Place, Sought>,
+    waiting: HashMap<LatePlace, Sought>,
     /// The same, the one that waits for longest first.
-    order: VecDeque<Place>,
+    order: VecDeque<LatePlace>,
 }
 
 impl Worker {
@@ -125,7 +125,7 @@ impl Worker {
         let mut are_answered = true;
         for (sought, found) in join_all(asked).await {
             match found {
-                Ok(LookupAnswer::Found(session, community)) => {
+                Ok(LookupAnswer::ResolvedView(session, community)) => {
                     self.destinations
                         .touch(&session, community.as_ref(), &sought.finer, sought.seen);
                 }

@@ -112,7 +112,11 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
             doubtful.push(AssertUnwindSafe(work.ask_again(doubt)).catch_unwind());
         }
-        Ok(Some(doubt)) => work.hand_on(doubt.accepted, Found::NoSession(Absent::NotFound), doubt.hand),
+        Ok(Some(doubt)) => work.hand_on(
+            doubt.accepted,
+            ResolvedView::NoSession(Absent::NotFound),
+            doubt.hand,
+        ),
         Ok(None) | Err(_) => {}
     };
     loop {
@@ -137,11 +141,11 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
                 let is_strangers = accepted.is_strangers(&work.resolver.authenticator);
                 let hand = work.in_progress(&accepted.view);
                 let (queue, most, otherwise) = if is_strangers {
-                    (&strangers, STRANGERS, Found::Overflow)
+                    (&strangers, STRANGERS, ResolvedView::Overflow)
                 } else if accepted.needs_admission() {
-                    (&asking, ADMISSIONS, Found::Undecided)
+                    (&asking, ADMISSIONS, ResolvedView::Undecided)
                 } else {
-                    (&in_flight, usize::MAX, Found::NoSession(Absent::NotFound))
+                    (&in_flight, usize::MAX, ResolvedView::NoSession(Absent::NotFound))
                 };
                 if queue.len() < most {
                     let resolving = work.resolve(*accepted, is_strangers, hand);
@@ -200,7 +204,7 @@ impl Work {
             Some(access_policy) => self.resolver.admit(&accepted, access_policy).await,
             None => self.look_up(&accepted, is_strangers).await,
         };
-        if let Found::Doubtful(until) = found {
+        if let ResolvedView::Doubtful(until) = found {
             return Some(PostponedView {
                 accepted,
                 until,
@@ -226,7 +230,11 @@ impl Work {
             self.resolver.authenticator.forget_absence(token).await;
         }
         if let Some(doubt) = self.resolve(accepted, true, hand).await {
-            self.hand_on(doubt.accepted, Found::NoSession(Absent::NotFound), doubt.hand);
+            self.hand_on(
+                doubt.accepted,
+                ResolvedView::NoSession(Absent::NotFound),
+                doubt.hand,
+            );
         }
     }
 
@@ -236,8 +244,8 @@ impl Work {
         hand
     }
 
-    fn hand_on(&self, accepted: AcceptedView, found: Found, mut hand: InProgress) {
-        if let Found::NotYet(_) = found {
+    fn hand_on(&self, accepted: AcceptedView, found: ResolvedView, mut hand: InProgress) {
+        if let ResolvedView::NotYet(_) = found {
             self.look_up_later(Sought::of(&accepted));
         }
         let AcceptedView { view, seen, .. } = accepted;
@@ -245,18 +253,18 @@ impl Work {
         hand.free();
         let metrics = &self.destinations.metrics;
         match found {
-            Found::All(session, community) => {
+            ResolvedView::All(session, community) => {
                 self.destinations
                     .deliver(view, seen, &session, community, seen.elapsed());
             }
-            Found::NoSession(absent) => self.destinations.is_nobodys(absent.into()),
-            Found::Doubtful(_) => self.destinations.is_nobodys(NotCounted::NoSession),
+            ResolvedView::NoSession(absent) => self.destinations.is_nobodys(absent.into()),
+            ResolvedView::Doubtful(_) => self.destinations.is_nobodys(NotCounted::NoSession),
             // The app would have answered with an error.
-            Found::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
-            Found::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
-            Found::Overflow => metrics.dropped[Dropped::UnknownToken].inc(),
-            Found::Undecided => metrics.dropped[Dropped::AccessUnavailable].inc(),
-            Found::NotYet(whose) => self
+            ResolvedView::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
+            ResolvedView::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
+            ResolvedView::Overflow => metrics.dropped[Dropped::UnknownToken].inc(),
+            ResolvedView::Undecided => metrics.dropped[Dropped::AccessUnavailable].inc(),
+            ResolvedView::NotYet(whose) => self
                 .destinations
                 .postpone(UnresolvedView { view, whose }, seen.elapsed()),
         }
@@ -274,7 +282,7 @@ impl Work {
     ///
     /// A view of a token that was never seen waits as long as the database answers: made-up tokens must not fill the
     /// spool.
-    async fn look_up(&self, accepted: &AcceptedView, is_strangers: bool) -> Found {
+    async fn look_up(&self, accepted: &AcceptedView, is_strangers: bool) -> ResolvedView {
         let AcceptedView { view, who, .. } = accepted;
         let authenticator = &self.resolver.authenticator;
         let patience = self.resolver.patience;
@@ -300,12 +308,14 @@ impl Work {
             Ok(Err(_)) | Err(_) => None,
         };
         match looked_up {
-            Some(Ok(LookupAnswer::Found(session, community))) => return Found::All(session, community),
-            Some(Ok(LookupAnswer::NoSession(absent))) => return Found::NoSession(absent),
-            Some(Ok(LookupAnswer::NoKey)) => return Found::NoKey,
-            Some(Ok(LookupAnswer::Doubtful(until))) => return Found::Doubtful(until),
+            Some(Ok(LookupAnswer::ResolvedView(session, community))) => {
+                return ResolvedView::All(session, community);
+            }
+            Some(Ok(LookupAnswer::NoSession(absent))) => return ResolvedView::NoSession(absent),
+            Some(Ok(LookupAnswer::NoKey)) => return ResolvedView::NoKey,
+            Some(Ok(LookupAnswer::Doubtful(until))) => return ResolvedView::Doubtful(until),
             // Only late: the session may have ended, which is checked before the view is applied.
-            None if !authenticator.is_away() => return Found::not_yet(who),
+            None if !authenticator.is_away() => return ResolvedView::not_yet(who),
             Some(Err(Unavailable)) | None => {}
         }
         let session = match who {
@@ -314,21 +324,21 @@ impl Work {
                 let seen = lookup.session().cloned();
                 match seen.or_else(|| authenticator.last_known_session(token, view.at)) {
                     Some(session) => session,
-                    None => return Found::not_yet(who),
+                    None => return ResolvedView::not_yet(who),
                 }
             }
         };
         match self.resolver.communities.cached(view.community.as_ref()).await {
-            Ok(PageCommunity::Community(community)) => Found::All(session, Some(community)),
-            Ok(PageCommunity::Nothing) => Found::All(session, None),
-            Ok(PageCommunity::NoKey) => Found::NoKey,
-            Err(_) => Found::not_yet(&RequestVisitor::Session(session)),
+            Ok(PageCommunity::Community(community)) => ResolvedView::All(session, Some(community)),
+            Ok(PageCommunity::Nothing) => ResolvedView::All(session, None),
+            Ok(PageCommunity::NoKey) => ResolvedView::NoKey,
+            Err(_) => ResolvedView::not_yet(&RequestVisitor::Session(session)),
         }
     }
 }
 
 /// The result for a view when its time is over.
-pub(super) enum Found {
+pub(super) enum ResolvedView {
     /// Its session, and its community.
     All(Arc<BrowserSession>, Option<CommunityId>),
     NoSession(Absent),
@@ -345,7 +355,7 @@ pub(super) enum Found {
     NotYet(VisitorRef),
 }
 
-impl Found {
+impl ResolvedView {
     pub(super) fn not_yet(who: &RequestVisitor) -> Self {
         Self::NotYet(match who {
             RequestVisitor::Session(session) => VisitorRef::Session {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{TimeDelta, Utc};
 use tokio::time::sleep;
 
-use super::resolve::Found;
+use super::resolve::ResolvedView;
 use super::*;
 use crate::communities::AskedCommunity;
 use crate::config;
@@ -266,7 +266,7 @@ async fn i12_the_session_that_was_found_is_kept_where_admission_takes_too_long()
     let resolver = testing::resolver(bench.table.clone());
     let found = resolver.admit(&accepted, &access_policy).await;
     assert_eq!(before.elapsed(), Duration::from_secs(5));
-    let Found::NotYet(VisitorRef::Session { id, .. }) = found else {
+    let ResolvedView::NotYet(VisitorRef::Session { id, .. }) = found else {
         panic!("the session is forgotten");
     };
     assert_eq!(id, Some("1".into()));

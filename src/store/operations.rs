@@ -3,6 +3,7 @@
 
 mod apply;
 mod communities;
+mod counter_dialect;
 mod counters;
 mod events;
 mod ledger;
@@ -16,13 +17,13 @@ use std::time::Duration;
 
 use sqlx::{Connection, Database, Transaction};
 
-use super::counter_sql::CounterSql;
 use super::ledger::LedgerProblem;
 use super::schema::{AppSchema, LiveSchema, Requirements};
 use crate::config;
 
 pub(super) use apply::{AddPages, Apply, InsertEvents, RaiseLastActive};
 pub(super) use communities::{CommunityCriterion, FindCommunity, FindSlug, ReadKeys};
+pub(super) use counter_dialect::{CounterSql, FromAnyRow, Value};
 pub(super) use counters::{
     AddDeltas, Compare, ComparePresent, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold,
     ForgetAbsent, Forgotten, IsLeaseHeld, LastPass, NoteChecked, NotePass, NoteShown, Pending, Publish,

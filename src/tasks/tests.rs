@@ -56,10 +56,14 @@ async fn t3_a_task_that_ends_before_the_process_has_started_fails_once_it_has() 
     let metrics = Arc::<Metrics>::default();
     let tasks = Tasks::new(metrics.clone(), &Handle::current(), Shutdown::new());
     let (works, mut working) = mpsc::channel(2);
+    let mut ends = true;
     let task = tasks.keep(Task::Sweeps, move || {
-        let works = works.clone();
+        let (works, ends) = (works.clone(), std::mem::take(&mut ends));
         async move {
-            let _ = works.send(()).await;
+            works.send(()).await.unwrap();
+            if !ends {
+                std::future::pending::<()>().await;
+            }
         }
     });
     working.recv().await.unwrap();

@@ -23,14 +23,14 @@ const MAX_COMPUTATIONS: usize = 4;
 /// Computes past visitors, identical requests once.
 pub(in crate::api) struct PastVisits {
     store: Arc<dyn Store>,
-    results: Cache<Request, Arc<Found>>,
+    results: Cache<HistoryQuery, Arc<HistoryFound>>,
     permits: Semaphore,
 }
 
 /// What is computed: community, days, the window's end where it is not now, and who.
-type Request = (CommunityId, u32, Option<DateTime<Utc>>, PastAsked);
+type HistoryQuery = (CommunityId, u32, Option<DateTime<Utc>>, PastAsked);
 
-pub(super) struct Found {
+pub(super) struct HistoryFound {
     /// End of the window.
     pub(super) to: DateTime<Utc>,
     pub(super) visitors: Vec<PastVisitor>,
@@ -53,7 +53,7 @@ impl PastVisits {
         to: DateTime<Utc>,
         is_now: bool,
         asked: PastAsked,
-    ) -> Result<Arc<Found>, Problem> {
+    ) -> Result<Arc<HistoryFound>, Problem> {
         let request = (community.clone(), days, (!is_now).then_some(to), asked.clone());
         let compute = async {
             let window = PastWindow {
@@ -66,7 +66,7 @@ impl PastVisits {
             };
             let visitors = self.store.past_visitors(&window, &asked).await;
             let visitors = visitors.map_err(|error| Problem::from_store(&error))?;
-            Ok(Arc::new(Found { to, visitors }))
+            Ok(Arc::new(HistoryFound { to, visitors }))
         };
         self.results
             .try_get_with(request, compute)

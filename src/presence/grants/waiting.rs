@@ -27,7 +27,7 @@ struct Places {
 }
 
 /// A place, until it is dropped.
-pub(super) struct Place {
+pub(super) struct WaitingPlace {
     places: Arc<Places>,
     user: UserId,
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
@@ -47,7 +47,7 @@ impl Waiting {
     }
 
     /// A place for a caller, if there is one.
-    pub(super) fn enter(&self, (community, user): &GrantKey) -> Option<Place> {
+    pub(super) fn enter(&self, (community, user): &GrantKey) -> Option<WaitingPlace> {
         let places = &self.0;
         let domain = places
             .domains
@@ -64,7 +64,7 @@ impl Waiting {
         }
         *number += 1;
         drop(by_user);
-        Some(Place {
+        Some(WaitingPlace {
             places: Arc::clone(places),
             user: user.clone(),
             _permits: (of_domain, of_all),
@@ -78,7 +78,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingPlace {
     fn drop(&mut self) {
         let mut by_user = self.places.by_user();
         if let Some(number) = by_user.get_mut(&self.user) {

@@ -104,7 +104,7 @@ enum Shown {
 /// The app's servers.
 pub(in crate::proxy) struct Servers {
     start: Instant,
-    in_use: ArcSwap<InUse>,
+    in_use: ArcSwap<ServerAddresses>,
     /// In the configured order.
     state: Mutex<Vec<Server>>,
     components: AppComponents,
@@ -113,7 +113,7 @@ pub(in crate::proxy) struct Servers {
 
 /// The addresses of all servers.
 #[derive(Default)]
-struct InUse {
+struct ServerAddresses {
     by_address: HashMap<SocketAddr, Arc<Address>>,
     /// If there is one, which is the usual case: it needs no choice and no search.
     only: Option<(SocketAddr, Arc<Address>)>,
@@ -176,7 +176,7 @@ impl Servers {
             (Some((address, known)), None) => Some((address.clone(), Arc::clone(known))),
             _ => None,
         };
-        self.in_use.store(Arc::new(InUse { by_address, only }));
+        self.in_use.store(Arc::new(ServerAddresses { by_address, only }));
         self.publish(&mut servers);
         all
     }

@@ -59,7 +59,7 @@ impl Work {
         tokio::spawn(async move {
             let (_permit, _running) = (permit, running);
             let found = resolver.look_up(&sought).await;
-            if let Err(Ok(LookupAnswer::Found(session, community))) = answer.send(found) {
+            if let Err(Ok(LookupAnswer::ResolvedView(session, community))) = answer.send(found) {
                 destinations.touch(&session, community.as_ref(), &sought.finer, sought.seen);
             }
         });
@@ -100,7 +100,7 @@ pub(crate) type ViewLookup = Result<LookupAnswer, Unavailable>;
 
 /// The session and the community of a view.
 pub(crate) enum LookupAnswer {
-    Found(Arc<BrowserSession>, Option<CommunityId>),
+    ResolvedView(Arc<BrowserSession>, Option<CommunityId>),
     NoSession(Absent),
     /// See [`Identified::NotYet`].
     Doubtful(Instant),
@@ -132,8 +132,8 @@ impl Resolver {
             Some(named) => self.communities.named(named).await.map_err(|_| Unavailable)?,
         };
         Ok(match named {
-            PageCommunity::Community(community) => LookupAnswer::Found(session, Some(community)),
-            PageCommunity::Nothing => LookupAnswer::Found(session, None),
+            PageCommunity::Community(community) => LookupAnswer::ResolvedView(session, Some(community)),
+            PageCommunity::Nothing => LookupAnswer::ResolvedView(session, None),
             PageCommunity::NoKey => LookupAnswer::NoKey,
         })
     }

@@ -1,7 +1,6 @@
 //! Deletes the counters of communities that the app has deleted.
 
-use super::Value;
-use crate::store::operations::{Backend, FORGET_ROWS, ForgetAbsent, Forgotten, Runs};
+use crate::store::operations::{Backend, FORGET_ROWS, ForgetAbsent, Forgotten, Runs, Value};
 use crate::store::schema::AppSchema;
 
 impl<B: Backend> Runs<ForgetAbsent<'_>> for B {

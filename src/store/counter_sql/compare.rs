@@ -1,8 +1,8 @@
 //! Compares a community's counters with its events.
 
-use super::{CounterSql, Value, alone};
+use super::statement::alone;
 use crate::store::counters::{Comparison, ComparisonRow};
-use crate::store::operations::{Backend, Compare, NoteChecked, Runs, greatest_totals};
+use crate::store::operations::{Backend, Compare, CounterSql, NoteChecked, Runs, Value, greatest_totals};
 use crate::store::schema::{AppSchema, Column, CounterColumns};
 
 /// The statement of [`Compare`], with its arguments.

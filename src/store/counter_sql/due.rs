@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Value, communities, texts};
+use super::statement::{communities, texts};
 use crate::ids::CommunityId;
-use crate::store::operations::{Backend, Pending, Runs, ShownPresent, Unchecked, Uncounted};
+use crate::store::operations::{Backend, Pending, Runs, ShownPresent, Unchecked, Uncounted, Value};
 use crate::store::schema::AppSchema;
 
 impl<B: Backend> Runs<Uncounted<'_>> for B {

@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{CounterSql, Value, alone};
-use crate::store::operations::{Backend, IsLeaseHeld, LastPass, NotePass, ReleaseLease, Runs, definition};
+use super::statement::alone;
+use crate::store::operations::{
+    Backend, CounterSql, IsLeaseHeld, LastPass, NotePass, ReleaseLease, Runs, Value, definition,
+};
 use crate::store::schema::AppSchema;
 
 /// Whether the holder still has the lease. Until the transaction ends nobody can take it.

@@ -1,8 +1,8 @@
 //! Compares a community's `current_visitors` with what was written to it last.
 
-use super::{Value, alone};
+use super::statement::alone;
 use crate::store::counters::PresentComparison;
-use crate::store::operations::{Backend, ComparePresent, NoteShown, Runs, greatest};
+use crate::store::operations::{Backend, ComparePresent, NoteShown, Runs, Value, greatest};
 use crate::store::schema::AppSchema;
 
 impl<B: Backend> Runs<ComparePresent<'_>> for B {

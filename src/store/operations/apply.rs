@@ -47,13 +47,13 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         loop {
             match operation.attempt::<B>(app, connection, form).await {
                 // A batch is tried in smaller parts first, so that only the row at fault loses characters.
-                Err(Failure { error, .. })
+                Err(FailedAttempt { error, .. })
                     if is_untranslatable(&error) && operation.batch.views().count() == 1 && !is_ascii =>
                 {
                     (form, is_ascii) = (EventRow::in_ascii, true);
                 }
                 // The events must not wait for what will never be.
-                Err(Failure {
+                Err(FailedAttempt {
                     update: Some(update),
                     error,
                 }) if (is_impossible(&error) || (update == COUNTERS && lacks_counters(&error)))
@@ -62,7 +62,7 @@ impl<B: Backend> Runs<Apply<'_>> for B {
                     app.left_out.insert(update, in_words(&error));
                     operation.left_out.store(true, Ordering::Relaxed);
                 }
-                Err(Failure { error, .. }) => return Err(error),
+                Err(FailedAttempt { error, .. }) => return Err(error),
                 Ok(applied) => {
                     return Ok(Applied {
                         left_out: app.left_out.sentences(),
@@ -75,19 +75,19 @@ impl<B: Backend> Runs<Apply<'_>> for B {
 }
 
 /// Why one try failed.
-struct Failure {
+struct FailedAttempt {
     /// The update beside the events that failed, if it was one.
     update: Option<&'static str>,
     error: sqlx::Error,
 }
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for FailedAttempt {
     fn from(error: sqlx::Error) -> Self {
         Self { update: None, error }
     }
 }
 
-impl Failure {
+impl FailedAttempt {
     /// That of an update beside the events.
     fn of(update: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |error| Self {
@@ -104,7 +104,7 @@ impl Apply<'_> {
         app: &AppSchema,
         connection: &mut B::Connection,
         form: fn(EventRow) -> EventRow,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<Applied, FailedAttempt> {
         let mut transaction = B::begin(connection, &self.rules.database).await?;
         self.noted.store(false, Ordering::Relaxed);
         let note = NoteParts { batch: self.batch };
@@ -161,12 +161,12 @@ impl Apply<'_> {
         batch: &Batch,
         app: &AppSchema,
         connection: &mut B::Connection,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FailedAttempt> {
         if self.rules.counts && app.event.is_some() && !app.left_out.contains(COUNTERS) {
             let types = &self.rules.counted.get();
             let add = AddDeltas { batch, types };
             let added = B::run(&add, app, connection).await;
-            added.map_err(Failure::of(COUNTERS))?;
+            added.map_err(FailedAttempt::of(COUNTERS))?;
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Apply<'_> {
         batch: &Batch,
         app: &AppSchema,
         connection: &mut B::Connection,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FailedAttempt> {
         if let Some(profile) = &app.profile
             && let Some(column) = &profile.last_active
             && !app.left_out.contains(LAST_ACTIVE)
@@ -188,7 +188,7 @@ impl Apply<'_> {
                 interval: self.rules.last_active_interval,
             };
             let raised = B::run(&raise, app, connection).await;
-            raised.map_err(Failure::of(LAST_ACTIVE))?;
+            raised.map_err(FailedAttempt::of(LAST_ACTIVE))?;
         }
         Ok(())
     }
@@ -198,14 +198,14 @@ async fn add_pages<B: Backend>(
     batch: &Batch,
     app: &AppSchema,
     connection: &mut B::Connection,
-) -> Result<(), Failure> {
+) -> Result<(), FailedAttempt> {
     if app.adds_pages
         && !app.left_out.contains(PAGES_VISITED)
         && let Some(counter) = app.session.page_counter()
     {
         let pages = batch.pages_by_session();
         let added = B::run(&AddPages { counter, pages }, app, connection).await;
-        added.map_err(Failure::of(PAGES_VISITED))?;
+        added.map_err(FailedAttempt::of(PAGES_VISITED))?;
     }
     Ok(())
 }

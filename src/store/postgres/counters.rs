@@ -17,9 +17,9 @@ use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, Postgres};
 use super::statement::{query_as, query_scalar};
 use super::stats::views;
 use crate::ids::CommunityId;
-use crate::store::counter_sql::{CounterSql, FromAnyRow, Value};
 use crate::store::ledger::RIGHTS;
 use crate::store::operations::{Context, FOLD_COMMUNITIES, all_time, no_events, spellings};
+use crate::store::operations::{CounterSql, FromAnyRow, Value};
 use crate::store::schema::right::{OF_COUNTERS, on_own_tables};
 use crate::store::schema::{AppSchema, Column, CommunityTable, CounterTables};
 

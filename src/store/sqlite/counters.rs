@@ -16,8 +16,8 @@ use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection};
 use super::stats::views;
 use super::values::{key, read_key};
 use crate::ids::CommunityId;
-use crate::store::counter_sql::{CounterSql, FromAnyRow, Value};
 use crate::store::operations::{Context, first_possible, no_events, spellings};
+use crate::store::operations::{CounterSql, FromAnyRow, Value};
 use crate::store::schema::{AppSchema, Column, CommunityTable, CounterTables, EventTable};
 
 /// Whether the sidecar's own tables are there.

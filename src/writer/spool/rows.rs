@@ -12,7 +12,7 @@ use crate::batch::{BatchKey, WriterId};
 use crate::from_row::from_row;
 
 /// A row without its bytes.
-struct Head {
+struct RowHead {
     place: i64,
     writer_id: String,
     batch_seq: i64,
@@ -21,7 +21,7 @@ struct Head {
     bytes: i64,
 }
 
-from_row!(SqliteRow => Head { place, writer_id, batch_seq, state, views, bytes });
+from_row!(SqliteRow => RowHead { place, writer_id, batch_seq, state, views, bytes });
 
 /// A row's bytes.
 struct StoredBody {
@@ -51,7 +51,7 @@ impl Spool {
     /// The next rows in order, without passed-over and finished ones, and without those up to the place `behind`.
     pub async fn next(&self, most: Most, behind: i64) -> Result<Vec<Row>, SpoolError> {
         let mut lease = self.lease().await?;
-        let mut heads: Vec<Head> = sqlx::query_as(
+        let mut heads: Vec<RowHead> = sqlx::query_as(
             "SELECT place, writer_id, batch_seq, state, views, bytes FROM batch
              WHERE state <> ?1 AND place > ?3 AND place NOT IN (SELECT value FROM json_each(?4))
              ORDER BY place LIMIT ?2",
@@ -79,7 +79,7 @@ impl Spool {
     /// The row at a place; `None` if it is finished.
     pub(super) async fn row_at(&self, place: i64) -> Result<Option<Row>, SpoolError> {
         let mut lease = self.lease().await?;
-        let heads: Vec<Head> = sqlx::query_as(
+        let heads: Vec<RowHead> = sqlx::query_as(
             "SELECT place, writer_id, batch_seq, state, views, bytes FROM batch WHERE state <> ?1 AND place = ?2",
         )
         .bind(DAMAGED)
@@ -92,7 +92,7 @@ impl Spool {
 
     /// Rows with their views: those that are in memory, and the others from the file. Their bytes are read some at a time:
     /// views take several times the memory of theirs, which is to be free before.
-    async fn with_bodies(&self, heads: Vec<Head>) -> Result<Vec<Row>, SpoolError> {
+    async fn with_bodies(&self, heads: Vec<RowHead>) -> Result<Vec<Row>, SpoolError> {
         let mut rows = Vec::with_capacity(heads.len());
         let mut heads = heads.into_iter();
         while heads.len() > 0 {
@@ -134,7 +134,7 @@ impl Spool {
     }
 
     /// The views of a row; `None` if it is damaged.
-    async fn body(&self, head: &Head, stored: &StoredBody) -> Result<Option<StoredViews>, SpoolError> {
+    async fn body(&self, head: &RowHead, stored: &StoredBody) -> Result<Option<StoredViews>, SpoolError> {
         // Decoding takes a while: others of this thread go on.
         tokio::task::yield_now().await;
         match WriterId::parse(&head.writer_id) {
@@ -160,7 +160,7 @@ impl Spool {
     }
 
     /// The views of a row; `None` if its bytes are damaged, or the tokens that they refer to.
-    async fn decoded(&self, head: &Head, row: &StoredBody) -> Result<Option<StoredViews>, SpoolError> {
+    async fn decoded(&self, head: &RowHead, row: &StoredBody) -> Result<Option<StoredViews>, SpoolError> {
         let Some(stored) = Stored::decode(&row.body, head.state == UNRESOLVED, row.checksum) else {
             return Ok(None);
         };

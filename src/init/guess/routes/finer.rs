@@ -5,7 +5,7 @@ use super::{GuessedRoute, path};
 
 /// What takes the place of a route's `pattern`, and its `presence`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::init) struct Finer {
+pub(in crate::init) struct FinerProposal {
     pub pattern: String,
     pub presence: String,
 }
@@ -13,7 +13,7 @@ pub(in crate::init) struct Finer {
 impl GuessedRoute {
     /// What to write to count by themselves those who are at the row that the path names; `None` where the page is not the
     /// row's own.
-    pub(in crate::init) fn finer(&self) -> Option<Finer> {
+    pub(in crate::init) fn finer(&self) -> Option<FinerProposal> {
         let name = &self.lookup.as_ref()?.name;
         if self.page_type.as_ref() != Some(name) || self.is_proposal {
             return None;
@@ -22,7 +22,7 @@ impl GuessedRoute {
         let (before, inside) = self.pattern.split_once(&start)?;
         let after = path::after(&self.pattern, name);
         let inside = inside.strip_suffix(after)?.strip_suffix(')')?;
-        Some(Finer {
+        Some(FinerProposal {
             pattern: format!("{before}{start}(?P<{name}_key>{inside})){after}"),
             presence: format!("[\"{name}\", {{ capture = \"{name}_key\", path = \"{name}s\" }}]"),
         })

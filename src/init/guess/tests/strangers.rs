@@ -74,7 +74,7 @@ fn d17_of_several_tenants_one_is_taken_and_the_others_are_told() {
         .iter()
         .find(|open| open.contains("acme") && open.contains("zoo"));
     assert!(
-        told.is_some_and(|told| told.contains("one sidecar for each")),
+        told.is_some_and(|told| told.contains("one sidecar per tenant")),
         "{:?}",
         guess.open
     );

@@ -3,8 +3,9 @@
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
-use crate::store::counter_sql::{CounterSql as _, holds};
+use crate::store::counter_sql::holds;
 use crate::store::counters::Published;
+use crate::store::operations::CounterSql as _;
 use crate::store::operations::{Backend as _, Publish, Runs, greatest};
 use crate::store::schema::{AppSchema, CounterColumns};
 use crate::store::sqlite::values::moment;
