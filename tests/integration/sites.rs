@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::live::Events;
 use crate::support::member::Member;
+use crate::support::redis::eventually;
 use crate::support::sidecar::{Sidecar, Told, run};
 use crate::support::subject::{Foreign, Subject};
 
@@ -145,8 +146,8 @@ impl Counted {
         assert_ne!(status, StatusCode::OK);
         if is_shown_to_alice {
             alice.sees(self.subject.page("hidden")).await;
-            let list = alice.json(&Self::api(&self.hidden, "")).await;
-            assert_eq!(list["current_visitors"], 1);
+            let list = Self::api(&self.hidden, "");
+            eventually(async || alice.json(&list).await["current_visitors"] == 1).await;
         }
         for rest in ["", "/count", "/stats", "/live"] {
             let asked = mallory.request(Method::GET, &Self::api(&self.hidden, rest));

@@ -265,7 +265,8 @@ async fn a10_a_grant_ends_and_an_open_page_keeps_it() {
     socket
         .say(json!({"type": "subscribe", "communities": ["nowhere"]}).to_string())
         .await;
-    assert_eq!(socket.next().await["type"], "unknown", "the connection is there");
+    // The connection is there; that bob has come may be told late.
+    while socket.next().await["type"] != "unknown" {}
 }
 
 /// The first page of a new session, and what that page asks at once, while the sidecar that passed the page on still
