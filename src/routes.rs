@@ -75,14 +75,12 @@ impl RouteMatch {
         named.map(|(_, text)| &**text)
     }
 
-    /// Whether a 200 shows that its visitor may see the community. By default the community's own page does, and a page
-    /// whose community was looked up from a row that the app has shown. Another page below the community does not: the app
-    /// may have found it by the key of a topic alone, without a check of the community in the path.
+    /// Whether a 200 shows that its visitor may see the community. By default the community's own page does. A page below the
+    /// community does not: the app may have found it by the key of a topic alone, without a check of the community in the path.
+    /// Nor does a page whose community was looked up: some apps show a row, such as a private conversation, to people who
+    /// may not see its community.
     pub fn grants(&self) -> bool {
-        let is_looked_up = matches!(self.community, Some(CommunityRef::Lookup(..)));
-        self.route
-            .grants
-            .unwrap_or(self.is_communitys_own || is_looked_up)
+        self.route.grants.unwrap_or(self.is_communitys_own)
     }
 }
 

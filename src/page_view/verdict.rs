@@ -24,7 +24,8 @@ const FROM_A_CACHE: [&str; 4] = ["hit", "stale", "updating", "revalidated"];
 ///
 /// Shown: a GET was answered 200 with a page, JSON or, where the route tracks requests, anything. Whether the visitor
 /// loaded it, a script did, or a robot, does not matter; files, of which many are for everybody, say nothing, nor does a
-/// route with `track = "none"` or `grants = false`, nor a page below the community unless its route has `grants = true`.
+/// route with `track = "none"` or `grants = false`, nor a page below the community, or of a row of it, unless its route has
+/// `grants = true`.
 ///
 /// Still shown: the exchange is a page view of a page that the browser has already (304). That the visitor was shown it is
 /// not said by this: some apps compare the time of the last change before they look at who asks, and the browser may have

@@ -111,6 +111,21 @@ enum GroupTarget<'a> {
     },
 }
 
+impl GroupTarget<'_> {
+    /// The table of the row, where it is not the community's.
+    fn table(&self) -> Option<&AppTable> {
+        match self {
+            Self::Id | Self::Slug => None,
+            Self::Row { table, .. } => Some(table),
+        }
+    }
+}
+
+/// Whether the name of a group does not say of what it is the key.
+fn is_generic(group: &str) -> bool {
+    matches!(group, "pk" | "id" | "uuid" | "key" | "slug")
+}
+
 impl<'a> PatternReader<'a> {
     /// The route of a pattern that names a community.
     pub(super) fn route(&self, taken: &mut TakenNames) -> Option<GuessedRoute> {
@@ -156,7 +171,7 @@ impl<'a> PatternReader<'a> {
         } else {
             &name
         };
-        let grants = grants(&segments, is_own, lookup.is_some());
+        let grants = grants(&segments, is_own && lookup.is_none());
         let mut reason = match (usable, is_api) {
             (false, _) => format!(
                 "{}: the pattern needs look-around or a back reference, which routes do not support; rewrite it",
@@ -177,6 +192,9 @@ impl<'a> PatternReader<'a> {
         }
         reason += match grants {
             GrantsKey::Default => "",
+            GrantsKey::Proposed if lookup.is_some() => {
+                "; set grants = true if the app shows this page only to those who may see its community"
+            }
             GrantsKey::Proposed => {
                 "; a page below the community: set grants = true if the app checks, before it answers, that the visitor may see the \
                  community in the path"
@@ -206,6 +224,17 @@ impl<'a> PatternReader<'a> {
             .iter()
             .filter_map(|group| Some((group.clone(), self.named(path, group)?)))
             .collect();
+        // In `topic/<topic_pk>/<pk>/` the second is the key of something else, such as a post of the topic.
+        let said: Vec<_> = named
+            .iter()
+            .filter(|(group, _)| !is_generic(group))
+            .filter_map(|(_, named)| named.table())
+            .map(std::ptr::from_ref)
+            .collect();
+        named.retain(|(group, named)| {
+            let table = named.table().map(std::ptr::from_ref);
+            !is_generic(group) || !table.is_some_and(|table| said.contains(&table))
+        });
         let position =
             |wanted: fn(&GroupTarget<'_>) -> bool| named.iter().rposition(|(_, named)| wanted(named));
         let row = position(|named| matches!(named, GroupTarget::Row { .. }));
@@ -360,11 +389,11 @@ fn group_name(text: &str) -> String {
 }
 
 /// The key `grants` of a route. `segments` are the literal ones after the group that names the community.
-fn grants(segments: &[String], is_own: bool, is_row: bool) -> GrantsKey {
+fn grants(segments: &[String], is_own: bool) -> GrantsKey {
     let mut words = segments.iter().flat_map(|segment| segment.split(['-', '_']));
     if words.any(|word| FOR_EVERYBODY.contains(&word)) {
         GrantsKey::No
-    } else if is_own || is_row {
+    } else if is_own {
         GrantsKey::Default
     } else {
         GrantsKey::Proposed

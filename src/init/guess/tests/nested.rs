@@ -102,13 +102,30 @@ fn d14_the_reference_that_is_called_like_the_community_is_the_rows_own() {
     assert_eq!(routes[0].lookup.as_ref().expect("a lookup").community, "forum_id");
 }
 
+/// As in django-machina, where the last key is a post's.
+#[test]
+fn d14_a_key_without_a_name_is_not_that_of_a_row_which_another_group_names() {
+    let path = r"^forum/(?P<forum_pk>[0-9]+)/topic/(?P<topic_slug>[^/]+)-(?P<topic_pk>[0-9]+)/(?P<pk>[0-9]+)/post/update/\Z";
+    let routes = forum_routes(&pattern(path, "board.post_update"));
+    let pattern = &routes[0].pattern;
+    assert!(
+        pattern.contains("(?P<topic>[0-9]+)/(?:[0-9]+)/post/update/"),
+        "{pattern}"
+    );
+}
+
 #[test]
 fn d14_pages_below_a_community_say_what_their_answers_show() {
     let forum = |rest: &str| pattern(&format!(r"^forum/(?P<forum_pk>[0-9]+)/{rest}\Z"), "board.view");
     let of = |rest: &str| forum_routes(&forum(rest)).remove(0);
-    // Its own page speaks for itself, and a row's too.
+    // Its own page speaks for itself; some apps show a row to people who may not see its community.
     assert_eq!(of("").grants, GrantsKey::Default);
-    assert_eq!(of(r"topic/(?P<pk>[0-9]+)/").grants, GrantsKey::Default);
+    let row = of(r"topic/(?P<pk>[0-9]+)/");
+    assert_eq!(row.grants, GrantsKey::Proposed);
+    assert!(
+        row.reason.contains("only to those who may see its community"),
+        "{row:?}"
+    );
     // The app may have checked the community, or not.
     let below = of("members/");
     assert_eq!(below.grants, GrantsKey::Proposed);
