@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::config::{self, Config};
 use crate::ids::CommunityId;
 use crate::presence::Presence;
+use crate::shutdown::Shutdown;
 use crate::status::Component;
 use crate::store::CounterStore;
 use crate::tasks::{Task, Tasks};
@@ -54,6 +55,8 @@ struct Shared {
     held: watch::Sender<Option<Instant>>,
     /// Communities that cannot be counted, or take too long, each with when it is tried again.
     postponed: Mutex<HashMap<CommunityId, Instant>>,
+    /// The process serves the site.
+    serves: Shutdown,
     /// The process ends: the lease is not taken again.
     ending: AtomicBool,
     /// Whether rounds succeed.
@@ -63,13 +66,14 @@ struct Shared {
 }
 
 impl CommunityCounters {
-    /// Starts to keep them.
+    /// Starts to keep them, once `serves` is set.
     pub fn start(
         config: &Config,
         store: Arc<dyn CounterStore>,
         presence: &Arc<dyn Presence>,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
+        serves: Shutdown,
     ) -> Self {
         let shared = Arc::new(Shared {
             holder: Uuid::new_v4(),
@@ -79,6 +83,7 @@ impl CommunityCounters {
             metrics,
             held: watch::Sender::new(None),
             postponed: Mutex::default(),
+            serves,
             ending: AtomicBool::new(false),
             rounds: Component::default(),
             comparisons: Component::default(),

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::shared_parts::SharedParts;
 use crate::counters::CommunityCounters;
 use crate::routes::CountedTypes;
+use crate::shutdown::Shutdown;
 use crate::store::{self, Store};
 
 /// Longest time for the counters to be written once more at shutdown.
@@ -15,13 +16,14 @@ const COUNTERS_LIMIT: Duration = Duration::from_secs(2);
 /// Longest time for the database's connections to close at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Keeps the counters, where they are switched on. `counted` says which event types count.
+/// Keeps the counters from when `serves` is set, where they are switched on. `counted` says which event types count.
 ///
 /// # Errors
 /// The database's URL is invalid.
 pub(super) fn start(
     shared: &SharedParts,
     counted: CountedTypes,
+    serves: Shutdown,
 ) -> anyhow::Result<Option<CommunityCounters>> {
     let config = &shared.config;
     if !config.counters.enabled {
@@ -36,6 +38,7 @@ pub(super) fn start(
         &shared.presence,
         metrics,
         &shared.tasks,
+        serves,
     )))
 }
 

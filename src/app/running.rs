@@ -66,7 +66,8 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
         shared.metrics.reload.clone(),
     )
     .asking(at_start::at_reload(&shared.store));
-    let counters = counting::start(&shared, counted)?;
+    let serves = Shutdown::new();
+    let counters = counting::start(&shared, counted, serves.clone())?;
     let watched = Watched {
         shared: &shared,
         authenticator: &recording.authenticator,
@@ -84,6 +85,7 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
         certificates: key_files.certificates,
         tasks,
         admin,
+        serves,
         shutdown,
         quits,
         closing,

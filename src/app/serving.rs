@@ -51,6 +51,8 @@ pub(super) struct Serving<'a> {
     pub(super) certificates: Vec<Arc<Certificate>>,
     pub(super) tasks: &'a Tasks,
     pub(super) admin: Admin,
+    /// Set once the site is served.
+    pub(super) serves: Shutdown,
     pub(super) shutdown: Shutdown,
     /// Each message asks for a hand-over.
     pub(super) quits: mpsc::Receiver<()>,
@@ -96,6 +98,7 @@ impl Serving<'_> {
             continue_log(log);
         }
         self.admin.serving.store(true, Ordering::Relaxed);
+        self.serves.start();
         let mut site = addresses.site().map(|address| address.to_string());
         let first = site.next().unwrap_or_default();
         let others = site.collect::<Vec<_>>().join(",");

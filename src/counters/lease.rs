@@ -16,6 +16,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 impl Shared {
     pub(super) async fn keep_lease(&self) {
+        // One that waits for another's sockets may never serve, and knows nobody who is there.
+        self.serves.started().await;
         let mut renewed = Instant::now();
         while !self.ending.load(Ordering::Relaxed) {
             let asked = Instant::now();

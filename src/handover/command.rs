@@ -74,6 +74,10 @@ pub fn upgrade(pid: u32, config: &Path) -> Result<u32, UpgradeError> {
 /// Checks that the process runs this program: SIGQUIT ends others. Where the system shows neither the file that a process
 /// runs nor its name, the caller is trusted.
 fn is_a_sidecar(pid: u32) -> Result<(), UpgradeError> {
+    if has_ended(pid) {
+        let error = io::Error::new(io::ErrorKind::NotFound, "it has ended");
+        return Err(UpgradeError::Pid { pid, error });
+    }
     let ours = std::env::current_exe()?;
     let ours = ours.file_name().unwrap_or_default().to_string_lossy();
     let Some((program, ours)) = file_of(pid)
@@ -89,6 +93,14 @@ fn is_a_sidecar(pid: u32) -> Result<(), UpgradeError> {
     } else {
         Err(UpgradeError::Other { pid, program })
     }
+}
+
+/// Whether a process has ended and only its parent does not know yet, as `proc_pid_stat(5)` has it.
+fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold anything, a parenthesis too.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('Z' | 'X'))
 }
 
 /// The name of the file that a process runs.

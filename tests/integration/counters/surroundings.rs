@@ -6,6 +6,7 @@ use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self, eventually};
+use crate::support::sidecar::{Sidecar, WAITING};
 use crate::support::world::{Parts, Wanted};
 
 #[tokio::test]
@@ -113,4 +114,16 @@ async fn k1_with_sqlite_and_presence_in_memory() {
     world.sidecar.wait_for_metric(HELD, |held| held == 1.0).await;
     agree(&world, &alice.at(world.sidecar.url(""))).await;
     assert_eq!(by_the_columns(&world, "rust").await["page_views"], 2);
+}
+
+/// It may never serve, and knows of nobody who is there.
+#[tokio::test]
+async fn k1_a_process_that_waits_for_the_sockets_of_another_keeps_no_counters() {
+    let mut world = start(wanted()).await;
+    let waiting = world.sidecar.newcomer();
+    waiting.says(WAITING);
+    world.sidecar.signal("TERM");
+    assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    let other = Sidecar::start(&wanted().configuration(&world.site, &world.database));
+    other.wait_for_metric(HELD, |held| held == 1.0).await;
 }

@@ -180,6 +180,21 @@ fn a_process_that_is_no_sidecar_is_not_signalled() {
     assert!(told.err.contains("is sleep, no headcount"), "{told:?}");
 }
 
+#[test]
+fn a_process_that_has_ended_is_named_at_once() {
+    let mut ended = Command::new("true").spawn().expect("it starts");
+    let stat = format!("/proc/{}/stat", ended.id());
+    // It stays until it is waited for.
+    while !std::fs::read_to_string(&stat)
+        .expect("its state")
+        .contains(") Z ")
+    {}
+    let told = upgrade_of(ended.id());
+    ended.wait().expect("it has ended");
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.err.contains("it has ended"), "{told:?}");
+}
+
 /// The file that the first process runs is shown to nobody else, its name is.
 #[test]
 fn the_first_process_of_the_machine_is_not_signalled() {
