@@ -1,5 +1,7 @@
 //! Tests of the recorder with a session table whose rows appear when the test says so.
 
+mod late;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
