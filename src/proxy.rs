@@ -137,7 +137,8 @@ impl ProxyHttp for Sidecar {
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         ctx.attempts += 1;
         let may_be_a_tunnel = session.req_header().headers.contains_key(header::UPGRADE);
-        let (peer, server) = self.upstreams.select(may_be_a_tunnel)?;
+        let needs_timeout = may_be_a_tunnel || !session.is_body_empty();
+        let (peer, server) = self.upstreams.select(needs_timeout)?;
         ctx.server = server;
         Ok(peer)
     }

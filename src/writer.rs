@@ -7,9 +7,9 @@
 //!
 //! The handle never waits. The appender writes the views of a few milliseconds to disk in one commit, and keeps as many
 //! in memory as there is room for; the applier takes them from there or from the disk in batches, reads the next while it
-//! writes one, and deletes a batch some time after the database has committed it together with its ledger key. So a view can be lost only before it is on disk, and is never written twice: not after a
-//! crash, not after an outage, not when the answer to a COMMIT is lost, not when the database loses what it had
-//! committed.
+//! writes one, and deletes a batch some time after the database has committed it together with its ledger key. So a view
+//! can be lost only before it is on disk, and is never written twice: not after a crash, not after an outage, not when
+//! the answer to a COMMIT is lost, not when the database loses what it had committed.
 //!
 //! Architecture invariant: nothing here knows of requests; whether a page view counts was decided before.
 
@@ -31,6 +31,8 @@ pub mod spool;
 mod spools;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod trouble;
 pub mod unresolved;
 
@@ -68,8 +70,7 @@ pub struct Writer {
     load: Load,
     /// Views of a full group.
     full: usize,
-    /// How much of its time a view may have waited before.
-    most_waited: Duration,
+    limits: BatchLimits,
     spools: Arc<Spools>,
     /// Behind the queue, whose end it tells of.
     waker: AppenderWaker,
@@ -165,6 +166,13 @@ impl BatchLimits {
         }
     }
 
+    /// When a view that comes at `now` was accepted, as far as that counts. One that has waited for longer than lookups
+    /// ordinarily take, half of `spool.max_unspooled`, waits for others all the same: a commit for each would be too many.
+    fn accepted_at(&self, now: Instant, waited: Duration) -> Instant {
+        let most_waited = self.unspooled / 8 * 5;
+        now.checked_sub(waited.min(most_waited)).unwrap_or(now)
+    }
+
     /// Most bytes of dead letters, of unresolved views, and of kept rows, each: a part of the spool, so that
     /// neither bad rows nor made-up cookies keep good views out.
     fn share(&self) -> u64 {
@@ -221,7 +229,7 @@ impl Writer {
             flushes,
             load,
             full: limits.batch_views.get(),
-            most_waited: limits.unspooled / 2,
+            limits,
             spools,
             waker,
         };
@@ -250,11 +258,9 @@ impl Writer {
             self.waker.wake();
             return Err(self.why_full());
         }
-        let now = Instant::now();
         let accepted = Accepted {
             view,
-            // One that has waited for long waits for others all the same: a commit for each would be too many.
-            since: now.checked_sub(waited.min(self.most_waited)).unwrap_or(now),
+            since: self.limits.accepted_at(Instant::now(), waited),
         };
         self.queue
             .try_send(Message::View(Box::new(accepted)))

@@ -1,166 +1,161 @@
 //! Reads that requests for the same thing share.
 //!
-//! Who asks while a read is under way waits for the next one, which all who wait share: nobody is answered with what
-//! was read before the request came, however many ask. Nothing is kept once nobody waits.
+//! Who asks waits for the next read, which all who wait share: nobody is answered with what was read before the request
+//! came, however many ask. The next begins when the one under way has ended, or has taken a while: so a slow read delays
+//! the answer to who came after it by no more than that.
+//!
+//! Reads run in a task of their own, whether or not those who wait are given up. Nothing is kept once nobody waits.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 /// The things that are being read now, by key. As many as there are requests, at most.
 #[derive(Debug)]
 pub(super) struct JoinedReads<K: Eq + Hash, V> {
-    subjects: Mutex<HashMap<K, Arc<Subject<V>>>>,
+    subjects: Arc<Subjects<K, V>>,
+    /// How long a read delays the next one of the same thing.
+    delay: Duration,
 }
 
-/// One thing that is read.
+/// The same, shared with the tasks.
+#[derive(Debug)]
+struct Subjects<K: Eq + Hash, V>(Mutex<HashMap<K, Subject<V>>>);
+
+/// One thing that is read. There while its task runs.
 #[derive(Debug)]
 struct Subject<V> {
-    /// How many reads have begun.
-    begun: AtomicU64,
-    /// The last that has ended: its number, and what it found. Locked while one is under way.
-    last: tokio::sync::Mutex<Option<(u64, V)>>,
+    waiting: Vec<oneshot::Sender<V>>,
+    /// Notified when somebody waits.
+    came: Arc<Notify>,
 }
 
-impl<K: Eq + Hash + Clone, V: Clone> JoinedReads<K, V> {
-    pub(super) fn new() -> Self {
+impl<K, V> JoinedReads<K, V>
+where
+    K: Eq + Hash + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    /// A read of something begins no later than `delay` after the one before it: so many times as that is in a read's
+    /// longest time, so many are made at a time.
+    pub(super) fn new(delay: Duration) -> Self {
         Self {
-            subjects: Mutex::default(),
+            subjects: Arc::new(Subjects(Mutex::default())),
+            delay,
         }
     }
 
     /// What `read` finds, or what another request's read of the same thing found that began after this call. Failures
-    /// are shared, too. Takes the time of two reads at the most, unless requests are given up.
-    pub(super) async fn read(&self, key: K, read: impl AsyncFnOnce() -> V) -> V {
-        let joined = self.join(key);
-        let subject = &joined.subject;
-        let begun_before = subject.begun.load(Ordering::SeqCst);
-        let mut last = subject.last.lock().await;
-        if let Some((number, found)) = &*last
-            && *number > begun_before
-        {
-            return found.clone();
+    /// are shared, too. `read` limits its own time; giving this up does not end it.
+    ///
+    /// None if the read panicked.
+    pub(super) async fn read<F, R>(&self, key: K, read: F) -> Option<V>
+    where
+        F: Fn() -> R + Send + 'static,
+        R: Future<Output = V> + Send + 'static,
+    {
+        let (found, waiting) = oneshot::channel();
+        if let Some(came) = self.subjects.join(&key, found) {
+            let task = SubjectTask {
+                subjects: Arc::clone(&self.subjects),
+                key,
+            };
+            tokio::spawn(task.run(read, came, self.delay));
         }
-        let number = subject.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let found = read().await;
-        *last = Some((number, found.clone()));
-        found
+        waiting.await.ok()
     }
+}
 
-    fn join(&self, key: K) -> Joined<'_, K, V> {
+impl<K: Eq + Hash + Clone, V> Subjects<K, V> {
+    /// Adds one who waits. Returns a new subject's signal: its task must be started.
+    fn join(&self, key: &K, found: oneshot::Sender<V>) -> Option<Arc<Notify>> {
         let mut subjects = self.locked();
-        let subject = subjects.entry(key.clone()).or_insert_with(|| {
-            Arc::new(Subject {
-                begun: AtomicU64::new(0),
-                last: tokio::sync::Mutex::new(None),
-            })
-        });
-        Joined {
-            subject: Arc::clone(subject),
-            reads: self,
-            key,
+        if let Some(subject) = subjects.get_mut(key) {
+            subject.waiting.push(found);
+            subject.came.notify_one();
+            return None;
         }
+        let came = Arc::new(Notify::new());
+        let subject = Subject {
+            waiting: vec![found],
+            came: Arc::clone(&came),
+        };
+        subjects.insert(key.clone(), subject);
+        Some(came)
+    }
+
+    /// Takes those who wait for the next read and were not given up. Where there are none, and none is under way
+    /// (`is_reading`), the subject is removed.
+    fn next(&self, key: &K, is_reading: bool) -> Vec<oneshot::Sender<V>> {
+        let mut subjects = self.locked();
+        let Some(subject) = subjects.get_mut(key) else {
+            return Vec::new();
+        };
+        let mut waiting = std::mem::take(&mut subject.waiting);
+        waiting.retain(|found| !found.is_closed());
+        if waiting.is_empty() && !is_reading {
+            subjects.remove(key);
+        }
+        waiting
     }
 }
 
-impl<K: Eq + Hash, V> JoinedReads<K, V> {
-    fn locked(&self) -> MutexGuard<'_, HashMap<K, Arc<Subject<V>>>> {
-        self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
+impl<K: Eq + Hash, V> Subjects<K, V> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<K, Subject<V>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One request's part in a subject, which goes with the last of them.
-struct Joined<'a, K: Eq + Hash, V> {
-    subject: Arc<Subject<V>>,
-    reads: &'a JoinedReads<K, V>,
+/// Makes the reads of a subject until nobody waits.
+struct SubjectTask<K: Eq + Hash, V> {
+    subjects: Arc<Subjects<K, V>>,
     key: K,
 }
 
-impl<K: Eq + Hash, V> Drop for Joined<'_, K, V> {
+impl<K: Eq + Hash + Clone, V: Clone> SubjectTask<K, V> {
+    async fn run<R: Future<Output = V>>(self, read: impl Fn() -> R, came: Arc<Notify>, delay: Duration) {
+        let mut reads = FuturesUnordered::new();
+        let mut next_at = Instant::now();
+        loop {
+            let may_begin = reads.is_empty() || next_at <= Instant::now();
+            if may_begin {
+                let waiting = self.subjects.next(&self.key, !reads.is_empty());
+                if !waiting.is_empty() {
+                    next_at = Instant::now() + delay;
+                    let begun = read();
+                    reads.push(async move {
+                        let found = begun.await;
+                        for one in waiting {
+                            let _ = one.send(found.clone());
+                        }
+                    });
+                } else if reads.is_empty() {
+                    return;
+                }
+            }
+            let is_early = Instant::now() < next_at;
+            tokio::select! {
+                _ = reads.next() => {}
+                () = sleep_until(next_at), if is_early => {}
+                () = came.notified(), if !is_early => {}
+            }
+        }
+    }
+}
+
+impl<K: Eq + Hash, V> Drop for SubjectTask<K, V> {
     fn drop(&mut self) {
-        let mut subjects = self.reads.locked();
-        // The map's and this one's: no other request has it, and none gets it while the map is locked.
-        if Arc::strong_count(&self.subject) == 2 {
-            subjects.remove(&self.key);
+        // Where a read panicked, or the runtime ends: those who wait are told by the end of their channels.
+        if std::thread::panicking() {
+            self.subjects.locked().remove(&self.key);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use futures_util::future::{join_all, poll_immediate};
-    use tokio::sync::Semaphore;
-
-    use super::JoinedReads;
-
-    /// Reads that end when they are let, and find their own number.
-    struct Reads {
-        joined: JoinedReads<&'static str, usize>,
-        begun: Cell<usize>,
-        let_end: Semaphore,
-    }
-
-    impl Reads {
-        fn new() -> Self {
-            Self {
-                joined: JoinedReads::new(),
-                begun: Cell::new(0),
-                let_end: Semaphore::new(0),
-            }
-        }
-
-        async fn read(&self, key: &'static str) -> usize {
-            let read = async || {
-                self.begun.set(self.begun.get() + 1);
-                let number = self.begun.get();
-                self.let_end.acquire().await.unwrap().forget();
-                number
-            };
-            self.joined.read(key, read).await
-        }
-    }
-
-    #[tokio::test]
-    async fn those_who_ask_during_a_read_share_the_next_one() {
-        let reads = Reads::new();
-        let mut first = Box::pin(reads.read("a"));
-        assert_eq!(poll_immediate(&mut first).await, None);
-        let mut others = Box::pin(join_all((0..3).map(|_| reads.read("a"))));
-        assert_eq!(poll_immediate(&mut others).await, None);
-        assert_eq!(reads.begun.get(), 1, "they wait");
-        reads.let_end.add_permits(2);
-        assert_eq!(first.await, 1);
-        assert_eq!(
-            others.await,
-            [2, 2, 2],
-            "what was read before they asked is not theirs"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_read_that_is_given_up_is_made_by_another() {
-        let reads = Reads::new();
-        let mut first = Box::pin(reads.read("a"));
-        assert_eq!(poll_immediate(&mut first).await, None);
-        let mut second = Box::pin(reads.read("a"));
-        assert_eq!(poll_immediate(&mut second).await, None);
-        drop(first);
-        reads.let_end.add_permits(1);
-        assert_eq!(second.await, 2);
-    }
-
-    #[tokio::test]
-    async fn different_things_are_read_side_by_side_and_nothing_is_kept() {
-        let reads = Reads::new();
-        let mut both = Box::pin(join_all(["a", "b"].map(|key| reads.read(key))));
-        assert_eq!(poll_immediate(&mut both).await, None);
-        assert_eq!(reads.begun.get(), 2);
-        reads.let_end.add_permits(3);
-        both.await;
-        assert!(reads.joined.locked().is_empty());
-        assert_eq!(reads.read("a").await, 3, "a later request is answered anew");
-    }
-}
+mod tests;

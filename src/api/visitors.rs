@@ -1,5 +1,7 @@
 //! The visitor list and the current counts.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 
@@ -26,7 +28,7 @@ use crate::json::{Seconds, Timestamp};
     responses((status = 200, description = "One page", body = VisitorList), Problems)
 )]
 pub(super) async fn list(
-    shared: &ApiState,
+    shared: &Arc<ApiState>,
     caller: &Caller,
     community: Option<&str>,
     query: Option<&str>,
@@ -35,8 +37,15 @@ pub(super) async fn list(
     let community = shared.visible_community(caller, community).await?;
     let text = if query.after.is_none() {
         let page = (community.clone(), query.limit);
-        let read = async || shared.list_text(&community, &query).await;
-        shared.first_pages.read(page, read).await?
+        let read = {
+            let shared = Arc::clone(shared);
+            move || Arc::clone(&shared).list_text_in_time(community.clone(), query.clone())
+        };
+        shared
+            .first_pages
+            .read(page, read)
+            .await
+            .ok_or(Problem::Internal)??
     } else {
         shared.list_text(&community, &query).await?
     };
@@ -93,6 +102,17 @@ pub(super) async fn counts(
 }
 
 impl ApiState {
+    /// The same within the time that an answer may take, for a task of its own.
+    async fn list_text_in_time(
+        self: Arc<Self>,
+        community: AskedCommunity,
+        query: ListQuery,
+    ) -> Result<Bytes, Problem> {
+        let text = self.list_text(&community, &query);
+        let text = tokio::time::timeout(self.settings.timeout, text).await;
+        text.unwrap_or(Err(Problem::Unavailable))
+    }
+
     /// One page of a community's visitors, as it is sent.
     async fn list_text(&self, community: &AskedCommunity, query: &ListQuery) -> Result<Bytes, Problem> {
         let mut count = self.count(community).await?;

@@ -1,5 +1,6 @@
 //! What other tasks leave for a connection's own task: the latest value for each of its subscriptions, never a queue (L1),
-//! and signals. A subscription is what the client asked for: of one scope by two names there are two. Leaving something never waits, so a slow connection delays no other.
+//! and signals. A subscription is what the client asked for: of one scope by two names there are two. Leaving something
+//! never waits, so a slow connection delays no other.
 //!
 //! The connection's task is the only reader. It polls its subscriber each time it runs, whatever it waits for.
 
@@ -35,7 +36,7 @@ struct SubscribedScope {
     asked: AskedScope,
     /// Number of the newest value that was offered.
     newest: Option<u64>,
-    /// The value to send next, with the client's name of its community.
+    /// The value to send next.
     pending: Option<Arc<Update>>,
 }
 
@@ -136,11 +137,7 @@ impl Subscriber {
                 continue;
             }
             subscription.newest = Some(update.seq());
-            let named = match &subscription.asked.slug {
-                Some(slug) => update.named(slug),
-                None => Arc::clone(update),
-            };
-            if subscription.pending.replace(named).is_some() {
+            if subscription.pending.replace(Arc::clone(update)).is_some() {
                 offered = Offered::Replaced;
             } else {
                 is_new = true;
@@ -179,14 +176,18 @@ impl Subscriber {
             return Poll::Ready(Signal::SessionChanged);
         }
         match with_values.then(|| state.take()).flatten() {
-            Some(update) => Poll::Ready(Signal::Value(update)),
+            Some(taken) => {
+                drop(state);
+                Poll::Ready(Signal::Value(taken.named()))
+            }
             None => state.wait(context),
         }
     }
 
-    /// The next pending value.
+    /// The next pending value, with the client's name of its community.
     pub(super) fn take(&self) -> Option<Arc<Update>> {
-        self.lock().take()
+        let taken = self.lock().take();
+        taken.map(TakenValue::named)
     }
 
     /// Ready when every subscription has had a value.
@@ -206,14 +207,32 @@ impl Subscriber {
     }
 }
 
+/// A value, and the slug by which the client asked for its community.
+struct TakenValue {
+    update: Arc<Update>,
+    slug: Option<Arc<str>>,
+}
+
+impl TakenValue {
+    /// With the client's name. May serialise, so no lock that others wait for is held meanwhile.
+    fn named(self) -> Arc<Update> {
+        match &self.slug {
+            Some(slug) => self.update.named(slug),
+            None => self.update,
+        }
+    }
+}
+
 impl State {
-    fn take(&mut self) -> Option<Arc<Update>> {
+    fn take(&mut self) -> Option<TakenValue> {
         let length = self.subscriptions.len();
         for turn in 0..length {
             let index = (self.next + turn) % length;
-            if let Some(update) = self.subscriptions[index].pending.take() {
+            let subscription = &mut self.subscriptions[index];
+            if let Some(update) = subscription.pending.take() {
+                let slug = subscription.asked.slug.clone();
                 self.next = index + 1;
-                return Some(update);
+                return Some(TakenValue { update, slug });
             }
         }
         None

@@ -42,6 +42,8 @@ label_values! {
         UnknownToken => "unknown_token",
         /// The presence queue was full.
         PresenceQueueFull => "presence_queue_full",
+        /// Whose view it is was not found out while they count as present; the view itself is not lost.
+        PresenceTooLate => "presence_too_late",
         /// The writer's queue was full, by count or by bytes.
         WriterQueueFull => "writer_queue_full",
         /// The token could not be looked up, and the view cannot wait in the spool: nothing is written, or the

@@ -50,7 +50,7 @@ impl Edge {
         }
     }
 
-    /// One that nothing reads or changes, for exchanges that have just begun.
+    /// Shared by all exchanges until their heads are complete and each has its connection's own: no phase changes it.
     pub(super) fn no_progress(&self) -> Arc<Progress> {
         Arc::clone(&self.no_progress)
     }

@@ -82,14 +82,15 @@ impl Upstreams {
 
     /// The server for the next attempt, and what is known of its health.
     ///
-    /// The framework takes one read timeout per exchange, when it begins, and sets a timer for each answer. So there is
-    /// one only where the exchange may become a tunnel, whose client need not be read from until its end.
+    /// The framework takes one read timeout per exchange, when it begins, and sets a timer for each answer. It is needed
+    /// where the client's socket, which limits the app's silence otherwise, need not be read from until the end: in what
+    /// may become a tunnel, and in a request with a body, which the app may no longer read.
     ///
     /// # Errors
     /// No server is known: its name could not be resolved yet.
-    pub(super) fn select(&self, may_be_a_tunnel: bool) -> Result<(Box<HttpPeer>, Option<Arc<Address>>)> {
+    pub(super) fn select(&self, needs_timeout: bool) -> Result<(Box<HttpPeer>, Option<Arc<Address>>)> {
         if let Some((address, known)) = self.servers.only() {
-            return Ok((self.peer(&address, may_be_a_tunnel)?, Some(known)));
+            return Ok((self.peer(&address, needs_timeout)?, Some(known)));
         }
         // One pass: each moves the round-robin on, and with two per attempt the same server would always be next.
         let first = RefCell::new(None);
@@ -108,13 +109,13 @@ impl Upstreams {
             .or(first.into_inner())
             .ok_or_else(|| Error::explain(ErrorType::ConnectNoRoute, "no upstream server is known"))?
             .addr;
-        Ok((self.peer(&backend, may_be_a_tunnel)?, self.servers.of(&backend)))
+        Ok((self.peer(&backend, needs_timeout)?, self.servers.of(&backend)))
     }
 
-    fn peer(&self, address: &SocketAddr, may_be_a_tunnel: bool) -> Result<Box<HttpPeer>> {
+    fn peer(&self, address: &SocketAddr, needs_timeout: bool) -> Result<Box<HttpPeer>> {
         let mut peer = Box::new(peer(address)?);
         peer.options = self.options.clone();
-        peer.options.read_timeout = may_be_a_tunnel.then_some(self.longest_silence);
+        peer.options.read_timeout = needs_timeout.then_some(self.longest_silence);
         Ok(peer)
     }
 }

@@ -6,6 +6,7 @@ pub(super) mod lookup;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
@@ -13,7 +14,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use self::lookup::{LookupAnswer, Sought, Unavailable, in_time};
+use self::lookup::{LookupAnswer, Sought, ViewLookup, in_time};
+use super::late::LateVisitors;
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::{Absent, Authenticator};
 use crate::browser_session::BrowserSession;
@@ -64,7 +66,7 @@ pub(super) struct Work {
     /// The same for views whose token was never seen with a session.
     pub(super) strangers: Arc<Semaphore>,
     /// Visitors who are looked up again, for presence.
-    pub(super) late: mpsc::Sender<Sought>,
+    pub(super) late: LateVisitors,
     /// True at the end of a flush: second queries are then made at once.
     pub(super) flushing: watch::Sender<bool>,
 }
@@ -74,7 +76,7 @@ impl Work {
         resolver: Resolver,
         destinations: Destinations,
         load: Load,
-        late: mpsc::Sender<Sought>,
+        late: LateVisitors,
     ) -> Self {
         Self {
             late,
@@ -201,7 +203,14 @@ impl Work {
             .as_ref()
             .filter(|_| accepted.needs_admission())
         {
-            Some(access_policy) => self.resolver.admit(&accepted, access_policy).await,
+            Some(access_policy) => {
+                let found = self.resolver.admit(&accepted, access_policy).await;
+                if let ResolvedView::NotYet(_) = found {
+                    let is_stranger = accepted.is_strangers(&self.resolver.authenticator);
+                    self.late.add(Sought::of(&accepted), is_stranger);
+                }
+                found
+            }
             None => self.look_up(&accepted, is_strangers).await,
         };
         if let ResolvedView::Doubtful(until) = found {
@@ -245,9 +254,6 @@ impl Work {
     }
 
     fn hand_on(&self, accepted: AcceptedView, found: ResolvedView, mut hand: InProgress) {
-        if let ResolvedView::NotYet(_) = found {
-            self.look_up_later(Sought::of(&accepted));
-        }
         let AcceptedView { view, seen, .. } = accepted;
         // Its bytes are counted by the writer from here on, if at all.
         hand.free();
@@ -271,19 +277,31 @@ impl Work {
         hand.done();
     }
 
-    /// Has somebody looked up again, for presence.
-    fn look_up_later(&self, sought: Sought) {
-        if self.destinations.presence.is_some() && self.late.try_send(sought).is_err() {
-            self.destinations.metrics.dropped[Dropped::PresenceQueueFull].inc();
-        }
-    }
-
-    /// What is found in time. Lookups go on when no view waits any more: the next view can use their answer.
+    /// What is found in time. Lookups go on when no view waits any more: the next view can use their answer. Where none
+    /// does, the visitor is looked up again for presence.
     ///
     /// A view of a token that was never seen waits as long as the database answers: made-up tokens must not fill the
     /// spool.
-    async fn look_up(&self, accepted: &AcceptedView, is_strangers: bool) -> ResolvedView {
-        let AcceptedView { view, who, .. } = accepted;
+    pub(super) async fn look_up(&self, accepted: &AcceptedView, is_strangers: bool) -> ResolvedView {
+        let lookup = LookupState::default();
+        let looked_up = self.ask_in_time(accepted, is_strangers, &lookup).await;
+        let goes_on = lookup.has_begun.load(Ordering::Relaxed) && looked_up.is_none();
+        let found = self.as_known(accepted, looked_up).await;
+        match found {
+            ResolvedView::NotYet(_) if goes_on => {}
+            ResolvedView::NotYet(_) => self.late.add(Sought::of(accepted), is_strangers),
+            _ => lookup.is_settled.store(true, Ordering::Relaxed),
+        }
+        found
+    }
+
+    /// The answer, if it comes in time.
+    async fn ask_in_time(
+        &self,
+        accepted: &AcceptedView,
+        is_strangers: bool,
+        state: &LookupState,
+    ) -> Option<ViewLookup> {
         let authenticator = &self.resolver.authenticator;
         let patience = self.resolver.patience;
         let mut deadline = Instant::now() + patience;
@@ -292,9 +310,11 @@ impl Work {
         } else {
             &self.lookups
         };
-        let looked_up = match timeout_at(deadline, Arc::clone(permits).acquire_owned()).await {
+        match timeout_at(deadline, Arc::clone(permits).acquire_owned()).await {
             Ok(Ok(permit)) => {
-                let mut waiting = self.ask(permit, accepted);
+                state.has_begun.store(true, Ordering::Relaxed);
+                let is_settled = Arc::clone(&state.is_settled);
+                let mut waiting = self.ask(permit, accepted, is_strangers, is_settled);
                 let mut answer = None;
                 while is_strangers && answer.is_none() && authenticator.answers() {
                     answer = timeout_at(deadline, &mut waiting).await.ok();
@@ -306,7 +326,13 @@ impl Work {
                 }
             }
             Ok(Err(_)) | Err(_) => None,
-        };
+        }
+    }
+
+    /// What is known of a view after its lookup.
+    async fn as_known(&self, accepted: &AcceptedView, looked_up: Option<ViewLookup>) -> ResolvedView {
+        let AcceptedView { view, who, .. } = accepted;
+        let authenticator = &self.resolver.authenticator;
         match looked_up {
             Some(Ok(LookupAnswer::ResolvedView(session, community))) => {
                 return ResolvedView::All(session, community);
@@ -316,7 +342,7 @@ impl Work {
             Some(Ok(LookupAnswer::Doubtful(until))) => return ResolvedView::Doubtful(until),
             // Only late: the session may have ended, which is checked before the view is applied.
             None if !authenticator.is_away() => return ResolvedView::not_yet(who),
-            Some(Err(Unavailable)) | None => {}
+            Some(Err(_)) | None => {}
         }
         let session = match who {
             RequestVisitor::Session(session) => Arc::clone(session),
@@ -335,6 +361,15 @@ impl Work {
             Err(_) => ResolvedView::not_yet(&RequestVisitor::Session(session)),
         }
     }
+}
+
+/// What a view and its lookup know of each other.
+#[derive(Default)]
+struct LookupState {
+    /// A lookup has begun.
+    has_begun: AtomicBool,
+    /// The view needs no answer any more, and neither does presence.
+    is_settled: Arc<AtomicBool>,
 }
 
 /// The result for a view when its time is over.

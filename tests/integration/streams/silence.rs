@@ -248,3 +248,35 @@ async fn e6_a_web_socket_carries_more_than_the_largest_body() {
         assert!(answer == Message::text(&text), "it differs");
     }
 }
+
+/// An app that stops while a body is sent to it is not waited for, however much of the body has not been read.
+#[tokio::test]
+async fn e4_an_app_that_no_longer_reads_a_body_is_not_waited_for() {
+    let app = FakeUpstream::answering(|request| match request.target() {
+        "POST /upload" => Reply::Early("", Duration::from_secs(3600), ""),
+        _ => OK,
+    })
+    .await;
+    let mut wanted = Wanted::usual();
+    wanted.servers = Some(vec![app.address()]);
+    wanted.upstream = "read_timeout = \"1s\"\nwrite_timeout = \"1s\"\ntunnel_timeout = \"1s\"".into();
+    let sidecar = World::shared().await.another_sidecar(&wanted);
+    let body = vec![b'x'; 24 << 20];
+    for framing in [
+        format!("Content-Length: {}\r\n\r\n", body.len()),
+        format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len()),
+    ] {
+        let mut wire = Wire::open(sidecar.port).await;
+        wire.send(format!("POST /upload HTTP/1.1\r\nHost: a\r\n{framing}"))
+            .await;
+        // It is cut off where the answer comes before all is sent.
+        let sent = tokio::time::timeout(Duration::from_secs(60), wire.try_send(&body));
+        sent.await.expect("the sidecar ends it");
+        if let Some(answer) = wire.try_head().await {
+            assert_eq!(answer.status, 504, "{framing}");
+        }
+        drop(wire);
+        let connections = "headcount_connections";
+        sidecar.wait_for_metric(connections, |open| open == 0.0).await;
+    }
+}
