@@ -31,7 +31,7 @@ use crate::writer::unresolved::VisitorRef;
 #[derive(Default)]
 struct Table {
     rows: Mutex<HashMap<SessionToken, BrowserSession>>,
-    /// It never answers.
+    /// It does not answer.
     hangs: AtomicBool,
     /// It refuses to.
     away: AtomicBool,
@@ -40,8 +40,8 @@ struct Table {
 #[async_trait]
 impl Fake for Table {
     async fn browser_session(&self, token: &SessionToken) -> Result<Option<BrowserSession>, StoreError> {
-        if self.hangs.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+        while self.hangs.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(10)).await;
         }
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));

@@ -63,11 +63,7 @@ async fn those_who_ask_during_a_read_share_the_next_one() {
     };
     let (first, others) = tokio::join!(first, others);
     assert_eq!(first, 1);
-    assert_eq!(
-        others,
-        [2, 2, 2],
-        "what was read before they asked is not theirs"
-    );
+    assert_eq!(others, [2, 2, 2], "what was read before they asked is not theirs");
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,5 +137,7 @@ async fn nothing_is_kept_where_requests_come_and_go_at_once() {
     while let Some(ended) = requests.join_next().await {
         ended.unwrap();
     }
-    timeout(TIMEOUT, reads.keeps_nothing()).await.expect("all are gone");
+    timeout(TIMEOUT, reads.keeps_nothing())
+        .await
+        .expect("all are gone");
 }
