@@ -31,15 +31,16 @@ use self::memory::{CAPACITY, GrantKey, Known, Memory};
 use self::waiting::Waiting;
 use self::worker::Worker;
 use super::moment::Moment;
-use super::{Metrics, Presence, PresenceError};
+use super::{LONGEST_LOOK, Metrics, Presence, PresenceError};
 use crate::ids::{CommunityId, UserId};
 use crate::tasks::Tasks;
 
 /// For how many times the length of a grant after the app's last answer an open page prolongs it.
 pub const OPEN_FOR: u32 = 12;
 /// From a possible loss of the store until grants are written again: refusals come first, and other sidecars notice the
-/// loss with their next sweep, a second later.
+/// loss within [`LONGEST_LOOK`], and write what they know.
 const GRANTS_AFTER: Duration = Duration::from_secs(3);
+const _: () = assert!(GRANTS_AFTER.as_millis() > 2 * LONGEST_LOOK.as_millis());
 /// Between two looks for another sidecar's answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
