@@ -74,6 +74,8 @@ pub struct Grant {
     pub age: Duration,
     /// For how much longer it counts from then on. A refusal counts at least for as long as what it takes away.
     pub left: Duration,
+    /// It is noted only where a grant is noted already: an open page prolongs it, and brings nothing back.
+    pub only_prolongs: bool,
 }
 
 /// What the store has.
@@ -228,7 +230,7 @@ impl Inner {
                     && own.was_recorded(asked)
                 {
                     return Ok(Told::Lost {
-                        since: self.memory.lose(key, own),
+                        since: self.memory.lose(key, own).unwrap_or_else(Instant::now),
                         is_refused: true,
                     });
                 }
@@ -237,7 +239,7 @@ impl Inner {
             (Ok(None), None) => Ok(Told::Nothing),
             (Ok(None), Some(own)) if own.verdict == Verdict::Shown && own.was_recorded(asked) => {
                 Ok(Told::Lost {
-                    since: self.memory.lose(key, own),
+                    since: self.memory.lose(key, own).unwrap_or_else(Instant::now),
                     is_refused: false,
                 })
             }
