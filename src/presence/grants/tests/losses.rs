@@ -179,13 +179,13 @@ async fn a18_open_pages_of_a_community_are_prolonged_by_one_call() {
     let store = Arc::<Shared>::default();
     let one = sidecar(&store);
     let user = |number: u32| UserId::new(number.to_string());
-    let notes = |news: News, at: Moment| {
+    let all_send = |news: News, at: Moment| {
         (0..1_000).for_each(|number| one.note(&"42".into(), &user(number), news, at));
     };
-    notes(SHOWN, Moment::now().before(AGO(50 * 60)));
+    all_send(SHOWN, Moment::now().before(AGO(50 * 60)));
     one.writes().await;
     one.link.is_away.store(true, Ordering::Relaxed);
-    notes(News::StillShown, Moment::now());
+    all_send(News::StillShown, Moment::now());
     tokio::time::sleep(AGO(10)).await;
     let is_prolonged = || matches!(one.known().unwrap().recorded, Recorded::Prolonged { .. });
     assert!(is_prolonged());
