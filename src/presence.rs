@@ -52,6 +52,13 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same of what is finer than a community: there are as many as the app has pages. As long as in `common.lua`.
 const FINER_REMEMBERED: Duration = Duration::from_secs(5 * 60);
 
+/// Between two rounds of sweeps ([`Presence::sweep_in_turn`]); jittered by up to a quarter, so that sidecars do not sweep in
+/// step.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest pause between two rounds, with its jitter. In each, a sidecar notices what a failure domain has lost.
+const LONGEST_LOOK: Duration = SWEEP_INTERVAL.saturating_mul(5).checked_div(4).unwrap();
+
 /// Opens the configured store: Redis if its address is configured, else this process' memory.
 ///
 /// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. From then on the
@@ -220,6 +227,10 @@ pub trait Presence: Send + Sync + 'static {
         self.sweep().await
     }
 
+    /// This process sweeps no more: where it is the one that sweeps for all, another takes over at once. Best effort, within
+    /// the time that the store has for an answer.
+    async fn leave_sweeps(&self) {}
+
     /// The window in force, if the store may have another than the configuration: the longest of all sidecars that
     /// share it.
     fn window(&self) -> Option<Duration> {
@@ -351,8 +362,9 @@ pub struct CountChange {
 pub struct Sweep {
     /// The counts that went down.
     pub changes: Vec<CountChange>,
-    /// Longest delay between the end of a user's window and the sweep that removed the user.
-    pub lag: Duration,
+    /// Longest delay between the end of a user's window and the sweep that removed the user; none where nothing was swept,
+    /// as it was no part's turn.
+    pub lag: Option<Duration>,
 }
 
 impl Sweep {

@@ -39,6 +39,8 @@ pub(crate) trait Fake: Send + Sync + 'static {
         unexpected("sweep")
     }
 
+    async fn leave_sweeps(&self) {}
+
     fn shares_grants(&self) -> bool {
         false
     }
@@ -106,6 +108,10 @@ impl<F: Fake> Presence for F {
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         Fake::sweep(self).await
+    }
+
+    async fn leave_sweeps(&self) {
+        Fake::leave_sweeps(self).await;
     }
 
     fn shares_grants(&self) -> bool {

@@ -31,15 +31,16 @@ use self::memory::{CAPACITY, GrantKey, Known, Memory};
 use self::waiting::Waiting;
 use self::worker::Worker;
 use super::moment::Moment;
-use super::{Metrics, Presence, PresenceError};
+use super::{LONGEST_LOOK, Metrics, Presence, PresenceError};
 use crate::ids::{CommunityId, UserId};
 use crate::tasks::Tasks;
 
 /// For how many times the length of a grant after the app's last answer an open page prolongs it.
 pub const OPEN_FOR: u32 = 12;
 /// From a possible loss of the store until grants are written again: refusals come first, and other sidecars notice the
-/// loss with their next sweep, a second later.
+/// loss within [`LONGEST_LOOK`], and write what they know.
 const GRANTS_AFTER: Duration = Duration::from_secs(3);
+const _: () = assert!(GRANTS_AFTER.as_millis() > 2 * LONGEST_LOOK.as_millis());
 /// Between two looks for another sidecar's answer: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
@@ -73,6 +74,8 @@ pub struct Grant {
     pub age: Duration,
     /// For how much longer it counts from then on. A refusal counts at least for as long as what it takes away.
     pub left: Duration,
+    /// It is noted only where a grant is noted already: an open page prolongs it, and brings nothing back.
+    pub only_prolongs: bool,
 }
 
 /// What the store has.
@@ -227,7 +230,7 @@ impl Inner {
                     && own.was_recorded(asked)
                 {
                     return Ok(Told::Lost {
-                        since: self.memory.lose(key, own),
+                        since: self.memory.lose(key, own).unwrap_or_else(Instant::now),
                         is_refused: true,
                     });
                 }
@@ -236,7 +239,7 @@ impl Inner {
             (Ok(None), None) => Ok(Told::Nothing),
             (Ok(None), Some(own)) if own.verdict == Verdict::Shown && own.was_recorded(asked) => {
                 Ok(Told::Lost {
-                    since: self.memory.lose(key, own),
+                    since: self.memory.lose(key, own).unwrap_or_else(Instant::now),
                     is_refused: false,
                 })
             }

@@ -149,7 +149,7 @@ impl Keys {
         self.named(partition, &format!("mark:{sidecar}"))
     }
 
-    /// Text: which sidecar sweeps the failure domain of the partition, its first.
+    /// Text: which sidecar sweeps the partitions of the server, of which this is the first.
     pub fn sweeper(&self, partition: u16) -> String {
         self.named(partition, "sweeper")
     }

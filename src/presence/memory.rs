@@ -283,7 +283,10 @@ impl Presence for InMemory {
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         let now = self.now();
-        let mut sweep = Sweep::default();
+        let mut sweep = Sweep {
+            lag: Some(Duration::ZERO),
+            ..Sweep::default()
+        };
         for shard in &self.shards {
             let mut shard = lock(shard);
             let told = sweep.changes.len();
@@ -324,7 +327,9 @@ impl Shard {
                 self.scopes.remove(&scope);
                 continue;
             }
-            sweep.lag = sweep.lag.max(Duration::from_millis((now - due).unsigned_abs()));
+            sweep.lag = sweep
+                .lag
+                .max(Some(Duration::from_millis((now - due).unsigned_abs())));
             let (before, told) = (members.by_time.len(), members.told);
             let changed = members.settle(now, window);
             self.members = self.members - before + members.by_time.len();

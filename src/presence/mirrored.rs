@@ -220,6 +220,10 @@ impl Presence for Mirrored {
         self.mirror.store.sweep_in_turn().await
     }
 
+    async fn leave_sweeps(&self) {
+        self.mirror.store.leave_sweeps().await;
+    }
+
     fn window(&self) -> Option<Duration> {
         Some(self.mirror.window.time())
     }

@@ -109,6 +109,7 @@ pub struct Redis {
     domains: FailureDomains,
     touch: Script,
     sweep: Script,
+    leave: Script,
     list: Script,
     grants: Script,
 }
@@ -151,7 +152,7 @@ impl Redis {
             response_timeout: config.response_timeout,
             keys,
             marks: Marks::new(format!("{:016x}", rand::random::<u64>()), config.partitions),
-            turns: Turns::new(config.partitions, domains.clone()),
+            turns: Turns::new(config.partitions, &domains),
             domains,
             touch: Script::new(concat!(
                 include_str!("scripts/common.lua"),
@@ -161,6 +162,7 @@ impl Redis {
                 include_str!("scripts/common.lua"),
                 include_str!("scripts/sweep.lua")
             )),
+            leave: Script::new(include_str!("scripts/leave.lua")),
             list: Script::new(concat!(
                 include_str!("scripts/common.lua"),
                 include_str!("scripts/list.lua")
@@ -312,6 +314,10 @@ impl Presence for Redis {
 
     async fn sweep_in_turn(&self) -> Result<Sweep, PresenceError> {
         self.sweep_due().await
+    }
+
+    async fn leave_sweeps(&self) {
+        self.give_up_lease().await;
     }
 
     fn window(&self) -> Option<Duration> {

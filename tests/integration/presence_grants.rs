@@ -26,6 +26,7 @@ async fn a8_redis_keeps_the_later_of_two_answers_and_open_pages_are_none() {
             verdict,
             age: minutes(age),
             left: minutes(left),
+            only_prolongs: false,
         }];
         let stands = presence.note_grants(&community, &grants).await.unwrap();
         let noted = presence.grant(&community, &user).await.unwrap();
@@ -59,6 +60,42 @@ async fn a8_redis_keeps_the_later_of_two_answers_and_open_pages_are_none() {
     assert!((1..=2_100_000).contains(&expires), "{expires}");
 }
 
+/// One call for three users: what is shown there counts for longer, a refusal stands, and what is not there stays away.
+#[tokio::test]
+async fn a18_redis_prolongs_only_the_grants_that_it_has() {
+    let server = servers::shared();
+    let presence = servers::presence(&server.config(), minutes(5));
+    let community = CommunityId::from("42");
+    let grant = |user: &str, verdict, age, left, only_prolongs| Grant {
+        user: user.into(),
+        verdict,
+        age: minutes(age),
+        left: minutes(left),
+        only_prolongs,
+    };
+    let before = [
+        grant("shown", Verdict::Shown, 30, 10, false),
+        grant("refused", Verdict::Refused, 40, 10, false),
+    ];
+    presence.note_grants(&community, &before).await.unwrap();
+    let prolonged = ["shown", "refused", "lost"].map(|user| grant(user, Verdict::Shown, 30, 60, true));
+    let stands = presence.note_grants(&community, &prolonged).await.unwrap();
+    let rounded = |time: Duration| (time.as_secs() + 30) / 60;
+    let told = stands
+        .iter()
+        .map(|noted| noted.map(|noted| (noted.verdict, rounded(noted.age), rounded(noted.left))));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            Some((Verdict::Shown, 30, 60)),
+            Some((Verdict::Refused, 40, 10)),
+            None
+        ]
+    );
+    let noted = presence.grant(&community, &"lost".into()).await.unwrap();
+    assert_eq!(noted, None);
+}
+
 #[tokio::test]
 async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
     let server = servers::shared();
@@ -71,6 +108,7 @@ async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
             verdict: Verdict::Refused,
             age: Duration::ZERO,
             left: minutes(1),
+            only_prolongs: false,
         }];
         presence.note_grants(&community, &grants).await.unwrap();
     }
@@ -83,6 +121,7 @@ async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
         verdict: Verdict::Shown,
         age: Duration::ZERO,
         left: minutes(60),
+        only_prolongs: false,
     });
     let many: Vec<_> = many.collect();
     let stands = presence.note_grants(&"43".into(), &many).await.unwrap();

@@ -320,9 +320,15 @@ async fn each_sweep_leaves_a_mark_that_goes_when_the_sidecar_does() {
     let keys: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
     let (marks, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.contains("}:mark:"));
     assert_eq!(marks.len(), usize::from(config.partitions.get()), "{marks:?}");
+    // Which sidecar sweeps, in the first partition.
+    let (leases, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|key| key.ends_with("}:sweeper"));
+    assert_eq!(leases.len(), 1, "{leases:?}");
     assert!(others.iter().all(|key| key.ends_with("}:settings")), "{others:?}");
-    for key in marks {
-        let seconds: i64 = raw.ttl(&key).await.unwrap();
-        assert!((0..=60).contains(&seconds), "{key} lives for {seconds} s");
+    for (keys, longest) in [(marks, 60_000), (leases, 3_000)] {
+        for key in keys {
+            let left: i64 = raw.pttl(&key).await.unwrap();
+            // -2: it has expired meanwhile; -1 would be a key that stays.
+            assert!(left != -1 && left <= longest, "{key} lives for {left} ms");
+        }
     }
 }

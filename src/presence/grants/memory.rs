@@ -84,6 +84,11 @@ impl Known {
         self.is_recorded(now) || matches!(self.recorded, Recorded::Lost(_))
     }
 
+    /// Whether the store must have a grant that an open page prolongs.
+    pub(super) fn only_prolongs(&self, now: Moment) -> bool {
+        matches!(self.recorded, Recorded::Prolonged { .. }) && self.is_recorded(now)
+    }
+
     /// Whether the worker is to write it.
     fn is_queued(&self) -> bool {
         matches!(self.recorded, Recorded::Queued | Recorded::Prolonged { .. })
@@ -272,17 +277,18 @@ impl Memory {
         }
     }
 
-    /// Notes that the store has lost what it had, unless something else is known by now, and tells the worker. Since when
-    /// that is known.
-    pub(super) fn lose(&self, key: &GrantKey, own: Known) -> Instant {
+    /// Notes that the store has lost what it had, and tells the worker. Since when that is known; none where something else
+    /// is known by now.
+    pub(super) fn lose(&self, key: &GrantKey, own: Known) -> Option<Instant> {
         if let Recorded::Lost(since) = own.recorded {
-            return since;
+            return Some(since);
         }
         let now = Instant::now();
-        if self.mark(key, own, Recorded::Lost(now)) {
+        let is_marked = self.mark(key, own, Recorded::Lost(now));
+        if is_marked {
             self.queue(key.clone());
         }
-        now
+        is_marked.then_some(now)
     }
 
     /// Notes that the worker is to write what it has; false where something else is known by now, or it is noted already.

@@ -22,6 +22,7 @@ const SHOWN: News = News::Answer(Verdict::Shown);
 struct Shared {
     noted: Mutex<HashMap<GrantKey, (Verdict, Moment, Moment)>>,
     writes: AtomicUsize,
+    questions: AtomicUsize,
     is_away: AtomicBool,
 }
 
@@ -30,6 +31,8 @@ struct Link {
     store: Arc<Shared>,
     is_away: AtomicBool,
     takes_nothing: AtomicBool,
+    /// What happens while the next note is under way.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     domains: FailureDomains,
 }
 
@@ -71,10 +74,20 @@ impl Fake for Link {
             return Err(PresenceError::Unexpected("nothing can be written".into()));
         }
         self.store.writes.fetch_add(1, Ordering::Relaxed);
+        if let Some(happens) = self.meanwhile.lock().unwrap().take() {
+            happens();
+        }
         let mut noted = self.store.noted.lock().unwrap();
         let mut stands = Vec::new();
         for grant in grants {
             let key = (community.clone(), grant.user.clone());
+            let shown = noted
+                .get(&key)
+                .is_some_and(|(verdict, ..)| *verdict == Verdict::Shown);
+            if grant.only_prolongs && !shown {
+                stands.push(noted.get(&key).and_then(told));
+                continue;
+            }
             let (at, until) = (Moment::now().before(grant.age), Moment::now() + grant.left);
             let entry = noted.entry(key).or_insert((grant.verdict, at, until));
             if entry.0 == grant.verdict {
@@ -97,6 +110,7 @@ impl Fake for Link {
         user: &UserId,
     ) -> Result<Option<NotedGrant>, PresenceError> {
         self.is_there()?;
+        self.store.questions.fetch_add(1, Ordering::Relaxed);
         let noted = self.store.noted.lock().unwrap();
         Ok(noted.get(&(community.clone(), user.clone())).and_then(told))
     }
@@ -121,6 +135,7 @@ fn sidecar(store: &Arc<Shared>) -> Sidecar {
         store: store.clone(),
         is_away: AtomicBool::default(),
         takes_nothing: AtomicBool::default(),
+        meanwhile: Mutex::default(),
         domains: FailureDomains::new(NonZeroU16::MIN),
     });
     let tasks = Tasks::on_current_runtime();

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use super::memory::{GrantKey, Known, Memory, Recorded};
 use super::{GRANTS_AFTER, Grant, Verdict};
 use crate::ids::{CommunityId, UserId};
+use crate::presence::Presence;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::moment::Moment;
-use crate::presence::{Presence, PresenceError};
 use crate::retry::jittered;
 use crate::tasks::{Task, Tasks};
 
@@ -196,16 +196,14 @@ impl Worker {
                     let key = (community.clone(), user);
                     memory.get(&key).map(|known| (key, known))
                 });
-                let mut users: Vec<_> = users.collect();
-                if let Err(error) = leave_lost(presence, memory, &mut users).await {
-                    return (users, Moment::now(), Err(error));
-                }
+                let users: Vec<_> = users.collect();
                 let called = Moment::now();
                 let grants = users.iter().map(|((_, user), known)| Grant {
                     user: user.clone(),
                     verdict: known.verdict,
                     age: called.since(known.at),
                     left: known.until.since(called),
+                    only_prolongs: known.only_prolongs(called),
                 });
                 let grants: Vec<_> = grants.collect();
                 let stands = match &*grants {
@@ -225,41 +223,19 @@ impl Worker {
             };
             let stands = stands.into_iter().chain(std::iter::repeat(None));
             for ((key, sent), stands) in users.into_iter().zip(stands) {
-                if self.memory.written(&key, sent, stands, called) {
+                let is_there = stands.is_some_and(|stands| stands.verdict == sent.verdict);
+                let is_to_be_written = if sent.only_prolongs(called) && !is_there {
+                    // It is lost, and waits for the refusals of others; something else may be known by now.
+                    self.memory.lose(&key, sent).is_none()
+                } else {
+                    self.memory.written(&key, sent, stands, called)
+                };
+                if is_to_be_written {
                     self.take(key);
                 }
             }
         }
     }
-}
-
-/// Takes out those that an open page prolongs and that the store does not have any more as they were: they are lost, and
-/// wait for the refusals of others.
-async fn leave_lost(
-    presence: &Arc<dyn Presence>,
-    memory: &Memory,
-    users: &mut Vec<(GrantKey, Known)>,
-) -> Result<(), PresenceError> {
-    let mut lost = Vec::new();
-    for (place, (key, known)) in users.iter().enumerate() {
-        let now = Moment::now();
-        if !matches!(known.recorded, Recorded::Prolonged { .. }) || !known.is_recorded(now) {
-            continue;
-        }
-        let (community, user) = key;
-        let is_there = match presence.grant(community, user).await? {
-            Some(noted) => noted.verdict == known.verdict,
-            None => false,
-        };
-        if !is_there {
-            memory.lose(key, *known);
-            lost.push(place);
-        }
-    }
-    for place in lost.into_iter().rev() {
-        users.swap_remove(place);
-    }
-    Ok(())
 }
 
 fn next_loss(place: usize, mut watch: watch::Receiver<u64>) -> Loss {

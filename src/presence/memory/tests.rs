@@ -39,7 +39,7 @@ async fn a_deserted_community_is_forgotten_after_a_day() {
     assert_eq!(memory.sweep().await.unwrap().changes.len(), 1);
     assert_eq!(memory.shard(&community).scopes.len(), 1);
     time.fetch_add(millis(REMEMBERED), Ordering::Relaxed);
-    assert_eq!(memory.sweep().await.unwrap(), Sweep::default());
+    assert_eq!(memory.sweep().await.unwrap().changes, []);
     let shard = memory.shard(&community);
     assert!(shard.scopes.is_empty() && shard.due.is_empty());
 }
@@ -56,7 +56,7 @@ async fn what_is_finer_is_forgotten_minutes_after_it_is_deserted_and_its_numbers
     let swept = memory.count(&post).seq;
     assert!(swept > before);
     time.fetch_add(millis(FINER_REMEMBERED), Ordering::Relaxed);
-    assert_eq!(memory.sweep().await.unwrap(), Sweep::default());
+    assert_eq!(memory.sweep().await.unwrap().changes, []);
     {
         let shard = memory.shard(&community);
         let scopes: Vec<_> = shard.scopes.keys().collect();
@@ -86,7 +86,7 @@ async fn a_sweep_tells_how_late_it_is() {
     time.fetch_add(millis(WINDOW) + 500, Ordering::Relaxed);
     let sweep = memory.sweep().await.unwrap();
     assert_eq!(sweep.changes.len(), 2);
-    assert_eq!(sweep.lag, Duration::from_millis(2_500));
+    assert_eq!(sweep.lag, Some(Duration::from_millis(2_500)));
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ impl Redis {
                 call.arg(self.domain(partition).clock.now(sent).unwrap_or_default());
                 for grant in grants {
                     let verdict = match grant.verdict {
+                        _ if grant.only_prolongs => 0,
                         Verdict::Shown => 1,
                         Verdict::Refused => -1,
                     };

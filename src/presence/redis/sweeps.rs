@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 
 use super::node::Node;
+use super::turns::{FIRST, LEASE};
 use super::{COMMON_PARTITION, CONCURRENCY, Redis, invoke};
 use crate::presence::keys::decode;
 use crate::presence::moment::Moment;
@@ -48,19 +49,38 @@ struct SweptDomain {
     window: AtomicI64,
 }
 
+impl SweptDomain {
+    /// Whether it has lost something, or could not be asked.
+    fn may_lack(&self) -> bool {
+        self.has_lost.load(Ordering::Relaxed) || self.has_failed.load(Ordering::Relaxed)
+    }
+}
+
 impl Redis {
     /// All partitions.
     pub(super) async fn sweep_all(&self) -> Result<Sweep, PresenceError> {
         self.sweep_partitions(self.keys.partitions().collect()).await
     }
 
-    /// Those whose turn it is: the first of each failure domain tells whether this sidecar sweeps the others.
+    /// Those whose turn it is: the first tells whether this sidecar sweeps the others.
     pub(super) async fn sweep_due(&self) -> Result<Sweep, PresenceError> {
-        let firsts = self.turns.due_firsts(Moment::now());
-        let mut swept = self.sweep_partitions(firsts).await?;
+        let mut swept = self.sweep_partitions(self.turns.firsts()).await?;
         let others = self.turns.due_others(Moment::now());
         swept.add(self.sweep_partitions(others).await?);
         Ok(swept)
+    }
+
+    /// Gives the lease up where this sidecar has it: its key expires at once, unless another has it by now.
+    pub(super) async fn give_up_lease(&self) {
+        if !self.turns.gives_up() {
+            return;
+        }
+        let mut call = self.leave.prepare_invoke();
+        call.key(self.keys.sweeper(FIRST)).arg(self.marks.id());
+        let leave = async |redis: Node| invoke::<()>(&call, redis).await;
+        if let Err(error) = self.servers.call(FIRST, leave).await {
+            tracing::debug!(%error, "the lease of the sweeps is not given up; another sidecar sweeps when it has passed");
+        }
     }
 
     /// A failure domain is left at its first failure; the others are still swept.
@@ -79,10 +99,8 @@ impl Redis {
             })
             .await;
         self.adopt_window(&domains);
-        for (domain, swept) in domains.iter().enumerate() {
-            if swept.has_lost.load(Ordering::Relaxed) || swept.has_failed.load(Ordering::Relaxed) {
-                self.turns.begin_anew(domain);
-            }
+        if domains.iter().any(SweptDomain::may_lack) {
+            self.turns.begin_anew();
         }
         // Also if other partitions could not be swept: the mark is written, and reports a loss only once.
         for (domain, swept) in self.domains.all().zip(domains) {
@@ -123,9 +141,7 @@ impl Redis {
             .iter()
             .map(|domain| domain.window.load(Ordering::Relaxed))
             .max();
-        let may_lack = domains.iter().any(|domain| {
-            domain.has_lost.load(Ordering::Relaxed) || domain.has_failed.load(Ordering::Relaxed)
-        });
+        let may_lack = domains.iter().any(SweptDomain::may_lack);
         self.window.swept(longest.unwrap_or_default(), may_lack);
     }
 
@@ -139,7 +155,7 @@ impl Redis {
             call.key(self.keys.mark(partition, self.marks.id()));
             call.key(self.keys.settings(partition));
             call.key(self.keys.finer(partition));
-            if self.turns.is_first(partition) {
+            if self.turns.takes_lease(partition) {
                 call.key(self.keys.sweeper(partition));
             }
             call.arg(self.window.at_least()).arg(millis(REMEMBERED));
@@ -149,7 +165,7 @@ impl Redis {
             call.arg(SWEPT_SCOPES);
             call.arg(number).arg(millis(MARK_KEPT));
             call.arg(self.settings.to_string());
-            call.arg(self.marks.id()).arg(millis(self.turns.lease()));
+            call.arg(self.marks.id()).arg(millis(LEASE));
             let call = &call;
             let sweep = |redis: Node| async move { invoke(call, redis.with_all_keys()?).await };
             let called = Moment::now();
@@ -165,7 +181,7 @@ impl Redis {
                 self.compare(self.settings.differences(&in_use));
             }
             let as_of = self.heard(partition, now, called)?;
-            swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
+            swept.lag = swept.lag.max(Some(Duration::from_millis(lag.unsigned_abs())));
             let changes = changes.into_iter().filter_map(|(scope, current, seq)| {
                 Some(CountChange {
                     scope: decode(&scope)?,

@@ -1,85 +1,92 @@
 //! Whose turn it is to sweep which partition, as far as this sidecar knows. Pure: the time is a parameter.
 //!
-//! The partitions of a failure domain are swept by one sidecar, which holds a lease in Redis: taken and renewed with the
-//! sweep of the domain's first partition, in the same script. It sweeps a partition when the window of somebody in it
+//! The partitions of one server are swept by one sidecar, which holds a lease in Redis: taken and renewed with the
+//! sweep of the first partition, in the same script. It sweeps a partition when the window of somebody in it
 //! passes, and now and then, since a touch may be older than it is late ([`PAUSE`]). The other sidecars sweep the first
-//! partition as well, which takes the lease when its holder is gone, tells of lost data, and shows their settings; the
-//! others they call seldom ([`PAUSE_OF_OTHERS`]), so that their settings count there.
+//! partition as well, in each round, which takes the lease when its holder is gone, tells of lost data, and shows their
+//! settings; the others they call seldom ([`PAUSE_OF_OTHERS`]), so that their settings count there.
+//!
+//! In a Cluster each partition is lost by itself, so every sidecar sweeps all of them in each round, without a lease:
+//! grants and counts rely on a loss being noticed that soon ([`crate::presence::LONGEST_LOOK`]).
 
 use std::num::NonZeroU16;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::presence::LONGEST_LOOK;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::moment::Moment;
 
-/// Longest time between two sweeps of a partition by the sidecar that holds the lease; in a Cluster, where each partition
-/// is the first of its domain, by any. After Redis' clock was set back, users of a partition that was left alone may stay
-/// longer by as much.
+/// After this time, the next round of the sidecar that holds the lease sweeps a partition though nobody's window passes
+/// there. After Redis' clock was set back, users of a partition that was left alone may stay longer by as much.
 const PAUSE: Duration = Duration::from_secs(3);
 /// The same for partitions that another sidecar sweeps: much shorter than settings count.
 const PAUSE_OF_OTHERS: Duration = Duration::from_secs(20);
-/// How long the lease outlives the time at which it should be renewed.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long the lease lasts. It is renewed in each round.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+const _: () = assert!(LEASE.as_millis() > 2 * LONGEST_LOOK.as_millis());
+
+/// The partition whose sweep takes the lease, and which every sidecar sweeps in each round.
+pub(super) const FIRST: u16 = 0;
 
 /// The turns of this sidecar.
 #[derive(Debug)]
 pub(super) struct Turns {
     partitions: NonZeroU16,
-    domains: FailureDomains,
+    /// Whether one server has all partitions, so that one sidecar sweeps them.
+    is_leased: bool,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Whether the lease is this sidecar's, by domain.
-    holds: Vec<bool>,
-    /// When to sweep next, by partition; `None`: at once.
+    /// Whether the lease is this sidecar's.
+    holds: bool,
+    /// When to sweep next, by partition; `None`: in the next round.
     next: Vec<Option<Moment>>,
 }
 
 impl Turns {
-    pub(super) fn new(partitions: NonZeroU16, domains: FailureDomains) -> Self {
+    pub(super) fn new(partitions: NonZeroU16, domains: &FailureDomains) -> Self {
         let state = State {
-            holds: domains.all().map(|_| false).collect(),
+            holds: false,
             next: (0..partitions.get()).map(|_| None).collect(),
         };
         Self {
             partitions,
-            domains,
+            is_leased: domains.all().len() == 1,
             state: Mutex::new(state),
         }
     }
 
-    /// Whether a partition is the first of its domain.
-    pub(super) fn is_first(&self, partition: u16) -> bool {
-        self.domains.index(partition) == usize::from(partition)
+    /// Whether the sweep of a partition asks for the lease.
+    pub(super) fn takes_lease(&self, partition: u16) -> bool {
+        self.is_leased && partition == FIRST
     }
 
-    /// How long the lease is to last.
-    pub(super) fn lease(&self) -> Duration {
-        if self.is_one_domain() {
-            GRACE
+    /// Whether this sidecar has the lease, as far as it was told; it has it no more from now on.
+    pub(super) fn gives_up(&self) -> bool {
+        std::mem::take(&mut self.state().holds)
+    }
+
+    /// The partitions that every sidecar sweeps in each round.
+    pub(super) fn firsts(&self) -> Vec<u16> {
+        if self.is_leased {
+            vec![FIRST]
         } else {
-            GRACE + PAUSE
+            (0..self.partitions.get()).collect()
         }
-    }
-
-    /// The first partitions of domains whose turn it is.
-    pub(super) fn due_firsts(&self, now: Moment) -> Vec<u16> {
-        self.due(now, true)
     }
 
     /// The other partitions whose turn it is.
     pub(super) fn due_others(&self, now: Moment) -> Vec<u16> {
-        self.due(now, false)
-    }
-
-    fn due(&self, now: Moment, first: bool) -> Vec<u16> {
+        if !self.is_leased {
+            return Vec::new();
+        }
         let state = self.state();
         let is_due = |partition: u16| state.next[usize::from(partition)].is_none_or(|next| next <= now);
-        (0..self.partitions.get())
-            .filter(|partition| self.is_first(*partition) == first && is_due(*partition))
+        (FIRST + 1..self.partitions.get())
+            .filter(|partition| is_due(*partition))
             .collect()
     }
 
@@ -93,37 +100,25 @@ impl Turns {
         longest: Duration,
         holds: bool,
     ) {
-        let domain = self.domains.index(partition);
-        let is_first = self.is_first(partition);
         let mut state = self.state();
-        if is_first && holds != std::mem::replace(&mut state.holds[domain], holds) && holds {
-            self.all_at_once(&mut state, domain);
+        if self.takes_lease(partition) {
+            if holds && !state.holds {
+                state.next.fill(None);
+            }
+            state.holds = holds;
+            return;
         }
-        let pause = match (is_first, state.holds[domain]) {
-            // With each round: there is one such partition.
-            (true, _) if self.is_one_domain() => Duration::ZERO,
-            (_, true) => PAUSE.min(longest).min(left.unwrap_or(Duration::MAX)),
-            (true, false) => PAUSE,
-            (false, false) => PAUSE_OF_OTHERS,
+        let pause = if state.holds {
+            PAUSE.min(longest).min(left.unwrap_or(Duration::MAX))
+        } else {
+            PAUSE_OF_OTHERS
         };
         state.next[usize::from(partition)] = Some(called + pause);
     }
 
-    /// All partitions of a domain are to be swept in the next round: it has failed, or lost data.
-    pub(super) fn begin_anew(&self, domain: usize) {
-        self.all_at_once(&mut self.state(), domain);
-    }
-
-    fn all_at_once(&self, state: &mut State, domain: usize) {
-        for partition in 0..self.partitions.get() {
-            if self.domains.index(partition) == domain {
-                state.next[usize::from(partition)] = None;
-            }
-        }
-    }
-
-    fn is_one_domain(&self) -> bool {
-        self.domains.all().len() == 1
+    /// All partitions are to be swept in the next round: something has failed, or was lost.
+    pub(super) fn begin_anew(&self) {
+        self.state().next.fill(None);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,12 +134,12 @@ mod tests {
 
     fn turns(domains: u16) -> Turns {
         let domains = FailureDomains::new(NonZeroU16::new(domains).unwrap());
-        Turns::new(NonZeroU16::new(4).unwrap(), domains)
+        Turns::new(NonZeroU16::new(4).unwrap(), &domains)
     }
 
     /// One round at that time, after which nobody is there.
     fn round(turns: &Turns, now: Moment, holds: bool) -> usize {
-        let firsts = turns.due_firsts(now);
+        let firsts = turns.firsts();
         for partition in &firsts {
             turns.swept(*partition, now, None, LONG, holds);
         }
@@ -202,19 +197,28 @@ mod tests {
         assert_eq!(round(&turns, later, false), 1);
         assert_eq!(round(&turns, later, true), 4);
         assert_eq!(round(&turns, later, true), 1);
-        turns.begin_anew(0);
+        turns.begin_anew();
         assert_eq!(round(&turns, later, true), 4, "after a failure or a loss");
     }
 
+    /// A partition that is lost there is lost by itself, and only its own mark tells of that.
     #[test]
-    fn p5_in_a_cluster_each_partition_has_its_own_lease() {
+    fn p5_in_a_cluster_every_sidecar_sweeps_every_partition_in_each_round() {
         let turns = turns(4);
         let now = Moment::now();
-        assert_eq!(round(&turns, now, false), 4);
-        assert_eq!(round(&turns, now + Duration::from_secs(1), false), 0);
-        assert_eq!(round(&turns, now + PAUSE, false), 4);
-        assert!(turns.lease() > PAUSE, "the holder renews it in time");
-        turns.begin_anew(2);
-        assert_eq!(turns.due_firsts(now + PAUSE), [2]);
+        for _ in 0..3 {
+            assert_eq!(round(&turns, now, false), 4);
+        }
+        assert!((0..4).all(|partition| !turns.takes_lease(partition)));
+    }
+
+    #[test]
+    fn p5_a_lease_is_given_up_once_and_only_by_its_holder() {
+        let turns = turns(1);
+        let now = Moment::now();
+        round(&turns, now, false);
+        assert!(!turns.gives_up());
+        round(&turns, now, true);
+        assert!(turns.gives_up() && !turns.gives_up());
     }
 }

@@ -5,7 +5,8 @@
 --
 -- KEYS  one for each user
 -- ARGV  when this was sent by the sidecar's estimate of this clock (ms; 0 if it has none), then for each key: '1' where the
---       app has shown the community, '-1' where it refused; its age and how much longer it counts (ms), when this was sent
+--       app has shown the community, '-1' where it refused, '0' where an open page prolongs what the app has shown, if
+--       that is noted here; its age and how much longer it counts (ms), when this was sent
 
 local now = now_ms()
 local sent = tonumber(ARGV[1])
@@ -22,17 +23,20 @@ for i, key in ipairs(KEYS) do
   -- One that is later than now was noted before the clock was set back.
   local is_news = math.abs(answered) <= at or math.abs(answered) > now
   local was = answered < 0 and -1 or answered > 0 and 1 or 0
+  if verdict == 0 then
+    verdict = was == 1 and 1 or nil
+  end
   if was == verdict and not is_news then
     at = math.abs(answered)
-  elseif was ~= 0 and not is_news then
+  elseif verdict and was ~= 0 and not is_news then
     verdict, at = was, math.abs(answered)
     -- An earlier refusal takes nothing from a grant.
     ends = was < 0 and ends or counts
   end
-  if was == verdict or verdict < 0 then
+  if verdict and (was == verdict or verdict < 0) then
     ends = math.max(ends, counts)
   end
-  if ends > now then
+  if verdict and ends > now then
     local value = text(verdict * at) .. ' ' .. text(ends)
     if value ~= noted then
       redis.call('SET', key, value, 'PX', text(ends - now))

@@ -2,7 +2,7 @@
 -- writes the sidecar's mark over the previous one, to detect data loss in Redis (redis/marks.rs), and its
 -- settings, to compare them with other sidecars' (presence/settings.rs).
 --
--- KEYS  due, mark, settings, due of finer scopes and the site; in the first partition of a failure domain, where a sidecar
+-- KEYS  due, mark, settings, due of finer scopes and the site; in the first partition of a single server, where a sidecar
 --       asks whether it is the one that sweeps the others (redis/turns.rs): which one it is
 -- ARGV  window (ms), how long keys outlive their window (ms), channel, first part of seen keys, first part of state
 --       keys, limit, the mark's number, how long it is kept (ms), the sidecar's settings, its name, how long the lease of

@@ -3,6 +3,9 @@
 use super::*;
 
 const AGO: fn(u64) -> Duration = Duration::from_secs;
+/// As late as another sidecar may notice: a moment is left in which it writes.
+const LATE: Duration = GRANTS_AFTER.checked_sub(Duration::from_millis(200)).unwrap();
+const _: () = assert!(LATE.as_millis() > LONGEST_LOOK.as_millis());
 
 /// Two sidecars of which the first was shown the community, and the second refused it later; the store knows both.
 async fn shown_by_one_and_refused_by_the_other(store: &Arc<Shared>) -> (Sidecar, Sidecar) {
@@ -77,7 +80,7 @@ async fn a18_no_caller_is_told_of_a_lost_grant_before_others_have_told_of_refusa
             assert!(asked.await.unwrap().is_err(), "{is_noticed}");
         }
         // The other one is late.
-        while began.elapsed() < Duration::from_millis(2_800) {
+        while began.elapsed() < LATE {
             let told = one.may_see(&"42".into(), &"7".into(), Instant::now()).await;
             assert!(told.is_err(), "{is_noticed} {:?} {told:?}", began.elapsed());
             assert_eq!(store.verdict(), None, "{is_noticed} {:?}", began.elapsed());
@@ -103,7 +106,7 @@ async fn nobody_sees_it(one: &Sidecar, other: &Sidecar, holds: impl Fn(Duration)
         assert!(!matches!(told, Ok(true)), "{:?}", began.elapsed());
         holds(began.elapsed());
         tokio::time::sleep(Duration::from_millis(50)).await;
-        if !has_noticed && began.elapsed() >= Duration::from_millis(2_800) {
+        if !has_noticed && began.elapsed() >= LATE {
             other.notices();
             has_noticed = true;
         }
@@ -168,6 +171,53 @@ async fn a18_an_open_page_brings_no_grant_back_that_the_store_has_lost() {
     let brings_nothing = |at: Duration| assert_ne!(store.verdict(), Some(Verdict::Shown), "{at:?}");
     nobody_sees_it(&one, &other, brings_nothing).await;
     assert_eq!(store.verdict(), Some(Verdict::Refused));
+}
+
+/// The store was away for long: the refusals of the moment do not wait behind a question for each open page.
+#[tokio::test(start_paused = true)]
+async fn a18_open_pages_of_a_community_are_prolonged_by_one_call() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    let user = |number: u32| UserId::new(number.to_string());
+    let all_send = |news: News, at: Moment| {
+        (0..1_000).for_each(|number| one.note(&"42".into(), &user(number), news, at));
+    };
+    all_send(SHOWN, Moment::now().before(AGO(50 * 60)));
+    one.writes().await;
+    one.link.is_away.store(true, Ordering::Relaxed);
+    all_send(News::StillShown, Moment::now());
+    tokio::time::sleep(AGO(10)).await;
+    let is_prolonged = || matches!(one.known().unwrap().recorded, Recorded::Prolonged { .. });
+    assert!(is_prolonged());
+    store.writes.store(0, Ordering::Relaxed);
+    one.link.is_away.store(false, Ordering::Relaxed);
+    one.writes().await;
+    assert_eq!(store.questions.load(Ordering::Relaxed), 0);
+    assert_eq!(store.writes.load(Ordering::Relaxed), 1);
+    let noted = store.noted.lock().unwrap();
+    assert_eq!(noted.len(), 1_000);
+    let left = |noted: &(Verdict, Moment, Moment)| told(noted).unwrap().left;
+    assert!(noted.values().all(|noted| left(noted) > AGO(59 * 60)));
+}
+
+/// Another heartbeat of the page comes while the store is told of the one before, and has lost the grant.
+#[tokio::test(start_paused = true)]
+async fn a18_what_is_still_shown_while_the_store_is_told_is_written_as_well() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar(&store);
+    one.shows(Verdict::Shown, AGO(50 * 60));
+    one.writes().await;
+    store.loses_everything();
+    let grants = one.grants.clone();
+    let beats = move || {
+        let at = Moment::now() + Duration::from_millis(1);
+        grants.note(&"42".into(), &"7".into(), News::StillShown, at);
+    };
+    *one.link.meanwhile.lock().unwrap() = Some(Box::new(beats));
+    one.still_shows();
+    tokio::time::sleep(AGO(10)).await;
+    assert_eq!(store.verdict(), Some(Verdict::Shown));
+    assert!(one.lets_see().await);
 }
 
 /// The one that refused writes again; the other has noticed nothing, and is told when it writes.
