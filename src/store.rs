@@ -12,6 +12,7 @@ mod counter_sql;
 mod counters;
 mod django;
 mod error;
+mod event_indexes;
 mod event_types;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -34,6 +35,7 @@ mod url;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -183,7 +185,10 @@ pub trait Store: Send + Sync + 'static {
     /// ledger with the configuration, and asks which of these event types the event table does not take (those of routes:
     /// [`types_of`]). Nothing of the answer is remembered from before. The first time, the schema that it reads is kept for
     /// the other operations.
-    async fn inspect(&self, _types: &[Arc<str>]) -> Result<Inspection, StoreError> {
+    ///
+    /// Where all takes longer than `limit`, or the connection breaks, the answer is what was found by then, if the tables were
+    /// read: the rest says why it is not known.
+    async fn inspect(&self, _types: &[Arc<str>], _limit: Option<Duration>) -> Result<Inspection, StoreError> {
         Ok(Inspection::default())
     }
 

@@ -16,7 +16,8 @@ use crate::store::{self, Inspection, Store, StoreError};
 const START_LOOK: Duration = Duration::from_secs(2);
 
 /// Looks at the database, and refuses to start where it says that it cannot do what is configured: write page views, their
-/// event types, or counters. The answer is what was found; `None` where the database does not answer. The store knows the
+/// event types, or counters (a right that is missing for these alone refuses nothing). The answer is what was found; `None` where
+/// the database does not answer. The store knows the
 /// types of the app's keys then: the first pages name communities by them.
 ///
 /// # Errors
@@ -29,27 +30,52 @@ pub(super) async fn look(
 ) -> Result<Option<Inspection>, StartError> {
     let types = store::types_of(routes);
     let found = if is_taking_over {
-        may_take_over(store.inspect(&types).await, config)?
+        may_take_over(store.inspect(&types, None).await, config)?
     } else {
-        let looked = tokio::time::timeout(START_LOOK, store.inspect(&types)).await;
-        looked.ok().and_then(Result::ok)
+        store.inspect(&types, Some(START_LOOK)).await.map_or_else(
+            |error| {
+                not_completed(&error);
+                None
+            },
+            Some,
+        )
     };
     let Some(found) = found else {
         return Ok(None);
     };
+    if let Some(error) = found.incomplete() {
+        not_completed(error);
+    }
     let refused = found.refused_types(routes);
     if !refused.is_empty() {
         return Err(StartError::Configuration(refused.join("\n")));
     }
-    if let Some(problem) = &found.ledger {
+    if let Some(problem) = found.ledger_problem() {
         return Err(StartError::Configuration(format!("database: {problem}")));
     }
-    let of_counters = found.tables.iter().filter(|problem| problem.is_of_counters());
+    // A right that is missing is no fault of the configuration: views are recorded, and the watch over the tables says that
+    // counters are not kept.
+    let of_counters = found
+        .tables
+        .iter()
+        .filter(|problem| problem.is_of_counters() && !problem.is_of_the_role());
     let of_counters: Vec<_> = of_counters.map(ToString::to_string).collect();
     if config.counters.enabled && !of_counters.is_empty() {
         return Err(StartError::Configuration(of_counters.join("; ")));
     }
+    for sentence in &found.indexes {
+        tracing::warn!("{sentence}");
+    }
     Ok(Some(found))
+}
+
+/// Once at each start: what was not looked at is not checked before it is used.
+fn not_completed(error: &StoreError) {
+    let error = error.chain();
+    tracing::warn!(
+        error,
+        "the start has not looked at all of the database: what is not as configured is found when it is used"
+    );
 }
 
 /// What the reloader asks before it uses other routes: whether the database takes their event types. One that does not
@@ -60,8 +86,8 @@ pub(super) fn at_reload(store: &Arc<dyn Store>) -> DatabaseCheck {
         let store = Arc::clone(&store);
         async move {
             let types = store::types_of(&routes);
-            let looked = tokio::time::timeout(START_LOOK, store.inspect(&types)).await;
-            let refused = looked.ok()?.ok()?.refused_types(&routes);
+            let found = store.inspect(&types, Some(START_LOOK)).await.ok()?;
+            let refused = found.refused_types(&routes);
             (!refused.is_empty()).then(|| refused.join("\n"))
         }
         .boxed()
@@ -80,7 +106,7 @@ fn may_take_over(
                 .tables
                 .iter()
                 .filter(|problem| problem.prevents_a_take_over());
-            let ledger = found.ledger.iter().map(ToString::to_string);
+            let ledger = found.ledger_problem().into_iter().map(ToString::to_string);
             let faults = tables.map(ToString::to_string).chain(ledger).collect();
             (Some(found), faults)
         }

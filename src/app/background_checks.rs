@@ -145,11 +145,11 @@ async fn check_schema(
     loop {
         let found = match first.take() {
             Some(found) => Ok(found),
-            None => store.inspect(&[]).await,
+            None => store.inspect(&[], None).await,
         };
         let Ok(Inspection {
             tables: schema,
-            ledger: problem,
+            ledger: Ok(problem),
             ..
         }) = found
         else {

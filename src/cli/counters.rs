@@ -220,28 +220,23 @@ impl ComparisonRun {
     /// Writes the app's columns of what was counted, unless a sidecar does; at the earliest a whole `counters.interval` after
     /// the last write.
     async fn write(&self) -> Result<(), StoreError> {
-        let holder = Uuid::new_v4();
         if self.differing.is_empty() {
             return Ok(());
         }
-        let Some(lease) = self.store.take_lease(holder, TTL).await? else {
+        let holder = Uuid::new_v4();
+        if !self.take_lease(holder).await? {
             print_line("the sidecar that keeps the counters writes them within counters.interval");
             return Ok(());
+        }
+        let outcome = self.write_all(holder).await;
+        let released = self.store.release_lease(holder).await;
+        let Some(left) = outcome? else {
+            print_line(
+                "a sidecar has begun to keep the counters meanwhile: it writes what is left within counters.interval",
+            );
+            return Ok(());
         };
-        if let Some(since) = lease.since_round {
-            tokio::time::sleep(self.counters.interval.min(TTL / 2).saturating_sub(since)).await;
-        }
-        let mut left = 0;
-        for chunk in self.differing.chunks(usize::try_from(PAGE).unwrap_or(1)) {
-            left += match self.store.publish(holder, chunk).await {
-                Ok(published) => published.map_or(chunk.len() as u64, |published| published.left),
-                Err(error) => {
-                    let _ = self.store.release_lease(holder).await;
-                    return Err(error);
-                }
-            };
-        }
-        self.store.release_lease(holder).await?;
+        released?;
         if left > 0 {
             print_line(format_args!(
                 "{left} communities are locked by the app; the next sidecar writes them"
@@ -251,6 +246,43 @@ impl ComparisonRun {
             print_line("no sidecar runs: the next one writes current_visitors");
         }
         Ok(())
+    }
+
+    /// Takes the lease once a whole interval is over since the last write; whether nobody else has it. It is free while that
+    /// is waited for: a sidecar that starts then writes instead.
+    async fn take_lease(&self, holder: Uuid) -> Result<bool, StoreError> {
+        loop {
+            let Some(lease) = self.store.take_lease(holder, TTL).await? else {
+                return Ok(false);
+            };
+            let rest = lease
+                .since_round
+                .map(|since| self.counters.interval.saturating_sub(since));
+            let Some(rest) = rest.filter(|rest| !rest.is_zero()) else {
+                return Ok(true);
+            };
+            self.store.release_lease(holder).await?;
+            print_line(format_args!(
+                "the columns were written less than counters.interval ago: written in {} s",
+                rest.as_millis().div_ceil(1000)
+            ));
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// Writes all, and keeps the lease meanwhile; how many are left. `None` once another has it.
+    async fn write_all(&self, holder: Uuid) -> Result<Option<u64>, StoreError> {
+        let mut left = 0;
+        for chunk in self.differing.chunks(usize::try_from(PAGE).unwrap_or(1)) {
+            if self.store.take_lease(holder, TTL).await?.is_none() {
+                return Ok(None);
+            }
+            let Some(published) = self.store.publish(holder, chunk).await? else {
+                return Ok(None);
+            };
+            left += published.left;
+        }
+        Ok(Some(left))
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(),
     for step in done {
         print_line(step);
     }
-    // In a dry run a comment, so that the whole output can be run as it is.
+    // In a dry run a comment: all that is printed is SQL. What records the steps is not printed; migrate, run afterwards, takes
+    // what it finds as it should be, and records it.
     match (done.len(), dry_run) {
         (0, _) => {}
         (_, true) => print_line("-- nothing has been changed: headcount migrate without --dry-run runs this"),

@@ -4,9 +4,10 @@
 //!
 //! One community at a time, each in one statement, with a pause as long as it took.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
@@ -28,6 +29,8 @@ struct Pass {
     since: DateTime<Utc>,
     /// By how much counters differed so far.
     drift: u64,
+    /// In how many communities something else had written `current_visitors`.
+    overwritten: u64,
 }
 
 impl Shared {
@@ -70,25 +73,37 @@ impl Shared {
         let pass = unfinished.get_or_insert(Pass {
             since: earliest,
             drift: 0,
+            overwritten: 0,
         });
         self.go_on(pass).await?;
         *unfinished = None;
         Ok(())
     }
 
-    /// Compares all communities that were not compared since. The pass is done only where none of them fails.
+    /// Compares all communities that were not compared since, `current_visitors` in any case: a community that was counted anew
+    /// meanwhile has its events compared with that, and nothing else. The pass is done only where none of them fails.
     async fn go_on(&self, pass: &mut Pass) -> Result<(), StoreError> {
         let (mut after, mut failed) = (None, None);
         while self.config.of_events() || self.presence.is_some() {
-            let (communities, last) = self.store.unchecked(after.as_ref(), pass.since, PAGE).await?;
+            let (unchecked, mut last) = self.store.unchecked(after.as_ref(), pass.since, PAGE).await?;
+            let unchecked: HashSet<CommunityId> = unchecked.into_iter().collect();
+            let communities = if self.presence.is_some() {
+                let all = DateTime::<Utc>::MAX_UTC.min(Utc::now() + TimeDelta::days(1));
+                let communities;
+                (communities, last) = self.store.unchecked(after.as_ref(), all, PAGE).await?;
+                communities
+            } else {
+                unchecked.iter().cloned().collect()
+            };
             for community in communities {
                 // Another holder goes on from here.
                 if !self.is_held() {
                     return Ok(());
                 }
                 let began = Instant::now();
-                match self.reconcile(&community).await {
-                    Ok(difference) => pass.drift += difference,
+                let is_unchecked = unchecked.contains(&community);
+                match self.reconcile(&community, is_unchecked, pass).await {
+                    Ok(()) => {}
                     Err(error) => {
                         self.metrics.failures[CounterOperation::Compare].inc();
                         failed = Some(error);
@@ -108,22 +123,34 @@ impl Shared {
         self.store.note_pass().await?;
         self.metrics.drift.set(pass.drift.try_into().unwrap_or(i64::MAX));
         self.metrics.last_reconciliation.set(unix_now());
+        if pass.overwritten > 0 {
+            tracing::warn!(
+                communities = pass.overwritten,
+                "current_visitors was written by somebody else since the last reconciliation, and is put right: let nothing \
+                 but the sidecar write that column (in Django: save with update_fields, or defer the counts), or set \
+                 counters.current_visitors = \"\""
+            );
+        }
         Ok(())
     }
 
-    /// Compares one community, and counts it where it differs; how far it differed from its events.
-    async fn reconcile(&self, community: &CommunityId) -> Result<u64, StoreError> {
-        if self.presence.is_some() {
-            self.reconcile_present(community).await?;
+    /// Compares one community, and counts it where it differs. `is_unchecked`: it was not compared with its events yet.
+    async fn reconcile(
+        &self,
+        community: &CommunityId,
+        is_unchecked: bool,
+        pass: &mut Pass,
+    ) -> Result<(), StoreError> {
+        if self.presence.is_some() && self.reconcile_present(community).await? {
+            pass.overwritten += 1;
         }
-        if !self.config.of_events() {
-            return Ok(0);
+        if !(is_unchecked && self.config.of_events()) {
+            return Ok(());
         }
         let comparison = self.store.compare(community).await?;
         let drift = comparison.drift();
         if comparison.agrees() {
-            self.store.note_checked(community).await?;
-            return Ok(0);
+            return self.store.note_checked(community).await;
         }
         self.store.recount(community).await?;
         if drift > 0 {
@@ -133,19 +160,19 @@ impl Shared {
                 "the counters of a community differed from its events and are counted anew"
             );
         }
-        Ok(drift)
+        pass.drift += drift;
+        Ok(())
     }
 
     /// Compares `current_visitors` of one community with what was written last. It is written by a round, so that no
-    /// community is written more often than each `interval`.
-    async fn reconcile_present(&self, community: &CommunityId) -> Result<(), StoreError> {
+    /// community is written more often than each `interval`. Whether it was another.
+    async fn reconcile_present(&self, community: &CommunityId) -> Result<bool, StoreError> {
         let found = self.store.compare_present(community).await?;
         let Some(found) = found.filter(PresentComparison::is_overwritten) else {
-            return Ok(());
+            return Ok(false);
         };
         self.store.note_shown(community, found).await?;
         self.metrics.repaired.inc();
-        tracing::info!("current_visitors of a community was written by somebody else and is put right");
-        Ok(())
+        Ok(true)
     }
 }

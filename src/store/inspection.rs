@@ -12,11 +12,14 @@ use crate::routes::RouteTable;
 pub struct Inspection {
     /// Where the app's tables are not as configured; empty if there is no problem.
     pub tables: Vec<SchemaProblem>,
-    /// What is wrong with the ledger, where page views are written.
-    pub ledger: Option<LedgerProblem>,
+    /// What is wrong with the ledger, where page views are written; or why that cannot be told.
+    pub ledger: Result<Option<LedgerProblem>, StoreError>,
     /// Those of the event types asked about that the event table does not take; or why that cannot be told. None where no
     /// events are written, or the tables have a problem that keeps them from being used.
     pub faulty_types: Result<Vec<(Arc<str>, TypeFault)>, StoreError>,
+    /// A sentence for each index on the event table that is missing, or that of an earlier version; looked for where event
+    /// types were asked about.
+    pub indexes: Vec<String>,
 }
 
 impl Inspection {
@@ -28,6 +31,16 @@ impl Inspection {
             Err(_) => Vec::new(),
         }
     }
+
+    /// What is wrong with the ledger, as far as that can be told.
+    pub fn ledger_problem(&self) -> Option<&LedgerProblem> {
+        self.ledger.as_ref().ok()?.as_ref()
+    }
+
+    /// Why not everything was looked at, if so.
+    pub fn incomplete(&self) -> Option<&StoreError> {
+        self.ledger.as_ref().err().or(self.faulty_types.as_ref().err())
+    }
 }
 
 /// Nothing wrong.
@@ -35,8 +48,9 @@ impl Default for Inspection {
     fn default() -> Self {
         Self {
             tables: Vec::new(),
-            ledger: None,
+            ledger: Ok(None),
             faulty_types: Ok(Vec::new()),
+            indexes: Vec::new(),
         }
     }
 }

@@ -189,7 +189,7 @@ async fn events_of<B: Backend>(
     routes: &RouteTable,
 ) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let own = types_of(routes);
-    let found = store.inspect(&own).await;
+    let found = store.inspect(&own, None).await;
     let notes = store.event_notes(&own).await;
     store.close().await;
     // A table that takes too long to look through is no reason for the check to fail.
@@ -202,7 +202,7 @@ async fn events_of<B: Backend>(
     let found = found?;
     let refused = found.refused_types(routes);
     found.faulty_types?;
-    Ok((refused, notes))
+    Ok((refused, found.indexes.into_iter().chain(notes).collect()))
 }
 
 /// A table that takes too long to look through is no reason for the check to fail.

@@ -30,7 +30,7 @@ pub(super) use counters::{
     Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, all_time, definition, deltas,
     first_possible, greatest, greatest_totals, no_events, spellings,
 };
-pub(super) use events::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, PastVisitors};
+pub(super) use events::{FaultyIndexes, FaultyTypes, LookAtEvents, PastVisitors};
 pub(super) use ledger::{ForgetOld, MakePartitions, MissingParts, NoteParts};
 pub(super) use people::{MarkedOf, Visitors};
 pub(super) use read_connection::ReadConnection;
@@ -87,7 +87,7 @@ pub(super) trait Backend:
     + for<'a> Runs<PastVisitors<'a>>
     + for<'a> Runs<FaultyTypes<'a>>
     + for<'a> Runs<LookAtEvents<'a>>
-    + Runs<MissingIndexes>
+    + Runs<FaultyIndexes>
 {
     /// The event table that `headcount migrate` makes.
     const OWN_EVENTS: &'static str;

@@ -10,7 +10,7 @@ mod apply;
 mod catalogue;
 mod copy;
 mod counters;
-mod event_index;
+pub(super) mod event_index;
 mod event_types;
 mod identify;
 pub(super) mod introspect;

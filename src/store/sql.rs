@@ -5,6 +5,7 @@ mod counters;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,8 +16,8 @@ use super::connections::Connections;
 use super::event_types;
 use super::operations::{
     Apply, Backend, Context, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, LookAtEvents,
-    LookAtSessions, MakePartitions, MarkedOf, MissingIndexes, MissingParts, PastVisitors, ReadKeys, Rules,
-    Runs, StatsOf, StoreOperation, Visitors,
+    LookAtSessions, MakePartitions, MarkedOf, MissingParts, PastVisitors, ReadKeys, Rules, Runs, StatsOf,
+    StoreOperation, Visitors,
 };
 use super::schema::{Mark, Requirements, ResolvedSchema};
 use super::{
@@ -149,14 +150,9 @@ impl<B: Backend> SqlStore<B> {
         Ok(found.into_iter().filter_map(of).collect())
     }
 
-    /// What there is to say of the events that routes write: of their types in the last day, and of missing indexes.
+    /// What there is to say of the events that routes write: of their types in the last day.
     pub(super) async fn event_notes(&self, own: &[Arc<str>]) -> Result<Vec<String>, StoreError> {
-        let mut notes: Vec<String> = self.connections.run(&MissingIndexes).await?;
-        for name in &mut notes {
-            *name = format!(
-                "the index {name} is missing, so that statistics and past visitors read the whole event table: run headcount migrate"
-            );
-        }
+        let mut notes = Vec::new();
         let types: Vec<_> = own.iter().cloned().chain([PAGE_VIEW.into()]).collect();
         let since = Utc::now() - TimeDelta::days(1);
         let types = &types;
@@ -368,8 +364,8 @@ impl<B: Backend> Store for SqlStore<B> {
         visitors.ok_or_else(|| self.lacks_events())
     }
 
-    async fn inspect(&self, types: &[Arc<str>]) -> Result<Inspection, StoreError> {
-        self.connections.inspect(types).await
+    async fn inspect(&self, types: &[Arc<str>], limit: Option<Duration>) -> Result<Inspection, StoreError> {
+        self.connections.inspect(types, limit).await
     }
 
     fn counted_event_types(&self) -> Vec<Arc<str>> {

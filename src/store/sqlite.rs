@@ -6,7 +6,7 @@
 mod apply;
 mod catalogue;
 mod counters;
-mod event_index;
+pub(super) mod event_index;
 mod event_types;
 mod identify;
 mod introspect;

@@ -209,6 +209,18 @@ async fn s34_past_visitors_are_whom_the_sites_own_functions_find() {
         told.out.contains("the index headcount_event_visitor is missing"),
         "{told:?}"
     );
+    alter(
+        &world,
+        "CREATE INDEX headcount_event_visitor ON accounts_userevent ((metadata ->> 'community_id'), user_id, timestamp)",
+    )
+    .await;
+    let told = tells(&sidecars[0], &["check"]);
+    let earlier = "the index headcount_event_visitor is that of an earlier version, or of other columns";
+    assert!(told.out.contains(earlier), "{told:?}");
+    assert!(
+        !told.out.contains("the index headcount_event_community"),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

@@ -139,6 +139,47 @@ async fn an_index_that_was_built_in_other_words_is_built_anew() {
     }
 }
 
+/// Made by an earlier version that ended before it recorded that, or by hand.
+#[tokio::test]
+async fn an_index_that_nobody_recorded_is_taken_only_where_it_is_of_the_right_columns() {
+    for (variant, recorded, words) in [
+        (
+            Variant::PostgresDefault,
+            "headcount.addition",
+            "SELECT pg_get_indexdef('headcount_event_visitor'::regclass)",
+        ),
+        (
+            Variant::SqliteDefault,
+            "headcount_addition",
+            "SELECT sql FROM sqlite_master WHERE name = 'headcount_event_visitor'",
+        ),
+    ] {
+        let site = Site::unmigrated(variant).await;
+        migrate(&site.config, false).await.unwrap();
+        let right = site.text(words).await;
+        let forget = format!("DELETE FROM {recorded} WHERE name = 'headcount_event_visitor'");
+        site.execute(&forget).await;
+        assert_eq!(migrate(&site.config, false).await.unwrap(), [], "{variant:?}");
+        let count =
+            format!("SELECT cast(count(*) AS text) FROM {recorded} WHERE name = 'headcount_event_visitor'");
+        assert_eq!(site.text(&count).await, "1", "{variant:?}: it is recorded now");
+        for is_recorded in [false, true] {
+            if !is_recorded {
+                site.execute(&forget).await;
+            }
+            site.execute(
+                "DROP INDEX headcount_event_visitor;
+                 CREATE INDEX headcount_event_visitor ON accounts_userevent (user_id, timestamp)",
+            )
+            .await;
+            let steps = migrate(&site.config, false).await.unwrap();
+            assert!(!steps.is_empty(), "{variant:?}, recorded: {is_recorded}");
+            assert_eq!(site.text(words).await, right, "{variant:?}");
+            assert_eq!(migrate(&site.config, false).await.unwrap(), [], "{variant:?}");
+        }
+    }
+}
+
 /// Wherever the migration ended: after so many of its steps, and while the new one was built.
 #[tokio::test]
 async fn while_an_index_takes_the_place_of_another_there_always_is_one() {

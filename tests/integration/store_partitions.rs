@@ -75,6 +75,21 @@ async fn w14_what_a_dry_run_prints_for_partitions_can_be_run_by_hand() {
     assert_eq!(indexes(&site).await, "10 10 8");
 }
 
+/// By a version whose index was of other columns, and that recorded nothing.
+#[tokio::test]
+async fn w14_what_an_earlier_version_has_begun_is_built_anew() {
+    let site = partitioned().await;
+    site.execute(
+        "CREATE INDEX headcount_event_community ON ONLY accounts_userevent (timestamp, (metadata ->> 'community_id'));
+         CREATE INDEX of_march ON event_march (timestamp, (metadata ->> 'community_id'));
+         ALTER INDEX headcount_event_community ATTACH PARTITION of_march",
+    )
+    .await;
+    migrate(&site.config, false).await.expect("it is migrated");
+    assert_eq!(indexes(&site).await, "10 10 8");
+    assert_eq!(migrate(&site.config, false).await.expect("nothing to do"), []);
+}
+
 /// At whatever step it ended, and with an index that was left invalid.
 #[tokio::test]
 async fn w14_an_interrupted_build_is_gone_on_with() {

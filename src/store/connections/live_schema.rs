@@ -1,12 +1,18 @@
 //! The live schema as operations use it: read on first use, kept, and read again where it may have changed.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::Connections;
+use crate::store::error::timed_out;
 use crate::store::inspection::{self, Inspection};
-use crate::store::operations::{Backend, FaultyTypes, Runs};
+use crate::store::operations::{Backend, FaultyIndexes, FaultyTypes, Runs};
 use crate::store::schema::{AppSchema, Requirements, ResolvedSchema, SchemaProblems, resolve};
 use crate::store::{SchemaProblem, StoreError};
+
+const NOT_ASKED: &str = "the database did not answer in time, so that it was not asked for all";
 
 impl<B: Backend> Connections<B> {
     /// Reads the schema afresh.
@@ -15,34 +21,64 @@ impl<B: Backend> Connections<B> {
         Ok(resolve(&self.wanted, &live.await?))
     }
 
-    /// Looks at everything anew. Operations use the schema that it reads, where none was read before.
-    pub(in crate::store) async fn inspect(&self, types: &[Arc<str>]) -> Result<Inspection, StoreError> {
-        let (resolved, ledger, faulty_types) = self
-            .afresh(async |connection| {
-                let live = B::introspect(connection, &self.wanted).await?;
-                let resolved = Arc::new(resolve(&self.wanted, &live));
-                let ledger = if self.wanted.writes {
-                    B::ledger(connection).await?
-                } else {
-                    None
-                };
-                let faulty_types = match &resolved.app {
-                    Some(app) if !types.is_empty() => {
-                        <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await
-                    }
-                    _ => Ok(Vec::new()),
-                };
-                Ok((resolved, ledger, faulty_types))
-            })
-            .await?;
-        if self.schema.load().is_none() {
-            self.keep(&resolved);
+    /// Looks at everything anew, for at most `limit`: what was found by then is the answer, if the tables were read.
+    /// Operations use the schema that it reads, where none was read before.
+    pub(in crate::store) async fn inspect(
+        &self,
+        types: &[Arc<str>],
+        limit: Option<Duration>,
+    ) -> Result<Inspection, StoreError> {
+        let mut found = None;
+        let looking = self.afresh(async |connection| {
+            let live = B::introspect(connection, &self.wanted).await?;
+            let resolved = Arc::new(resolve(&self.wanted, &live));
+            if self.schema.load().is_none() {
+                self.keep(&resolved);
+            }
+            let found = found.insert(Inspection {
+                tables: inspection::problems(&resolved, &self.wanted),
+                ledger: Err(timed_out(NOT_ASKED)),
+                faulty_types: Err(timed_out(NOT_ASKED)),
+                indexes: Vec::new(),
+            });
+            self.look_at_the_rest(found, &resolved, types, connection).await;
+            Ok(())
+        });
+        let looked = match limit {
+            Some(limit) => timeout(limit, looking)
+                .await
+                .unwrap_or_else(|_| Err(timed_out("the time for a look at the database is over"))),
+            None => looking.await,
+        };
+        match (found, looked) {
+            (Some(found), _) => Ok(found),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(timed_out(NOT_ASKED)),
         }
-        Ok(Inspection {
-            tables: inspection::problems(&resolved, &self.wanted),
-            ledger,
-            faulty_types: faulty_types.map_err(StoreError::from),
-        })
+    }
+
+    /// What is looked at once the tables are read, each as soon as it is known.
+    async fn look_at_the_rest(
+        &self,
+        found: &mut Inspection,
+        resolved: &ResolvedSchema,
+        types: &[Arc<str>],
+        connection: &mut B::Connection,
+    ) {
+        found.ledger = if self.wanted.writes {
+            B::ledger(connection).await.map_err(StoreError::from)
+        } else {
+            Ok(None)
+        };
+        let Some(app) = resolved.app.as_ref().filter(|_| !types.is_empty()) else {
+            found.faulty_types = Ok(Vec::new());
+            return;
+        };
+        let faulty = <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await;
+        found.faulty_types = faulty.map_err(StoreError::from);
+        // Advice only: it is given where it is known.
+        let indexes = <B as Runs<FaultyIndexes>>::run(&FaultyIndexes, app, connection).await;
+        found.indexes = indexes.unwrap_or_default();
     }
 
     /// What the configuration demands of the tables.

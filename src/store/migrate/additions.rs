@@ -1,7 +1,7 @@
 //! Additions to the app's tables: indexes and a trigger, from the templates in `migrations/app`. Pure.
 
 use super::Step;
-use crate::store::operations::EVENT_INDEXES;
+use crate::store::event_indexes::{self, NAMES};
 use crate::store::schema::{AppSchema, TableName};
 
 /// An index or a trigger on one of the app's tables.
@@ -9,6 +9,8 @@ pub(super) struct Addition {
     pub(super) name: &'static str,
     /// Its table, as in SQL.
     pub(super) table: String,
+    /// The table's name alone, as it is.
+    pub(super) table_name: String,
     /// The whole statement.
     pub(super) create: String,
     /// For an index: the part after the table's name.
@@ -25,26 +27,21 @@ impl Addition {
         more: &[(&'static str, String)],
     ) -> Self {
         let session = &app.session;
-        let event = app.event.iter().flat_map(|event| {
-            [
-                ("{event.table}", event.table.to_string()),
-                ("{event.user_id}", event.user_id.to_string()),
-                ("{event.metadata}", event.metadata.to_string()),
-                ("{event.timestamp}", event.timestamp.to_string()),
-                ("{event.event_type}", event.event_type.to_string()),
-            ]
-        });
+        let template = match &app.event {
+            Some(event) => event_indexes::named(template, event),
+            None => template.trim_end().to_owned(),
+        };
         let names = [("{session.table}", session.table.to_string())];
-        let names = event.chain(names).chain(more.iter().cloned());
-        let create = names.fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
+        let names = names.into_iter().chain(more.iter().cloned());
+        let create = names.fold(template, |sql, (placeholder, name)| {
             sql.replace(placeholder, &name)
         });
+        let table_name = table.name.clone();
         let table = table.to_string();
-        let columns = create.split_once(&format!(" ON {table} "));
-        let columns = columns.map(|(_, columns)| columns.to_owned());
         Self {
+            table_name,
             name,
-            columns: columns.unwrap_or_default(),
+            columns: event_indexes::columns(&create, &table).to_owned(),
             table,
             create,
         }
@@ -56,17 +53,13 @@ impl Addition {
 }
 
 /// The additions that both databases have: those of which the app has the columns.
-pub(super) fn additions(
-    app: &AppSchema,
-    event_community: &str,
-    event_visitor: &str,
-    session_user: &str,
-) -> Vec<Addition> {
+pub(super) fn additions(app: &AppSchema, of_events: [&str; 2], session_user: &str) -> Vec<Addition> {
     // A view has no indexes: those of the table under it are the app's.
     let event = app.event.as_ref().filter(|event| !event.is_view);
-    let of_events = |name, template| event.map(|event| Addition::new(name, &event.table, template, app, &[]));
-    let event_community = of_events(EVENT_INDEXES[0], event_community);
-    let event_visitor = of_events(EVENT_INDEXES[1], event_visitor);
+    let of_events = event.into_iter().flat_map(|event| {
+        let statements = NAMES.into_iter().zip(of_events);
+        statements.map(|(name, template)| Addition::new(name, &event.table, template, app, &[]))
+    });
     let session_user = app.session.latest(app.referred()).map(|latest| {
         let names = [
             ("{session.user_id}", latest.user.to_string()),
@@ -75,8 +68,5 @@ pub(super) fn additions(
         let table = &app.session.table;
         Addition::new("headcount_session_user", table, session_user, app, &names)
     });
-    [event_community, event_visitor, session_user]
-        .into_iter()
-        .flatten()
-        .collect()
+    of_events.chain(session_user).collect()
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::config::{Config, Events};
 use crate::store::operations::Backend as _;
-use crate::store::postgres::pooler;
+use crate::store::postgres::{event_index, pooler};
 use crate::store::schema::right::grant;
 
 const SCHEMA: &str = "headcount";
@@ -123,8 +123,7 @@ async fn run(
     let mut failed = Vec::new();
     for addition in additions(
         &app,
-        include_str!("../../../migrations/app/postgres/event_community.sql"),
-        include_str!("../../../migrations/app/postgres/event_visitor.sql"),
+        event_index::STATEMENTS,
         include_str!("../../../migrations/app/postgres/session_user.sql"),
     ) {
         failed.extend(index::add(connection, &addition, dry_run, &mut steps).await.err());

@@ -7,9 +7,10 @@ use super::{
     own_migrations, with_own_events, within,
 };
 use crate::config::{Config, Events};
+use crate::store::event_indexes;
 use crate::store::operations::Backend as _;
 use crate::store::schema::AppSchema;
-use crate::store::sqlite::connect_options;
+use crate::store::sqlite::{connect_options, event_index};
 
 const APPLIED: &str = "headcount_migrations";
 
@@ -56,8 +57,7 @@ async fn run(
     let mut failed = Vec::new();
     for addition in additions(
         &app,
-        include_str!("../../../migrations/app/sqlite/event_community.sql"),
-        include_str!("../../../migrations/app/sqlite/event_visitor.sql"),
+        event_index::STATEMENTS,
         include_str!("../../../migrations/app/sqlite/session_user.sql"),
     ) {
         match add(connection, &addition, dry_run).await {
@@ -128,14 +128,30 @@ async fn own_events(
     Ok(Some(step))
 }
 
-/// Builds an index that is missing or was built from another statement, and records it: one transaction. An index cannot be
-/// renamed, so that the former one goes first: readers have it until all is committed, and an interrupted build leaves it.
+/// Builds an index that is missing, of other columns or built from another statement, and records it: one transaction. An index
+/// cannot be renamed, so that the former one goes first: readers have it until all is committed, and an interrupted build
+/// leaves it. One that is as it should be and that nobody has recorded is recorded.
 async fn add(
     connection: &mut SqliteConnection,
     addition: &Addition,
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
-    let there = exists(connection, addition.name).await?;
+    let words: Option<(Option<String>, bool)> = sqlx::query_as(
+        "SELECT sql, type = 'index' AND lower(tbl_name) = lower(?2) FROM sqlite_master WHERE name = ?1",
+    )
+    .bind(addition.name)
+    .bind(&addition.table_name)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let there = words.is_some();
+    let is_of_it = words.is_some_and(|(words, is_on_it)| {
+        let words = words.unwrap_or_default();
+        is_on_it
+            && event_indexes::is_of(
+                Some(event_indexes::columns(&words, &addition.table)),
+                &addition.columns,
+            )
+    });
     let recorded: Option<String> = if exists(connection, "headcount_addition").await? {
         sqlx::query_scalar("SELECT statement FROM headcount_addition WHERE name = ?1")
             .bind(addition.name)
@@ -144,17 +160,21 @@ async fn add(
     } else {
         None
     };
-    if there && recorded.as_ref() == Some(&addition.create) {
+    let has_other_words = recorded.as_ref().is_some_and(|words| *words != addition.create);
+    let is_built = is_of_it && !has_other_words;
+    if is_built && (recorded.is_some() || dry_run) {
         return Ok(Vec::new());
     }
     let mut steps = Vec::new();
-    if there {
+    if there && !is_built {
         steps.push(Step::new(
             format!("index {}: the former one", addition.name),
             format!("DROP INDEX {}", addition.name),
         ));
     }
-    steps.push(addition.step("index"));
+    if !is_built {
+        steps.push(addition.step("index"));
+    }
     if !dry_run {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for step in &steps {

@@ -9,10 +9,6 @@ use crate::store::event_types::{TypeCount, TypeFault};
 use crate::store::past_visitors::{PastAsked, PastVisitor, PastWindow};
 use crate::store::schema::{AppSchema, EventTable};
 
-/// The indexes on the event table that `headcount migrate` makes.
-pub(in crate::store) const EVENT_INDEXES: [&str; 2] =
-    ["headcount_event_community", "headcount_event_visitor"];
-
 /// Past visitors of one community. Which views count, and whose: as for the statistics.
 pub(in crate::store) struct PastVisitors<'a> {
     pub window: &'a PastWindow,
@@ -59,10 +55,10 @@ impl FaultyTypes<'_> {
     }
 }
 
-/// Those of the indexes on the event table that are missing, or not valid.
-pub(in crate::store) struct MissingIndexes;
+/// A sentence for each of the indexes on the event table that is missing, not valid, or of other columns than it should be.
+pub(in crate::store) struct FaultyIndexes;
 
-impl StoreOperation for MissingIndexes {
+impl StoreOperation for FaultyIndexes {
     type Output = Vec<String>;
 }
 

@@ -4,6 +4,23 @@ use crate::key_type::KeyType;
 use crate::store::rows::SOURCE;
 use crate::store::schema::{AppSchema, EventTable, Kind};
 
+/// The statements of [`NAMES`](crate::store::event_indexes::NAMES).
+pub(in crate::store) const STATEMENTS: [&str; 2] = [
+    include_str!("../../../migrations/app/postgres/event_community.sql"),
+    include_str!("../../../migrations/app/postgres/event_visitor.sql"),
+];
+
+/// What an index is of, its row of `pg_index` being `x`; NULL where it is not of all rows, in ascending order, and of
+/// columns alone that it is sorted by.
+pub(in crate::store) const COLUMNS: &str = "CASE
+    WHEN x.indpred IS NULL AND NOT x.indisunique AND x.indnkeyatts = x.indnatts AND 0 = ALL (x.indoption) AND EXISTS (
+        SELECT FROM pg_catalog.pg_class i JOIN pg_catalog.pg_am m ON m.oid = i.relam
+        WHERE i.oid = x.indexrelid AND m.amname = 'btree'
+    ) THEN (
+        SELECT string_agg(pg_catalog.pg_get_indexdef(x.indexrelid, place, false), ',' ORDER BY place)
+        FROM generate_series(1, x.indnatts::int) AS place
+    ) END";
+
 /// The text of the community's key.
 pub(super) fn key(event: &EventTable) -> String {
     format!("({} ->> 'community_id')", event.metadata)

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::event_index::is_ours;
+use super::event_index::{COLUMNS, STATEMENTS, is_ours};
 use super::moment;
 use super::statement::{query_as, query_scalar};
 use crate::from_row::from_row;
+use crate::store::event_indexes::{self, LiveIndex, NAMES};
 use crate::store::event_types::{TypeCount, TypeFault};
-use crate::store::operations::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, Runs};
+use crate::store::operations::{FaultyIndexes, FaultyTypes, LookAtEvents, Runs};
 use crate::store::rows::is_of_type;
 use crate::store::schema::AppSchema;
 
@@ -67,9 +68,9 @@ impl Runs<FaultyTypes<'_>> for Postgres {
     }
 }
 
-impl Runs<MissingIndexes> for Postgres {
+impl Runs<FaultyIndexes> for Postgres {
     async fn run(
-        _: &MissingIndexes,
+        _: &FaultyIndexes,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<String>, sqlx::Error> {
@@ -77,18 +78,17 @@ impl Runs<MissingIndexes> for Postgres {
         let Some(event) = app.event.as_ref().filter(|event| !event.is_view) else {
             return Ok(Vec::new());
         };
-        query_scalar(
-            "SELECT headcount_name FROM unnest($1::text[]) AS headcount_name
-             WHERE NOT EXISTS (
-                 SELECT FROM pg_catalog.pg_index x
-                 JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid AND c.relname = headcount_name
-                 WHERE x.indrelid = to_regclass($2) AND x.indisvalid
-             )",
-        )
-        .bind(EVENT_INDEXES.to_vec())
-        .bind(event.table.to_string())
-        .fetch_all(connection)
-        .await
+        let sql = format!(
+            "SELECT c.relname::text, {COLUMNS} FROM pg_catalog.pg_index x
+             JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid AND c.relname = ANY ($1)
+             WHERE x.indrelid = to_regclass($2) AND x.indisvalid"
+        );
+        let live: Vec<LiveIndex> = query_as(AssertSqlSafe(sql))
+            .bind(NAMES.to_vec())
+            .bind(event.table.to_string())
+            .fetch_all(connection)
+            .await?;
+        Ok(event_indexes::faults(&live, STATEMENTS, event))
     }
 }
 

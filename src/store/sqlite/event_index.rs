@@ -6,6 +6,12 @@ use crate::store::schema::EventTable;
 /// Whole numbers of JSON from here on, and some before, are floating-point numbers to SQLite.
 const BEYOND_INTEGERS: &str = "9.2e18";
 
+/// The statements of [`NAMES`](crate::store::event_indexes::NAMES).
+pub(in crate::store) const STATEMENTS: [&str; 2] = [
+    include_str!("../../../migrations/app/sqlite/event_community.sql"),
+    include_str!("../../../migrations/app/sqlite/event_visitor.sql"),
+];
+
 /// The text of the community's key.
 pub(super) fn key(event: &EventTable) -> String {
     format!("CAST(json_extract({}, '$.community_id') AS TEXT)", event.metadata)

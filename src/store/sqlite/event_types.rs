@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
-use super::event_index::is_ours;
+use super::event_index::{STATEMENTS, is_ours};
 use super::values::moment;
+use crate::store::event_indexes::{self, LiveIndex, NAMES};
 use crate::store::event_types::{TypeCount, TypeFault};
-use crate::store::operations::{EVENT_INDEXES, FaultyTypes, LookAtEvents, MissingIndexes, Runs};
+use crate::store::operations::{FaultyIndexes, FaultyTypes, LookAtEvents, Runs};
 use crate::store::rows::is_of_type;
 use crate::store::schema::AppSchema;
 
@@ -57,9 +58,9 @@ impl Runs<FaultyTypes<'_>> for Sqlite {
     }
 }
 
-impl Runs<MissingIndexes> for Sqlite {
+impl Runs<FaultyIndexes> for Sqlite {
     async fn run(
-        _: &MissingIndexes,
+        _: &FaultyIndexes,
         app: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<String>, sqlx::Error> {
@@ -67,15 +68,21 @@ impl Runs<MissingIndexes> for Sqlite {
         let Some(event) = app.event.as_ref().filter(|event| !event.is_view) else {
             return Ok(Vec::new());
         };
-        sqlx::query_scalar(
-            "SELECT value FROM json_each(?1) WHERE NOT EXISTS (
-                 SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = value AND tbl_name = ?2
-             )",
+        let mut live: Vec<LiveIndex> = sqlx::query_as(
+            "SELECT name, sql FROM sqlite_master
+             WHERE type = 'index' AND name IN (SELECT value FROM json_each(?1)) AND tbl_name = ?2",
         )
-        .bind(sqlx::types::Json(EVENT_INDEXES))
+        .bind(sqlx::types::Json(NAMES))
         .bind(&event.table.name)
         .fetch_all(connection)
-        .await
+        .await?;
+        let table = event.table.to_string();
+        for (_, words) in &mut live {
+            *words = words
+                .take()
+                .map(|words| event_indexes::columns(&words, &table).to_owned());
+        }
+        Ok(event_indexes::faults(&live, STATEMENTS, event))
     }
 }
 

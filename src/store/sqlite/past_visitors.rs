@@ -1,5 +1,6 @@
 //! Past visitors of a community on SQLite; [`PastVisitor`] defines each number. The index of a visitor's events has all
-//! that the numbers need.
+//! that the numbers need, but where communities have whole numbers as keys: a key in JSON is then compared digit by digit,
+//! in `metadata` itself ([`of_community`]).
 
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 

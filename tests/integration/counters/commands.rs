@@ -192,19 +192,54 @@ async fn are_named_while_it_runs(world: &mut World, alice: &Member, role: &str, 
         .await;
         run(cure).await;
     }
-    // One that starts says so before it serves.
+    // One that starts serves, and says so.
     run(format!(
         "REVOKE UPDATE (page_views) ON communities_community FROM {role}"
     ))
     .await;
     world.sidecar.kill();
-    let told = command(&world.sidecar, &["run"]);
-    assert_eq!(told.code, Some(64), "{}{}", told.out, told.err);
+    world.sidecar.restart();
+    let cure =
+        format!(r#"GRANT UPDATE ("page_views") ON TABLE "public"."communities_community" TO "{role}""#);
+    eventually(async || {
+        let ready = reqwest::get(world.sidecar.admin_url("/readyz")).await;
+        let ready = ready.expect("an answer").text().await.expect("a text");
+        ready.contains("degraded") && ready.contains(&cure)
+    })
+    .await;
+    let told = world.sidecar.says("counters cannot be written");
+    assert!(told.contains("ERROR"), "{told}");
+    let before = by_the_columns(world, "rust").await["page_views"].clone();
+    alice.sees(&world.community("rust")).await;
+    world.wait_for_views(4).await;
+    run(cure).await;
+    eventually(async || by_the_columns(world, "rust").await["page_views"] != before).await;
+}
+
+/// However long `counters.interval` is: as long as that after the last write.
+#[tokio::test]
+async fn k5_repair_waits_for_the_whole_interval() {
+    let mut world = start(Wanted {
+        config: format!("{ON}interval = \"30s\"\n"),
+        ..wanted()
+    })
+    .await;
+    world.sidecar.signal("TERM");
+    assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    execute(
+        &world,
+        "UPDATE communities_community SET page_views = 50 WHERE id = 42;
+         UPDATE headcount.counter_lease SET round_at = now() - interval '22 s'",
+    )
+    .await;
+    let told = command(&world.sidecar, &["counters", "repair", "--community", "42"]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
     assert!(
-        told.err.contains(r#"GRANT UPDATE ("page_views") ON TABLE"#),
+        told.out.contains("were written less than counters.interval ago"),
         "{}",
-        told.err
+        told.out
     );
+    assert_eq!(by_the_columns(&world, "rust").await["page_views"], 0);
 }
 
 #[tokio::test]

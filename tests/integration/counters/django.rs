@@ -100,12 +100,13 @@ async fn k5_k11_once_a_day_counters_are_compared_and_put_right() {
             at > 0.0
         })
         .await;
-    // The app deletes events, something else writes who is there, and a day has passed.
+    // The app deletes events, something else writes who is there, and a day has passed: but one community was counted anew
+    // meanwhile.
     execute(
         &world,
         "DELETE FROM accounts_userevent WHERE metadata ->> 'community_id' = '43';
          UPDATE communities_community SET current_visitors = 9 WHERE id IN (42, 43);
-         UPDATE headcount.counter SET checked_at = '2024-01-01';
+         UPDATE headcount.counter SET checked_at = CASE community WHEN '42' THEN now() ELSE '2024-01-01' END;
          UPDATE headcount.counter_lease SET passed_at = '2024-01-01'",
     )
     .await;
@@ -121,4 +122,18 @@ async fn k5_k11_once_a_day_counters_are_compared_and_put_right() {
     assert_eq!(by_the_columns(&world, "django").await["page_views"], 0);
     let checked = "SELECT bool_and(checked_at > now() - interval '1 hour')::text FROM headcount.counter";
     assert_eq!(text(&world, checked).await, "true");
+    let told = world
+        .sidecar
+        .says("current_visitors was written by somebody else");
+    assert!(
+        told.contains("WARN") && told.contains("counters.current_visitors"),
+        "{told}"
+    );
+    let log = world.sidecar.log();
+    assert_eq!(
+        log.matches("current_visitors was written by somebody else")
+            .count(),
+        1,
+        "{log}"
+    );
 }

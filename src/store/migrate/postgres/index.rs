@@ -5,19 +5,21 @@
 //! that are made later get theirs from the parent by themselves. What an interrupted build left is recognised by the
 //! catalogue, so running again goes on: an index that is attached stays, one that is not is built anew.
 //!
-//! An index that takes the place of one in other words is built beside it, under another name. Then both are renamed at
+//! An index that takes the place of one of other columns, or built from another statement, is built beside it, under another name. Then both are renamed at
 //! once, and the former one goes: there is always one that statements can use. What an interrupted run left of either is
 //! dropped by the next.
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{execute, execute_briefly, record, recorded};
 use crate::from_row::from_row;
+use crate::store::event_indexes::is_of;
 use crate::store::migrate::{Addition, MigrateError, Step};
+use crate::store::postgres::event_index::COLUMNS;
 
 /// A step, and how to run it.
 struct Planned {
@@ -45,7 +47,9 @@ pub(super) async fn add(
     };
     let own = of_root(addition.name);
     let [new, former] = names_meanwhile(addition);
-    let has_other_words = recorded.as_ref().is_some_and(|words| *words != addition.create);
+    // What is recorded is not always what is there: whoever built it may not have come to recording it.
+    let has_other_words = recorded.as_ref().is_some_and(|words| *words != addition.create)
+        || own.is_some_and(|own| !is_of(own.columns.as_deref(), &addition.columns));
     let is_partitioned = root.is_some_and(|root| root.is_partitioned);
 
     let replaced = own.filter(|own| has_other_words && (own.is_valid || is_partitioned));
@@ -59,7 +63,7 @@ pub(super) async fn add(
     let left = left.map(|left| drop_index(addition, left, is_partitioned));
     let mut plan: Vec<Planned> = elsewhere.chain(left).collect();
     match own {
-        Some(own) if own.is_valid && recorded.as_ref() == Some(&addition.create) && plan.is_empty() => {
+        Some(own) if own.is_valid && !has_other_words && recorded.is_some() && plan.is_empty() => {
             return Ok(());
         }
         // Built; perhaps the process ended before it was recorded.
@@ -270,13 +274,15 @@ struct Index {
     /// As in SQL.
     name: String,
     is_valid: bool,
+    /// What it is of, in the server's words.
+    columns: Option<String>,
 }
 
-from_row!(PgRow => Index { oid, table, parent, bare_name, name, is_valid });
+from_row!(PgRow => Index { oid, table, parent, bare_name, name, is_valid, columns });
 
 /// The indexes of the table and of its partitions.
 async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Index>, sqlx::Error> {
-    sqlx::query_as(
+    let sql = format!(
         "WITH RECURSIVE tree AS (
              SELECT to_regclass($1)::oid AS oid
              UNION ALL
@@ -286,14 +292,16 @@ async fn indexes(connection: &mut PgConnection, table: &str) -> Result<Vec<Index
              JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
          )
          SELECT c.oid, x.indrelid AS table, h.inhparent AS parent, c.relname::text AS bare_name,
-                format('%I.%I', n.nspname, c.relname) AS name, x.indisvalid AS is_valid
+                format('%I.%I', n.nspname, c.relname) AS name, x.indisvalid AS is_valid,
+                {COLUMNS} AS columns
          FROM tree
          JOIN pg_catalog.pg_index x ON x.indrelid = tree.oid
          JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = c.oid",
-    )
-    .bind(table)
-    .fetch_all(connection)
-    .await
+         LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = c.oid"
+    );
+    sqlx::query_as(AssertSqlSafe(sql))
+        .bind(table)
+        .fetch_all(connection)
+        .await
 }

@@ -40,7 +40,7 @@ impl SchemaProblem {
     }
 
     /// Whether it is a right that the connection's role lacks: the tables are as configured.
-    pub(in crate::store) fn is_of_the_role(&self) -> bool {
+    pub fn is_of_the_role(&self) -> bool {
         match self {
             Self::OfCounters(problem) => problem.is_of_the_role(),
             problem => matches!(problem, Self::Forbidden { .. } | Self::NoPolicy { .. }),

@@ -1,0 +1,94 @@
+//! The indexes on the event table: what they are of by `migrations/app`, and whether one that is there is of the same. Pure:
+//! the live ones are read in `postgres` and `sqlite`.
+
+use super::schema::EventTable;
+
+/// Their names.
+pub(super) const NAMES: [&str; 2] = ["headcount_event_community", "headcount_event_visitor"];
+
+/// An index that is there and can be used: its name, and what it is of, in the database's words; `None` where it is of
+/// another kind than any of ours.
+pub(super) type LiveIndex = (String, Option<String>);
+
+/// A statement with the names of the event table.
+pub(super) fn named(template: &str, event: &EventTable) -> String {
+    [
+        ("{event.table}", event.table.to_string()),
+        ("{event.user_id}", event.user_id.to_string()),
+        ("{event.metadata}", event.metadata.to_string()),
+        ("{event.timestamp}", event.timestamp.to_string()),
+        ("{event.event_type}", event.event_type.to_string()),
+    ]
+    .into_iter()
+    .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
+        sql.replace(placeholder, &name)
+    })
+}
+
+/// What the index that a statement makes on a table is of: the part after the table's name.
+pub(super) fn columns<'a>(create: &'a str, table: &str) -> &'a str {
+    let columns = create.split_once(&format!(" ON {table} "));
+    columns.map_or("", |(_, columns)| columns)
+}
+
+/// Whether an index is of what it should be. A database writes expressions with parentheses, quotes, spaces and casts of its
+/// own.
+pub(super) fn is_of(live: Option<&str>, columns: &str) -> bool {
+    live.is_some_and(|live| bare(live) == bare(columns))
+}
+
+/// Without what a database writes in its own way.
+fn bare(columns: &str) -> String {
+    let mut bare = String::with_capacity(columns.len());
+    let mut rest = columns;
+    while let Some(next) = rest.chars().next() {
+        if let Some(cast) = rest.strip_prefix("::") {
+            rest = cast.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
+            continue;
+        }
+        if !(next.is_whitespace() || matches!(next, '(' | ')' | '"')) {
+            bare.push(next);
+        }
+        rest = &rest[next.len_utf8()..];
+    }
+    bare
+}
+
+/// A sentence for each that is missing, or of something else than it should be. `templates` are the statements.
+pub(super) fn faults(live: &[LiveIndex], templates: [&str; 2], event: &EventTable) -> Vec<String> {
+    let table = event.table.to_string();
+    let fault = |(name, template): (&str, &str)| {
+        let create = named(template, event);
+        match live.iter().find(|(live, _)| live == name) {
+            None => Some(format!(
+                "the index {name} is missing, so that statistics and past visitors read the whole event table: run headcount \
+                 migrate"
+            )),
+            Some((_, live)) if is_of(live.as_deref(), columns(&create, &table)) => None,
+            Some(_) => Some(format!(
+                "the index {name} is that of an earlier version, or of other columns, so that statistics or past visitors read \
+                 the whole event table: run headcount migrate"
+            )),
+        }
+    };
+    NAMES.into_iter().zip(templates).filter_map(fault).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_database_writes_of_an_index_is_compared_with_the_statement() {
+        let ours = "(\n  (\"metadata\" ->> 'community_id'),\n (CASE WHEN \"metadata\" ->> 'source' = 'headcount' THEN 1 ELSE 0 END))";
+        let theirs = "((metadata ->> 'community_id'::text)),(CASE\n    WHEN ((metadata ->> 'source'::text) = 'headcount'::text) \
+                      THEN 1\n    ELSE 0\nEND)";
+        assert!(is_of(Some(theirs), ours));
+        assert!(!is_of(Some(theirs), "((\"metadata\" ->> 'community_id'))"));
+        assert!(!is_of(
+            Some("user_id,\"timestamp\""),
+            "(\"timestamp\", \"user_id\")"
+        ));
+        assert!(!is_of(None, ours));
+    }
+}
