@@ -10,6 +10,7 @@ mod intake;
 mod late;
 mod recognition;
 mod resolve;
+mod resolver;
 mod shown;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -41,7 +42,7 @@ use crate::writer::load::{Bytes, Load};
 pub use facts::RequestFacts;
 pub use intake::{Intake, Report};
 pub use recognition::Recognition;
-pub use resolve::Resolver;
+pub use resolver::Resolver;
 pub use shown::ShownPages;
 
 /// Of a view that was accepted just now.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::resolve::{ResolvedView, Resolver};
+use super::resolve::ResolvedView;
+use super::resolver::Resolver;
 use super::{AcceptedView, RequestVisitor};
 use crate::auth::{Absent, Identified};
 use crate::browser_session::BrowserSession;

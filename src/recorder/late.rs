@@ -16,8 +16,8 @@ use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::resolve::lookup::{LookupAnswer, LookupFailure, Sought};
-use super::{Destinations, RequestVisitor, Resolver};
+use super::resolver::{LookupAnswer, LookupFailure, Resolver, Sought};
+use super::{Destinations, RequestVisitor};
 use crate::ids::{Finer, SessionToken, UserId};
 use crate::page_view::{Dropped, Metrics};
 use crate::retry::jittered;
@@ -219,7 +219,7 @@ impl Worker {
         let mut is_answered = true;
         for (visitor, found) in join_all(asked).await {
             match found {
-                Ok(LookupAnswer::ResolvedView(session, community)) => {
+                Ok(LookupAnswer::Found(session, community)) => {
                     let Sought { finer, seen, .. } = &visitor.sought;
                     self.destinations
                         .touch(&session, community.as_ref(), finer, *seen);

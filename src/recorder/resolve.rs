@@ -2,7 +2,7 @@
 //! bounded, and so is the time for which a view may stay off the disk; a view that is not resolved by then is written
 //! unresolved.
 
-pub(super) mod lookup;
+mod lookup;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use self::lookup::{LookupAnswer, Sought, ViewLookup, in_time};
+use self::lookup::in_time;
 use super::late::LateVisitors;
+use super::resolver::{LookupAnswer, Resolver, Sought, ViewLookup};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
-use crate::auth::{Absent, Authenticator};
+use crate::auth::Absent;
 use crate::browser_session::BrowserSession;
-use crate::communities::{Communities, PageCommunity};
+use crate::communities::PageCommunity;
 use crate::ids::CommunityId;
 use crate::page_view::{Dropped, NotCounted, PageView};
 use crate::tasks::{Task, Tasks};
@@ -41,21 +42,6 @@ const ADMISSIONS: usize = 512;
 
 /// Views of tokens that are queried once more, waiting at one time; more have no session at once.
 const DOUBTFUL: usize = 2_048;
-
-/// Finds the session of a token and the community of a slug.
-#[derive(Clone)]
-pub struct Resolver {
-    /// Token to session.
-    pub authenticator: Arc<Authenticator>,
-    /// Slug to id.
-    pub communities: Arc<Communities>,
-    /// How long a view waits for the answers, which are cached even if they come later.
-    pub patience: Duration,
-    /// How long a reported view waits for the decision whether it counts.
-    pub admission: Duration,
-    /// For how long after a view its visitor is present.
-    pub window: Duration,
-}
 
 /// State of the worker.
 pub(super) struct Work {
@@ -334,7 +320,7 @@ impl Work {
         let AcceptedView { view, who, .. } = accepted;
         let authenticator = &self.resolver.authenticator;
         match looked_up {
-            Some(Ok(LookupAnswer::ResolvedView(session, community))) => {
+            Some(Ok(LookupAnswer::Found(session, community))) => {
                 return ResolvedView::All(session, community);
             }
             Some(Ok(LookupAnswer::NoSession(absent))) => return ResolvedView::NoSession(absent),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::recorder::late::{LateVisitors, Worker as LateWorker};
 use crate::recorder::resolve::Work;
-use crate::recorder::resolve::lookup::Sought;
+use crate::recorder::resolver::Sought;
 use crate::writer::load::{Bytes, Load};
 
 /// Lookups whose late ones go to a queue that nobody works on.
