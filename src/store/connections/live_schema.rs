@@ -143,6 +143,10 @@ impl<B: Backend> Connections<B> {
     fn keep(&self, resolved: &Arc<ResolvedSchema>) {
         if let Some(app) = &resolved.app {
             self.keys.learn(app.keys());
+            // A right may be granted: nothing that fails would tell of it.
+            if self.wanted.counters.is_some() && app.counters.is_none() {
+                app.left_out.look_again();
+            }
         }
         self.schema.store(Some(Arc::clone(resolved)));
     }

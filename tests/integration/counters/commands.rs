@@ -211,7 +211,7 @@ async fn are_named_while_it_runs(world: &mut World, alice: &Member, role: &str, 
     assert!(told.contains("ERROR"), "{told}");
     let before = by_the_columns(world, "rust").await["page_views"].clone();
     alice.sees(&world.community("rust")).await;
-    world.wait_for_views(4).await;
+    world.wait_for_views(1).await;
     run(cure).await;
     eventually(async || by_the_columns(world, "rust").await["page_views"] != before).await;
 }
