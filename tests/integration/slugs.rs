@@ -162,10 +162,11 @@ fn forum(_: &Heard) -> Reply {
     Reply::Keep("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<p>A topic.</p>")
 }
 
-/// Routes with the forum's topics.
+/// Routes with the forum's topics, which it shows to those who may see their community.
 fn topics() -> String {
     format!(
-        "[[route]]\nname = \"topic\"\npattern = '^/topic/(?P<topic>[^/]+)/[^/]+/$'\npage_type = \"topic\"\n{ROUTES}"
+        "[[route]]\nname = \"topic\"\npattern = '^/topic/(?P<topic>[^/]+)/[^/]+/$'\npage_type = \"topic\"\n\
+         grants = true\n{ROUTES}"
     )
 }
 
@@ -240,7 +241,7 @@ async fn topics_are_counted_in_their_community(parts: Parts) {
     for of_none in ["8", "9", "abc"] {
         assert!(!of(of_none).contains(&rust), "{of_none}: {}", of(of_none));
     }
-    // Whoever saw a topic may see who is in its community.
+    // Whoever saw a topic may see who is in its community, as its route says.
     let list = alice
         .at(sidecar.url(""))
         .request(reqwest::Method::GET, &world.visitors("rust", ""));
