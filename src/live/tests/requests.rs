@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// Leaves these communities, and asks for one that does not exist: messages are answered in order, so that they have been
+/// left once that is answered.
+async fn leave(socket: &mut Socket, communities: Value) {
+    say(socket, json!({"type": "unsubscribe", "communities": communities})).await;
+    say(socket, json!({"type": "subscribe", "communities": ["nowhere"]})).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn clients_subscribe_and_unsubscribe_by_message() {
     let bench = bench().await;
@@ -23,13 +30,7 @@ async fn clients_subscribe_and_unsubscribe_by_message() {
             .iter()
             .any(|answer| answer["community_id"] == 43 && answer["current_visitors"] == 1)
     );
-    say(&mut socket, json!({"type": "unsubscribe", "communities": [42]})).await;
-    // Answered in order: what was asked for before has been done.
-    say(
-        &mut socket,
-        json!({"type": "subscribe", "communities": ["nowhere"]}),
-    )
-    .await;
+    leave(&mut socket, json!([42])).await;
     assert_eq!(next(&mut socket).await["type"], "unknown");
     bench.touch("42", "a").await;
     bench.touch("43", "b").await;
@@ -54,16 +55,7 @@ async fn every_spelling_of_a_community_is_that_community() {
     for _ in 100..150 {
         next_count(&mut socket).await;
     }
-    say(
-        &mut socket,
-        json!({"type": "unsubscribe", "communities": ["0042", "00100"]}),
-    )
-    .await;
-    say(
-        &mut socket,
-        json!({"type": "subscribe", "communities": ["nowhere"]}),
-    )
-    .await;
+    leave(&mut socket, json!(["0042", "00100"])).await;
     assert_eq!(next(&mut socket).await["type"], "unknown");
     for community in ["42", "100", "101"] {
         bench.touch(community, "a").await;
@@ -155,16 +147,7 @@ async fn bad_messages_are_answered_with_their_close_codes() {
         assert_eq!(close_code(&mut socket).await, code, "{message:?}");
     }
     let mut nothing_left = web_socket(&bench, &["42"]).await;
-    say(
-        &mut nothing_left,
-        json!({"type": "unsubscribe", "communities": [42]}),
-    )
-    .await;
-    say(
-        &mut nothing_left,
-        json!({"type": "subscribe", "communities": ["nowhere"]}),
-    )
-    .await;
+    leave(&mut nothing_left, json!([42])).await;
     assert_eq!(close_code(&mut nothing_left).await, 4404);
     let mut chatty = web_socket(&bench, &["42"]).await;
     for _ in 0..100 {
@@ -252,16 +235,7 @@ async fn v23_whoever_asked_by_slug_is_told_by_slug() {
         );
     }
     // It is left by the name that it was asked for by.
-    say(
-        &mut by_slug,
-        json!({"type": "unsubscribe", "communities": ["rust", "042"]}),
-    )
-    .await;
-    say(
-        &mut by_slug,
-        json!({"type": "subscribe", "communities": ["nowhere"]}),
-    )
-    .await;
+    leave(&mut by_slug, json!(["rust", "042"])).await;
     assert_eq!(next(&mut by_slug).await["type"], "unknown");
     bench.touch("42", "c").await;
     let change = next(&mut by_slug).await;
@@ -269,16 +243,7 @@ async fn v23_whoever_asked_by_slug_is_told_by_slug() {
         (&change["community_id"], &change["current_visitors"]),
         (&json!("ferris"), &json!(2))
     );
-    say(
-        &mut by_slug,
-        json!({"type": "unsubscribe", "communities": ["ferris"]}),
-    )
-    .await;
-    say(
-        &mut by_slug,
-        json!({"type": "subscribe", "communities": ["nowhere"]}),
-    )
-    .await;
+    leave(&mut by_slug, json!(["ferris"])).await;
     assert_eq!(next(&mut by_slug).await["type"], "unknown");
     bench.touch("42", "b").await;
     bench.touch("43", "b").await;
