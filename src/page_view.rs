@@ -36,7 +36,7 @@ use device::Agent;
 
 pub use agents::Agents;
 pub(crate) use checks::is_download;
-pub use metrics::{Dropped, Metrics, Queue};
+pub use metrics::{Dropped, Metrics, PresenceDropped, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
 pub use sent_files::SentFiles;
 pub(crate) use verdict::verdict;

@@ -56,7 +56,10 @@ const FINER_REMEMBERED: Duration = Duration::from_secs(5 * 60);
 /// step.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The longest pause between two rounds, with its jitter. In each, a sidecar notices what a failure domain has lost.
+/// The longest pause between two rounds, with its jitter. In each, a sidecar notices what a failure domain has lost. A round
+/// itself takes no time to speak of while all of Redis answers; where a node of a Cluster hangs, it takes
+/// `redis.response_timeout` for every few of that node's partitions, and what other nodes lose meanwhile is noticed that
+/// much later.
 const LONGEST_LOOK: Duration = SWEEP_INTERVAL.saturating_mul(5).checked_div(4).unwrap();
 
 /// Opens the configured store: Redis if its address is configured, else this process' memory.
@@ -362,9 +365,8 @@ pub struct CountChange {
 pub struct Sweep {
     /// The counts that went down.
     pub changes: Vec<CountChange>,
-    /// Longest delay between the end of a user's window and the sweep that removed the user; none where nothing was swept,
-    /// as it was no part's turn.
-    pub lag: Option<Duration>,
+    /// Longest delay between the end of a user's window and the sweep that removed the user.
+    pub lag: Duration,
 }
 
 impl Sweep {

@@ -30,7 +30,7 @@ use crate::communities::{Communities, PageCommunity};
 use crate::geoip::Location;
 use crate::ids::{CommunityId, Finer, SessionToken};
 use crate::live::AccessPolicy;
-use crate::page_view::{Dropped, Metrics, NotCounted, PageView, Queue};
+use crate::page_view::{Dropped, Metrics, NotCounted, PageView, PresenceDropped, Queue};
 use crate::presence::Whereabouts;
 use crate::presence::moment::Moment;
 use crate::presence::worker::PresenceHandle;
@@ -75,7 +75,14 @@ impl AcceptedView {
 
     /// Whether it counts only where the visitor may see its community.
     fn needs_admission(&self) -> bool {
-        self.access_policy.is_some() && self.view.community.is_some()
+        self.admission().is_some()
+    }
+
+    /// What decides on that.
+    fn admission(&self) -> Option<&Arc<dyn AccessPolicy>> {
+        self.access_policy
+            .as_ref()
+            .filter(|_| self.view.community.is_some())
     }
 }
 
@@ -276,7 +283,7 @@ impl Destinations {
                 .touch(whereabouts, session.user_id.clone(), seen)
                 .is_err()
         {
-            self.metrics.dropped[Dropped::PresenceQueueFull].inc();
+            self.metrics.presence_dropped[PresenceDropped::QueueFull].inc();
         }
     }
 

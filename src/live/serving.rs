@@ -21,7 +21,7 @@ use super::message::Request;
 use super::subscriber::Signal;
 use super::transport::{Outgoing, Transport};
 use crate::browser_session::Visibility;
-use crate::page_view::Dropped;
+use crate::page_view::PresenceDropped;
 use crate::presence::moment::Moment;
 
 /// Longest time that closing may take.
@@ -354,7 +354,7 @@ impl<'a, T: Transport> ServedConnection<'a, T> {
                 .touch(page.into(), session.user_id.clone(), Moment::now())
                 .is_err()
             {
-                state.metrics.views.dropped[Dropped::PresenceQueueFull].inc();
+                state.metrics.views.presence_dropped[PresenceDropped::QueueFull].inc();
             }
         }
     }

@@ -16,6 +16,8 @@ metrics! {
         queued_bytes: Gauge = "recorder_queue_bytes",
         /// Accepted page views that were dropped, by reason
         dropped: Counters<Dropped> = "recorder_dropped_total",
+        /// Signs of visitors' presence that were dropped, by reason; the page views themselves are not lost
+        presence_dropped: Counters<PresenceDropped> = "presence_dropped_total",
     }
 }
 
@@ -40,10 +42,6 @@ label_values! {
         RecorderQueueFull => "recorder_queue_full",
         /// No session was ever found for the view's token, and too many such views wait.
         UnknownToken => "unknown_token",
-        /// The presence queue was full.
-        PresenceQueueFull => "presence_queue_full",
-        /// Whose view it is was not found out while they count as present; the view itself is not lost.
-        PresenceTooLate => "presence_too_late",
         /// The writer's queue was full, by count or by bytes.
         WriterQueueFull => "writer_queue_full",
         /// The token could not be looked up, and the view cannot wait in the spool: nothing is written, or the
@@ -65,5 +63,15 @@ label_values! {
         Shutdown => "shutdown",
         /// A task panicked while it handled the view.
         TaskFailed => "task_failed",
+    }
+}
+
+label_values! {
+    /// Why a visitor does not count as present by a page view, or an open page, which would have made them so.
+    pub enum PresenceDropped as "reason" {
+        /// The presence queue was full.
+        QueueFull => "queue_full",
+        /// Who it is was not found out while they would have counted.
+        TooLate => "too_late",
     }
 }

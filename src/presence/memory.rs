@@ -283,10 +283,7 @@ impl Presence for InMemory {
 
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         let now = self.now();
-        let mut sweep = Sweep {
-            lag: Some(Duration::ZERO),
-            ..Sweep::default()
-        };
+        let mut sweep = Sweep::default();
         for shard in &self.shards {
             let mut shard = lock(shard);
             let told = sweep.changes.len();
@@ -327,9 +324,7 @@ impl Shard {
                 self.scopes.remove(&scope);
                 continue;
             }
-            sweep.lag = sweep
-                .lag
-                .max(Some(Duration::from_millis((now - due).unsigned_abs())));
+            sweep.lag = sweep.lag.max(Duration::from_millis((now - due).unsigned_abs()));
             let (before, told) = (members.by_time.len(), members.told);
             let changed = members.settle(now, window);
             self.members = self.members - before + members.by_time.len();

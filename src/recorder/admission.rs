@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::resolve::ResolvedView;
-use super::resolver::Resolver;
+use super::resolver::{Resolver, may_see};
 use super::{AcceptedView, RequestVisitor};
 use crate::auth::{Absent, Identified};
 use crate::browser_session::BrowserSession;
@@ -80,14 +80,9 @@ impl Resolver {
             Ok(PageCommunity::NoKey) => return Some(ResolvedView::NoKey),
             Err(_) => return None,
         };
-        let communities = [named];
-        let admitted = access_policy.still_admits(Some(Arc::clone(session)), &communities, None);
-        match admitted.await {
-            Ok(admitted) if admitted == [true] => {
-                let [named] = communities;
-                Some(ResolvedView::All(Arc::clone(session), Some(named)))
-            }
-            Ok(_) => Some(ResolvedView::Forbidden),
+        match may_see(&**access_policy, session, &named).await {
+            Ok(true) => Some(ResolvedView::All(Arc::clone(session), Some(named))),
+            Ok(false) => Some(ResolvedView::Forbidden),
             Err(Denied::NoSession) => Some(ResolvedView::NoSession(Absent::Ended)),
             Err(Denied::Unavailable) => None,
         }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::resolver::{LookupAnswer, LookupFailure, Resolver, Sought};
 use super::{Destinations, RequestVisitor};
 use crate::ids::{Finer, SessionToken, UserId};
-use crate::page_view::{Dropped, Metrics};
+use crate::page_view::{Metrics, PresenceDropped};
 use crate::retry::jittered;
 use crate::routes::CommunityRef;
 use crate::tasks::{Task, Tasks};
@@ -48,6 +48,7 @@ enum Who {
 #[derive(Clone)]
 pub(super) struct LateVisitors {
     queue: mpsc::Sender<LateVisitor>,
+    places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     /// Whether there is presence.
@@ -59,12 +60,12 @@ impl LateVisitors {
     /// Has somebody looked up again, for presence. Never waits: who finds no room is dropped and counted.
     pub(super) fn add(&self, sought: Sought, is_stranger: bool) {
         if self.is_on && self.try_add(sought, is_stranger).is_none() {
-            self.metrics.dropped[Dropped::PresenceQueueFull].inc();
+            self.metrics.presence_dropped[PresenceDropped::QueueFull].inc();
         }
     }
 
     fn try_add(&self, sought: Sought, is_stranger: bool) -> Option<()> {
-        let place = self.queue.try_reserve().ok()?;
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let weight = size_of::<LatePlace>() + sought.weight();
         let bytes = u32::try_from(weight).ok()?;
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?;
@@ -73,13 +74,16 @@ impl LateVisitors {
         } else {
             None
         };
-        place.send(LateVisitor {
+        let visitor = LateVisitor {
             sought,
             is_settled: false,
             metrics: Arc::clone(&self.metrics),
+            _place: place,
             _bytes: bytes,
             _stranger: stranger,
-        });
+        };
+        // Places are as many as the queue takes. What it gives back where the process ends is counted when it is dropped.
+        let _ = self.queue.try_send(visitor);
         Some(())
     }
 }
@@ -89,6 +93,7 @@ struct LateVisitor {
     sought: Sought,
     is_settled: bool,
     metrics: Arc<Metrics>,
+    _place: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
     _stranger: Option<OwnedSemaphorePermit>,
 }
@@ -112,7 +117,7 @@ impl LateVisitor {
 impl Drop for LateVisitor {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.metrics.dropped[Dropped::PresenceTooLate].inc();
+            self.metrics.presence_dropped[PresenceDropped::TooLate].inc();
         }
     }
 }
@@ -135,6 +140,7 @@ impl Worker {
         let (sender, queue) = mpsc::channel(MOST);
         let handle = LateVisitors {
             queue: sender,
+            places: Arc::new(Semaphore::new(MOST)),
             bytes: Arc::new(Semaphore::new(MOST_BYTES)),
             strangers: Arc::new(Semaphore::new(MOST_STRANGERS)),
             is_on: destinations.presence.is_some(),
@@ -178,9 +184,7 @@ impl Worker {
             {
                 self.take(visitor);
             }
-            while self.order.len() + self.doubtful.len() < MOST
-                && let Ok(visitor) = self.queue.try_recv()
-            {
+            while let Ok(visitor) = self.queue.try_recv() {
                 self.take(visitor);
             }
             is_away = !self.look_up(if is_away { 1 } else { AT_A_TIME }).await;
@@ -225,7 +229,9 @@ impl Worker {
                         .touch(&session, community.as_ref(), finer, *seen);
                     visitor.settle();
                 }
-                Ok(LookupAnswer::NoSession(_) | LookupAnswer::NoKey) => visitor.settle(),
+                Ok(LookupAnswer::NoSession(_) | LookupAnswer::NoKey | LookupAnswer::Forbidden) => {
+                    visitor.settle()
+                }
                 Ok(LookupAnswer::Doubtful(until)) => self.doubtful.push_back((until, visitor)),
                 Err(LookupFailure::Unavailable) => {
                     is_answered = false;

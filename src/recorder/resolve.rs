@@ -184,11 +184,7 @@ impl Work {
         is_strangers: bool,
         hand: InProgress,
     ) -> Option<PostponedView> {
-        let found = match accepted
-            .access_policy
-            .as_ref()
-            .filter(|_| accepted.needs_admission())
-        {
+        let found = match accepted.admission() {
             Some(access_policy) => {
                 let found = self.resolver.admit(&accepted, access_policy).await;
                 if let ResolvedView::NotYet(_) = found {
@@ -325,6 +321,7 @@ impl Work {
             }
             Some(Ok(LookupAnswer::NoSession(absent))) => return ResolvedView::NoSession(absent),
             Some(Ok(LookupAnswer::NoKey)) => return ResolvedView::NoKey,
+            Some(Ok(LookupAnswer::Forbidden)) => return ResolvedView::Forbidden,
             Some(Ok(LookupAnswer::Doubtful(until))) => return ResolvedView::Doubtful(until),
             // Only late: the session may have ended, which is checked before the view is applied.
             None if !authenticator.is_away() => return ResolvedView::not_yet(who),

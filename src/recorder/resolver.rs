@@ -12,6 +12,7 @@ use crate::auth::{Absent, Authenticator, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, PageCommunity};
 use crate::ids::{CommunityId, Finer};
+use crate::live::{AccessPolicy, Denied};
 use crate::presence::moment::Moment;
 use crate::routes::CommunityRef;
 use crate::store::StoreError;
@@ -42,6 +43,8 @@ pub(crate) struct Sought {
     pub(crate) seen: Moment,
     pub(crate) community: Option<CommunityRef>,
     pub(crate) finer: Arc<[Finer]>,
+    /// Decides whether they may see the community, without which they are not there.
+    pub(crate) access_policy: Option<Arc<dyn AccessPolicy>>,
 }
 
 impl Sought {
@@ -53,6 +56,7 @@ impl Sought {
             seen: accepted.seen,
             community: accepted.view.community.clone(),
             finer: Arc::clone(&accepted.view.finer),
+            access_policy: accepted.admission().cloned(),
         }
     }
 
@@ -87,6 +91,8 @@ pub(crate) enum LookupAnswer {
     Doubtful(Instant),
     /// See [`PageCommunity::NoKey`].
     NoKey,
+    /// They may not see the community, or there is none.
+    Forbidden,
 }
 
 /// Why a lookup has no answer.
@@ -127,10 +133,30 @@ impl Resolver {
             None => PageCommunity::Nothing,
             Some(named) => self.communities.named(named).await?,
         };
-        Ok(match named {
-            PageCommunity::Community(community) => LookupAnswer::Found(session, Some(community)),
-            PageCommunity::Nothing => LookupAnswer::Found(session, None),
-            PageCommunity::NoKey => LookupAnswer::NoKey,
+        let community = match named {
+            PageCommunity::Community(community) => community,
+            PageCommunity::Nothing => return Ok(LookupAnswer::Found(session, None)),
+            PageCommunity::NoKey => return Ok(LookupAnswer::NoKey),
+        };
+        Ok(match &sought.access_policy {
+            Some(policy) => match may_see(&**policy, &session, &community).await {
+                Ok(true) => LookupAnswer::Found(session, Some(community)),
+                Ok(false) => LookupAnswer::Forbidden,
+                Err(Denied::NoSession) => LookupAnswer::NoSession(Absent::Ended),
+                Err(Denied::Unavailable) => return Err(LookupFailure::Unavailable),
+            },
+            None => LookupAnswer::Found(session, Some(community)),
         })
     }
+}
+
+/// Whether the visitor of a reported view may see its community.
+pub(super) async fn may_see(
+    policy: &dyn AccessPolicy,
+    session: &Arc<BrowserSession>,
+    community: &CommunityId,
+) -> Result<bool, Denied> {
+    let asked = std::slice::from_ref(community);
+    let admitted = policy.still_admits(Some(Arc::clone(session)), asked, None);
+    Ok(admitted.await? == [true])
 }

@@ -50,6 +50,33 @@ impl Fake for Table {
     }
 }
 
+/// Access that is decided by the session: nobody may see a community that does not exist.
+struct Nowhere;
+
+#[async_trait]
+impl AccessPolicy for Nowhere {
+    async fn admit(
+        &self,
+        _: Option<Arc<BrowserSession>>,
+        asked: &[String],
+    ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
+        Ok(asked.iter().map(|_| None).collect())
+    }
+
+    async fn still_admits(
+        &self,
+        _: Option<Arc<BrowserSession>>,
+        communities: &[CommunityId],
+        _: Option<&CommunityId>,
+    ) -> Result<Vec<bool>, Denied> {
+        Ok(vec![false; communities.len()])
+    }
+
+    fn needs_recheck(&self) -> bool {
+        false
+    }
+}
+
 /// Access that the app decides, and that is checked each time.
 struct Strict;
 

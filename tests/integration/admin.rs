@@ -99,6 +99,7 @@ const METRICS: &[(&str, &str)] = &[
     ("headcount_page_views_not_counted_total", "counter"),
     ("headcount_recorder_queue_views", "gauge"),
     ("headcount_recorder_dropped_total", "counter"),
+    ("headcount_presence_dropped_total", "counter"),
     ("headcount_batch_rows", "histogram"),
     ("headcount_apply_duration_seconds", "histogram"),
     ("headcount_last_apply_timestamp_seconds", "gauge"),

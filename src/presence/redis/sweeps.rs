@@ -171,6 +171,9 @@ impl Redis {
             let called = Moment::now();
             let (now, lag, more, mark, in_use, changes, holds, left): SweepReply =
                 self.servers.call(partition, sweep).await?;
+            if self.turns.takes_lease(partition) {
+                self.turns.asked_for_lease(holds);
+            }
             if self.marks.written(partition, number, mark) {
                 domain.has_lost.store(true, Ordering::Relaxed);
             }
@@ -181,7 +184,7 @@ impl Redis {
                 self.compare(self.settings.differences(&in_use));
             }
             let as_of = self.heard(partition, now, called)?;
-            swept.lag = swept.lag.max(Some(Duration::from_millis(lag.unsigned_abs())));
+            swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));
             let changes = changes.into_iter().filter_map(|(scope, current, seq)| {
                 Some(CountChange {
                     scope: decode(&scope)?,
@@ -192,7 +195,7 @@ impl Redis {
             if !more {
                 let left = u64::try_from(left).ok().map(Duration::from_millis);
                 let longest = self.window.time() / A_PART_OF_THE_WINDOW;
-                self.turns.swept(partition, called, left, longest, holds);
+                self.turns.swept(partition, called, left, longest);
                 break;
             }
         }

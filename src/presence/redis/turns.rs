@@ -90,24 +90,19 @@ impl Turns {
             .collect()
     }
 
-    /// A partition was swept by a call that began then. `left` is the time until somebody's window passes there, if
-    /// there is somebody; it is swept again within `longest`. `holds`: whether this sidecar has the lease, where it asked.
-    pub(super) fn swept(
-        &self,
-        partition: u16,
-        called: Moment,
-        left: Option<Duration>,
-        longest: Duration,
-        holds: bool,
-    ) {
+    /// A call asked for the lease, whatever else it left to do. Who has it anew sweeps all partitions in this round.
+    pub(super) fn asked_for_lease(&self, holds: bool) {
         let mut state = self.state();
-        if self.takes_lease(partition) {
-            if holds && !state.holds {
-                state.next.fill(None);
-            }
-            state.holds = holds;
-            return;
+        if holds && !state.holds {
+            state.next.fill(None);
         }
+        state.holds = holds;
+    }
+
+    /// All of a partition was swept, by a call that began then. `left` is the time until somebody's window passes there, if
+    /// there is somebody; it is swept again within `longest`.
+    pub(super) fn swept(&self, partition: u16, called: Moment, left: Option<Duration>, longest: Duration) {
+        let mut state = self.state();
         let pause = if state.holds {
             PAUSE.min(longest).min(left.unwrap_or(Duration::MAX))
         } else {
@@ -141,11 +136,14 @@ mod tests {
     fn round(turns: &Turns, now: Moment, holds: bool) -> usize {
         let firsts = turns.firsts();
         for partition in &firsts {
-            turns.swept(*partition, now, None, LONG, holds);
+            if turns.takes_lease(*partition) {
+                turns.asked_for_lease(holds);
+            }
+            turns.swept(*partition, now, None, LONG);
         }
         let others = turns.due_others(now);
         for partition in &others {
-            turns.swept(*partition, now, None, LONG, false);
+            turns.swept(*partition, now, None, LONG);
         }
         firsts.len() + others.len()
     }
@@ -176,15 +174,15 @@ mod tests {
     fn p5_a_partition_is_swept_when_somebodys_window_passes_there() {
         let turns = turns(1);
         let now = Moment::now();
-        turns.swept(0, now, None, LONG, true);
+        turns.asked_for_lease(true);
         for partition in 1..4 {
             let left = Duration::from_millis(500) * u32::from(partition);
-            turns.swept(partition, now, Some(left), LONG, false);
+            turns.swept(partition, now, Some(left), LONG);
         }
         let at = |millis| turns.due_others(now + Duration::from_millis(millis));
         assert_eq!((at(499), at(500)), (vec![], vec![1]));
         assert_eq!(at(1_500), [1, 2, 3]);
-        turns.swept(2, now, None, Duration::from_millis(250), false);
+        turns.swept(2, now, None, Duration::from_millis(250));
         assert_eq!(at(250), [2], "where windows are short, sooner");
     }
 

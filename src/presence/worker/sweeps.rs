@@ -33,9 +33,7 @@ async fn sweep_always(presence: &dyn Presence, swept: &Component, metrics: &Metr
     // The first at once: before there is a mark in Redis, everything may have been lost.
     loop {
         match presence.sweep_in_turn().await {
-            // Nothing was asked, so nothing is known.
-            Ok(Sweep { lag: None, .. }) => {}
-            Ok(Sweep { lag: Some(lag), .. }) => {
+            Ok(Sweep { lag, .. }) => {
                 note(&sweeps, "sweeps", None);
                 failed = 0;
                 swept.up(|_| {});

@@ -31,8 +31,6 @@ struct Notebook {
     /// The greatest age in each.
     oldest: Mutex<Vec<Duration>>,
     refusing: AtomicBool,
-    /// Whether it is no part's turn to be swept.
-    rests: AtomicBool,
     swept: Notify,
     has_left: AtomicBool,
 }
@@ -71,7 +69,7 @@ impl Fake for Notebook {
     async fn sweep(&self) -> Result<Sweep, PresenceError> {
         self.swept.notify_one();
         Ok(Sweep {
-            lag: (!self.rests.load(Ordering::Relaxed)).then_some(Duration::from_millis(1_500)),
+            lag: Duration::from_millis(1_500),
             ..Sweep::default()
         })
     }
@@ -257,28 +255,6 @@ async fn it_sweeps_and_tells_how_late() {
     bench.stop.send_replace(true);
     worker.await.unwrap();
     assert!(bench.notebook.has_left.load(Ordering::Relaxed), "to others");
-}
-
-/// Whether Redis answers is not known by a round that asked nothing.
-#[tokio::test(start_paused = true)]
-async fn p5_a_round_that_swept_nothing_says_nothing() {
-    let bench = bench(1);
-    let swept = bench.worker.swept.clone();
-    bench.metrics.sweep_lag.set(2.5);
-    swept.down("away", |_| {});
-    bench.notebook.rests.store(true, Ordering::Relaxed);
-    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
-    for _ in 0..3 {
-        bench.notebook.swept.notified().await;
-    }
-    assert!(is(bench.metrics.sweep_lag.get(), 2.5));
-    assert!(swept.is_down());
-    bench.notebook.rests.store(false, Ordering::Relaxed);
-    for _ in 0..3 {
-        bench.notebook.swept.notified().await;
-    }
-    assert!(is(bench.metrics.sweep_lag.get(), 1.5));
-    assert!(!swept.is_down());
 }
 
 #[tokio::test(start_paused = true)]

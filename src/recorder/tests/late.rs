@@ -78,8 +78,8 @@ async fn p32_unknown_tokens_do_not_delay_a_visitor() {
     bench.recorder.flush().await;
     let counts = presence.all_counts(&[Scope::Site]).await.unwrap();
     assert_eq!(counts.value[0].current, 1);
-    let dropped = &bench.metrics.dropped;
-    assert_eq!(dropped[Dropped::PresenceTooLate].get(), 0, "all were answered");
+    let dropped = &bench.metrics.presence_dropped;
+    assert_eq!(dropped[PresenceDropped::TooLate].get(), 0, "all were answered");
 }
 
 /// A session whose row appears a moment later than its first view is found here, too.
@@ -104,7 +104,41 @@ async fn p32_who_is_not_identified_while_present_is_counted_once() {
     bench.table.away.store(true, Ordering::Relaxed);
     bench.sees("alice").await;
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(bench.metrics.dropped[Dropped::PresenceTooLate].get(), 1);
+    assert_eq!(bench.metrics.presence_dropped[PresenceDropped::TooLate].get(), 1);
+}
+
+/// Whoever reports a page of a community that does not exist is not there, however late that is found out.
+#[tokio::test(start_paused = true)]
+async fn p32_a_reported_view_is_admitted_however_late() {
+    for (policy, is_present) in [
+        (Arc::new(Nowhere) as Arc<dyn AccessPolicy>, 0),
+        (Arc::new(Strict), 1),
+    ] {
+        let (bench, presence, _stop) = Bench::of_presence(Duration::from_secs(300));
+        bench.signs_in("alice");
+        let destinations = bench.recorder.destinations.clone();
+        let (late, worker) = LateWorker::new(testing::resolver(bench.table.clone()), destinations);
+        worker.start(&crate::tasks::Tasks::on_current_runtime());
+        let mut view = view("/communities/42/");
+        view.community = Some(CommunityRef::Id("42".into()));
+        late.add(
+            Sought::of(&AcceptedView {
+                view,
+                seen: Moment::now(),
+                who: RequestVisitor::Token(SessionToken::new("alice"), EarlyLookup::default()),
+                access_policy: Some(policy),
+                from: None,
+            }),
+            false,
+        );
+        sleep(Duration::from_secs(3)).await;
+        let community = Scope::Community("42".into());
+        let counts = presence.all_counts(&[Scope::Site, community]).await.unwrap();
+        let current: Vec<_> = counts.value.iter().map(|count| count.current).collect();
+        assert_eq!(current, [is_present, is_present]);
+        let dropped = &bench.metrics.presence_dropped;
+        assert_eq!(dropped[PresenceDropped::TooLate].get(), 0, "it was answered");
+    }
 }
 
 fn sought(who: String, place: &str) -> Sought {
@@ -115,6 +149,7 @@ fn sought(who: String, place: &str) -> Sought {
         seen: Moment::now(),
         community: Some(CommunityRef::Slug(place.into())),
         finer: Arc::default(),
+        access_policy: None,
     }
 }
 
@@ -125,7 +160,7 @@ async fn p32_strangers_leave_room_for_others_and_all_take_up_bounded_room() {
     let start = || -> (LateVisitors, LateWorker) {
         LateWorker::new(testing::resolver(bench.table.clone()), destinations.clone())
     };
-    let full = &bench.metrics.dropped[Dropped::PresenceQueueFull];
+    let full = &bench.metrics.presence_dropped[PresenceDropped::QueueFull];
     let (late, mut added) = start();
     for number in 0..1_000 {
         late.add(sought(number.to_string(), "a"), true);
@@ -142,4 +177,21 @@ async fn p32_strangers_leave_room_for_others_and_all_take_up_bounded_room() {
     assert_eq!(added.added(), 3, "of a megabyte each, and a little more");
     late.add(sought("alice".into(), &long), false);
     assert_eq!(added.added(), 1, "there is room again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p32_those_in_hand_take_up_room_like_those_in_the_queue() {
+    let (bench, _, _stop) = Bench::of_presence(Duration::from_secs(300));
+    bench.table.away.store(true, Ordering::Relaxed);
+    let destinations = bench.recorder.destinations.clone();
+    let (late, worker) = LateWorker::new(testing::resolver(bench.table.clone()), destinations);
+    worker.start(&crate::tasks::Tasks::on_current_runtime());
+    for round in 0..2 {
+        for number in 0..3_000 {
+            late.add(sought(format!("{number} of {round}"), "a"), false);
+        }
+        sleep(Duration::from_secs(3)).await;
+    }
+    let full = &bench.metrics.presence_dropped[PresenceDropped::QueueFull];
+    assert_eq!(full.get(), 6_000 - 4_096);
 }

@@ -214,7 +214,10 @@ async fn promise_6_touches_wait_in_a_bounded_queue_and_do_not_hold_up_the_rows()
         wait_until_applied(world, views).await;
     }
     made.are_exactly(&world.page_views().await);
-    let drops = world.sidecar.metric(&dropped("presence_queue_full")).await;
+    let drops = world
+        .sidecar
+        .metric("headcount_presence_dropped_total{reason=\"queue_full\"}")
+        .await;
     // At most sixteen calls, five touches that wait for one, and five in the queue.
     assert!(drops >= 34.0, "only {drops} touches were dropped");
     fragile.redis.resume().await;

@@ -153,9 +153,7 @@ impl Trial {
         verdict.the_site_never_failed();
         verdict.nothing_counts_twice();
         assert!(!verdict.lost.is_empty(), "the disk was full");
-        // A touch that is given up is no view: the next page view touches again.
-        let views = drops.iter().filter(|(reason, _)| !reason.contains("presence_"));
-        let dropped: f64 = views.map(|(_, drops)| drops).sum();
+        let dropped: f64 = drops.iter().map(|(_, drops)| drops).sum();
         let lost = u32::try_from(verdict.lost.len()).expect("few");
         assert_eq!(dropped, f64::from(lost), "{verdict}");
         let lost_after = verdict
