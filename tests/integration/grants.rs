@@ -3,6 +3,7 @@
 
 mod journeys;
 mod lacking;
+mod later;
 
 use std::path::Path;
 
