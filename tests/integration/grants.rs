@@ -4,6 +4,7 @@
 mod journeys;
 mod lacking;
 mod later;
+mod manual;
 
 use std::path::Path;
 
