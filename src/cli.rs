@@ -69,7 +69,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
         /// Process id of the running sidecar.
-        #[arg(long)]
+        #[arg(long, value_parser = process_id)]
         pid: u32,
     },
     /// Write a configuration and routes that fit the live database, and a Django site's own settings and URL patterns.
@@ -100,7 +100,7 @@ enum Command {
         command: RoutesCommand,
     },
     /// Create the schema `headcount`, whose ledger prevents double writes, the indexes that the statistics need, and,
-    /// where it is configured, the trigger that notifies of sessions that end.
+    /// where it is configured, the trigger that notifies of ended sessions.
     #[command(after_help = "Who may run it: deploy/README.md, Migrate and check")]
     Migrate {
         #[command(flatten)]
@@ -297,6 +297,19 @@ fn test_route(config: &Config, url: &str, method: &str) -> Result<(), Failure> {
         .map_err(|problem| Failure::Usage(problem.to_string()))?;
     print_line(text.trim_end());
     Ok(())
+}
+
+/// A process id; 0 and what is beyond those of the system would mean others.
+fn process_id(text: &str) -> Result<u32, String> {
+    let id = text
+        .parse()
+        .ok()
+        .filter(|&id| i32::try_from(id).is_ok_and(|id| id > 0));
+    id.ok_or_else(|| {
+        "is not the id of a process; `systemctl show --property MainPID headcount` or `pgrep headcount` tells that of the \
+         running sidecar"
+            .to_owned()
+    })
 }
 
 /// Runs one asynchronous command to its end.

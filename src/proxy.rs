@@ -33,6 +33,7 @@ mod request;
 mod request_id;
 mod response;
 mod timeouts;
+mod untrusted_proxy;
 mod upstream;
 mod warnings;
 

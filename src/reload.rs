@@ -290,7 +290,7 @@ impl Reloader {
                     if is_asked {
                         files.unknown();
                     }
-                    files.down_for([error.to_string()], |error| {
+                    files.down_for(error.to_string(), |error| {
                         tracing::error!(%path, %error, "certificate refused; the last good one stays in use");
                     });
                 }
@@ -299,7 +299,7 @@ impl Reloader {
         let faults = self.certificates.iter();
         let faults = faults.flat_map(|certificate| certificate.files.condition().reasons);
         let faults: Vec<_> = faults.collect();
-        self.status.certificates.down_for(faults, |_| {});
+        self.status.certificates.show(faults);
     }
 
     /// Reads the keys of JWTs and those of servers again, as the certificates.
@@ -312,17 +312,13 @@ impl Reloader {
                 &keys.file,
                 is_asked,
             );
-            self.status
-                .jwt_keys
-                .down_for(keys.file.condition().reasons, |_| {});
+            self.status.jwt_keys.show(keys.file.condition().reasons);
         }
         if let Some(keys) = &self.api_keys
             && let Some(path) = keys.path()
         {
             tell(keys.read_again(), "API keys", path, &keys.file, is_asked);
-            self.status
-                .api_keys
-                .down_for(keys.file.condition().reasons, |_| {});
+            self.status.api_keys.show(keys.file.condition().reasons);
         }
     }
 }
@@ -341,7 +337,7 @@ fn tell(read: Result<bool, impl Display>, what: &str, path: &Path, file: &Compon
             if is_asked {
                 file.unknown();
             }
-            file.down_for([error.to_string()], |error| {
+            file.down_for(error.to_string(), |error| {
                 tracing::error!(%path, %error, "{what} refused; the last good ones stay in use");
             });
         }

@@ -242,13 +242,28 @@ impl Component {
         }
     }
 
-    /// The same for `reasons`, of which there may be several at a time; with none it works. Calls `log` with each that
-    /// was not among the last ones: once per reason.
-    pub fn down_for(&self, reasons: impl Into<Vec<String>>, log: impl FnMut(&str)) {
+    /// The same; calls `log` if the reason is another one than the last: once per reason.
+    pub fn down_for(&self, reason: impl Into<String>, log: impl FnMut(&str)) {
+        self.down_for_all(vec![reason.into()], log);
+    }
+
+    /// It does not work for `reasons`, of which there may be several at a time; with none it works. Calls `log` with each
+    /// that was not among the last ones, and `log_up` as [`Component::up`] does, when all are gone.
+    pub fn set(&self, reasons: impl Into<Vec<String>>, log: impl FnMut(&str), log_up: impl FnOnce(Duration)) {
         let reasons = reasons.into();
         if reasons.is_empty() {
-            return self.up(|_| {});
+            self.up(log_up);
+        } else {
+            self.down_for_all(reasons, log);
         }
+    }
+
+    /// The same without a log: both changes are logged by whoever calls.
+    pub fn show(&self, reasons: impl Into<Vec<String>>) {
+        self.set(reasons, |_| {}, |_| {});
+    }
+
+    fn down_for_all(&self, reasons: Vec<String>, log: impl FnMut(&str)) {
         let mut condition = self.lock();
         let former = condition.turn(ComponentState::Down, reasons);
         let is_new = |reason: &&String| !former.reasons.contains(reason);

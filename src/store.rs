@@ -4,12 +4,11 @@
 //! column names come from configuration, column types from the live schema at start (`schema`). SQL is written
 //! here only.
 
-mod alarms;
 pub mod catalogue;
-mod claimed;
 mod connections;
 mod counter_sql;
 mod counters;
+mod database_state;
 mod django;
 mod error;
 mod event_indexes;
@@ -18,6 +17,7 @@ mod event_types;
 pub(crate) mod fake;
 mod grants;
 mod inspection;
+mod jwt_sessions;
 mod ledger;
 mod migrate;
 mod open;
@@ -26,7 +26,7 @@ mod past_visitors;
 mod postgres;
 mod rows;
 pub mod schema;
-mod session_notes;
+mod session_remarks;
 mod session_rows;
 mod sql;
 mod sqlite;
@@ -46,8 +46,8 @@ use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
-pub use alarms::Alarms;
 pub use counters::{Comparison, CounterStore, Folded, Lease, PresentComparison, Published, Totals};
+pub use database_state::DatabaseState;
 pub use error::{Class, StoreError};
 pub use event_types::TypeFault;
 pub use inspection::{Inspection, types_of};
@@ -55,7 +55,7 @@ pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
     GrantsError, check, check_ledger, events_of_routes, grants, ignored_parameters, open, open_counters,
-    open_counters_rousing, open_counting, place, read_catalogue, remarks, session_listener,
+    open_counters_sharing, open_counting, place, read_catalogue, remarks, session_listener,
 };
 pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use postgres::{Notification, SessionListener};
@@ -197,8 +197,8 @@ pub trait Store: Send + Sync + 'static {
         vec![PAGE_VIEW.into()]
     }
 
-    /// What failed uses of the database rouse.
-    fn alarms(&self) -> Arc<Alarms> {
+    /// What is shared with other pools of the same database.
+    fn state(&self) -> Arc<DatabaseState> {
         Arc::default()
     }
 

@@ -88,11 +88,11 @@ const SCHEMA_LOOK: Duration = Duration::from_secs(60);
 /// The least time between two: a failed statement makes the next come sooner.
 const SCHEMA_RETRY: Duration = Duration::from_secs(1);
 
-/// Waits for `pause`, or, but for at least `least`, until the alarm is raised.
-async fn wait(pause: Duration, least: Duration, alarm: &Notify) {
+/// Waits for `pause`, or, but for at least `least`, until it is woken.
+async fn wait(pause: Duration, least: Duration, wake_up: &Notify) {
     let sooner = async {
         sleep(least).await;
-        alarm.notified().await;
+        wake_up.notified().await;
     };
     tokio::select! {
         () = sleep(pause) => {}
@@ -103,7 +103,7 @@ async fn wait(pause: Duration, least: Duration, alarm: &Notify) {
 /// Reports whether the database answers, even while nothing is recorded, and as soon as a use of it fails. An answer that
 /// takes until the next ping is due counts as none, whatever the timeout of statements.
 async fn watch_database(store: Arc<dyn Store>, place: String, database: Component) {
-    let alarms = store.alarms();
+    let state = store.state();
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
             Ok(Ok(())) => None,
@@ -127,7 +127,7 @@ async fn watch_database(store: Arc<dyn Store>, place: String, database: Componen
         } else {
             DATABASE_PING
         };
-        wait(pause, least, &alarms.database).await;
+        wait(pause, least, &state.check_database).await;
     }
 }
 
@@ -140,8 +140,8 @@ async fn check_schema(
     ledger: Component,
     tables: Component,
 ) {
-    let alarms = store.alarms();
-    let (faults, questions) = (Component::default(), Component::default());
+    let state = store.state();
+    let questions = Component::default();
     loop {
         let found = match first.take() {
             Some(found) => Ok(found),
@@ -158,36 +158,42 @@ async fn check_schema(
         };
         // The session listener checks for its trigger itself, again and again.
         let is_ours = |problem: &&SchemaProblem| !matches!(problem, SchemaProblem::NoTrigger { .. });
+        let (faults, asked) = findings(schema.iter().filter(is_ours));
+        let pause = pause_after(&faults, problem.as_ref());
+        tables.set(
+            faults,
+            |sentence| tracing::error!("{sentence}"),
+            |_| tracing::info!("the app's tables, and the role's rights on them, are as configured again"),
+        );
         let reasons: Vec<_> = problem.iter().map(ToString::to_string).collect();
-        ledger.down_for(reasons, |_| {});
-        let (of_tables, _) = findings(schema.iter().filter(is_ours), None);
-        tables.down_for(of_tables, |_| {});
-        let (now, asked) = findings(schema.iter().filter(is_ours), problem);
-        let pause = pause_after(&now);
-        faults.down_for(now, |sentence| tracing::error!("{sentence}"));
-        questions.down_for(asked, |sentence| tracing::warn!("{sentence}"));
-        wait(pause, SCHEMA_RETRY, &alarms.tables).await;
+        ledger.set(
+            reasons,
+            |problem| tracing::error!("page views cannot be written: {problem}"),
+            |_| tracing::info!("the ledger of applied batches is in order again"),
+        );
+        questions.set(
+            asked,
+            |sentence| tracing::warn!("{sentence}"),
+            |_| tracing::info!("no question about the app's tables is open any more"),
+        );
+        wait(pause, SCHEMA_RETRY, &state.check_tables).await;
     }
 }
 
 /// What does not fit, a sentence each: what fails until it is put right, and may be any moment; and questions, from which
 /// nothing fails, and which only the next configuration answers.
-fn findings<'a>(
-    schema: impl Iterator<Item = &'a SchemaProblem>,
-    ledger: Option<LedgerProblem>,
-) -> (Vec<String>, Vec<String>) {
+fn findings<'a>(schema: impl Iterator<Item = &'a SchemaProblem>) -> (Vec<String>, Vec<String>) {
     let (questions, faults): (Vec<_>, Vec<_>) = schema.partition(|problem| problem.is_a_question());
     let faults = faults
         .iter()
         .map(|problem| format!("the app's tables are not as configured: {problem}"));
-    let ledger = ledger.map(|problem| format!("page views cannot be written: {problem}"));
     let questions = questions.iter().map(ToString::to_string);
-    (faults.chain(ledger).collect(), questions.collect())
+    (faults.collect(), questions.collect())
 }
 
 /// How long until the tables are looked at again.
-fn pause_after(faults: &[String]) -> Duration {
-    if faults.is_empty() {
+fn pause_after(faults: &[String], ledger: Option<&LedgerProblem>) -> Duration {
+    if faults.is_empty() && ledger.is_none() {
         SCHEMA_LOOK
     } else {
         DATABASE_PING
@@ -200,16 +206,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn d12_a_failed_use_is_looked_into_at_once() {
-        let alarm = Notify::new();
+        let wake_up = Notify::new();
         let took = async || {
             let start = tokio::time::Instant::now();
-            wait(DATABASE_PING, DATABASE_RETRY.1, &alarm).await;
+            wait(DATABASE_PING, DATABASE_RETRY.1, &wake_up).await;
             start.elapsed()
         };
         assert_eq!(took().await, DATABASE_PING, "nothing happens");
-        alarm.notify_one();
+        wake_up.notify_one();
         assert_eq!(took().await, DATABASE_RETRY.1);
-        assert_eq!(took().await, DATABASE_PING, "an alarm is heard once");
+        assert_eq!(took().await, DATABASE_PING, "it is woken once");
     }
 
     #[test]
@@ -217,13 +223,14 @@ mod tests {
         let question = SchemaProblem::NoTimeZone {
             columns: vec!["event.timestamp".into()],
         };
-        let (faults, _) = findings([].into_iter(), None);
-        assert_eq!(pause_after(&faults), SCHEMA_LOOK);
-        let (faults, questions) = findings([&question].into_iter(), None);
-        assert_eq!((questions.len(), pause_after(&faults)), (1, SCHEMA_LOOK));
+        let (faults, _) = findings([].into_iter());
+        assert_eq!(pause_after(&faults, None), SCHEMA_LOOK);
+        assert_eq!(pause_after(&faults, Some(&LedgerProblem::Missing)), DATABASE_PING);
+        let (faults, questions) = findings([&question].into_iter());
+        assert_eq!((questions.len(), pause_after(&faults, None)), (1, SCHEMA_LOOK));
 
-        let (faults, questions) = findings([&question, &SchemaProblem::ReadOnly].into_iter(), None);
+        let (faults, questions) = findings([&question, &SchemaProblem::ReadOnly].into_iter());
         assert_eq!((questions.len(), faults.len()), (1, 1));
-        assert_eq!(pause_after(&faults), DATABASE_PING);
+        assert_eq!(pause_after(&faults, None), DATABASE_PING);
     }
 }

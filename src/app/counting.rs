@@ -29,8 +29,8 @@ pub(super) fn start(
     if !config.counters.enabled {
         return Ok(None);
     }
-    let alarms = shared.store.alarms();
-    let store = store::open_counters_rousing(config, counted, alarms).context("the database")?;
+    let state = shared.store.state();
+    let store = store::open_counters_sharing(config, counted, state).context("the database")?;
     let metrics = shared.metrics.counters.clone();
     Ok(Some(CommunityCounters::start(
         config,

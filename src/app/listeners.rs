@@ -3,6 +3,7 @@
 //! process get these same sockets.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context as _;
@@ -98,10 +99,26 @@ fn by_address(listeners: Vec<TcpListener>) -> std::io::Result<BTreeMap<SocketAdd
 fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).map_err(|error| {
         StartError::Other(anyhow::anyhow!(
-            "{address} cannot be listened on ({error}); stop what uses it, or choose another address under \
-             [listen]"
+            "{address} cannot be listened on ({error}); {} under [listen]",
+            remedy(error.kind(), address)
         ))
     })
+}
+
+/// What to do where an address cannot be bound.
+fn remedy(why: ErrorKind, address: SocketAddr) -> &'static str {
+    match why {
+        ErrorKind::AddrInUse => "stop what uses it, or choose another address",
+        ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address now: choose one that it has, or 0.0.0.0 or [::] for all of them,"
+        }
+        ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "a port below 1024 takes root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE): \
+             give the sidecar that, or choose a port from 1024 on"
+        }
+        // Such as one of IPv6 where the system has none.
+        _ => "choose another address",
+    }
 }
 
 /// `0.0.0.0:80` and `10.0.0.1:80` cannot be listened on at the same time, not even for the time of a hand-over.
@@ -123,6 +140,20 @@ fn overlapping(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn d12_each_reason_has_its_remedy() {
+        for (why, port, says) in [
+            (ErrorKind::AddrInUse, 80, "stop what uses it"),
+            (ErrorKind::AddrNotAvailable, 80, "no interface of this machine"),
+            (ErrorKind::PermissionDenied, 80, "CAP_NET_BIND_SERVICE"),
+            (ErrorKind::PermissionDenied, 8080, "choose another address"),
+            (ErrorKind::Unsupported, 8080, "choose another address"),
+        ] {
+            let remedy = remedy(why, SocketAddr::from(([127, 0, 0, 1], port)));
+            assert!(remedy.contains(says), "{why}: {remedy}");
+        }
+    }
 
     /// Any port of a loopback address that only one test uses, so that no other process takes it.
     fn any_port(own: u8) -> SocketAddr {

@@ -1,6 +1,7 @@
 //! Loads the configuration: the file, then environment variables over it, then secrets from files.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::error::{ConfigError, SetBy};
@@ -23,7 +24,12 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
             set_by: SetBy::File(path.into(), None),
             key: None,
-            problem: format!("cannot be read ({error}); name another file with --config"),
+            problem: match error.kind() {
+                ErrorKind::NotFound => format!(
+                    "cannot be read ({error}); name another file with --config, or have one written: headcount init"
+                ),
+                _ => format!("cannot be read ({error}); name another file with --config"),
+            },
         })?;
         Self::parse(path, text, environment)
     }

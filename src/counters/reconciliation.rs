@@ -44,12 +44,16 @@ impl Shared {
             if !failed.is_empty() {
                 self.metrics.failures[CounterOperation::Compare].inc();
             }
-            self.comparisons.down_for(failed, |error| {
-                tracing::warn!(
-                    error,
-                    "the counters of communities cannot be compared with the events"
-                );
-            });
+            self.comparisons.set(
+                failed,
+                |error| {
+                    tracing::warn!(
+                        error,
+                        "the counters of communities cannot be compared with the events"
+                    );
+                },
+                |_| tracing::info!("the counters of communities can be compared with the events again"),
+            );
             sleep(pause).await;
         }
     }

@@ -63,9 +63,14 @@ impl Shared {
         if reasons.is_empty() && !lost {
             self.metrics.last_write.set(unix_now());
         }
-        self.rounds.down_for(reasons, |error| {
-            tracing::warn!(error, "the counters of communities cannot be kept up to date");
-        });
+        // Without a failure, columns may still be left as they are: those that cannot be written, or are locked.
+        if !reasons.is_empty() || (!lost && self.metrics.pending.get() == 0) {
+            self.rounds.set(
+                reasons,
+                |error| tracing::warn!(error, "the counters of communities cannot be kept up to date"),
+                |_| tracing::info!("the counters of communities are kept up to date again"),
+            );
+        }
     }
 
     async fn steps(&self, failures: &mut Vec<Failed>) -> Result<(), Lost> {

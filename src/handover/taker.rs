@@ -67,9 +67,12 @@ impl AwaitedPredecessor {
         socket.check_folder()?;
         make_room(&socket)?;
         let listener = bind(&socket).map_err(|error| {
-            socket.error(format!(
-                "the socket cannot be made ({error}); name a path in a folder that the sidecar's user can write to"
-            ))
+            let remedy = match error.kind() {
+                // Of the path: the system takes no more.
+                io::ErrorKind::InvalidInput => "name a path of at most 107 bytes",
+                _ => "name a path in a folder that the sidecar's user can write to",
+            };
+            socket.error(format!("the socket cannot be made ({error}); {remedy}"))
         })?;
         Ok(Self { listener, socket })
     }

@@ -79,6 +79,14 @@ async fn only_one_new_process_waits() {
 }
 
 #[tokio::test]
+async fn d12_a_path_that_no_socket_can_have_is_told_with_the_longest_that_one_can() {
+    let (folder, mut socket) = socket(PATIENT);
+    socket.path = folder.path().join("u".repeat(108));
+    let refused = AwaitedPredecessor::at(socket).unwrap_err().to_string();
+    assert!(refused.contains("name a path of at most 107 bytes"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_new_process_that_refuses_leaves_the_old_one_the_sockets_and_says_why() {
     let (_folder, socket) = socket(PATIENT);
     let waiting = AwaitedPredecessor::at(socket.clone()).unwrap();

@@ -246,15 +246,17 @@ pub(super) fn routes(routes: &[GuessedRoute]) -> String {
             one_line(&route.reason),
             route.name
         );
-        let _ = writeln!(text, "{mark}pattern = {}", pattern(&route.pattern));
         if let Some(finer) = route.finer() {
             let _ = writeln!(
                 text,
-                "# To count by themselves those who are at each of them, this pattern in its place, and `presence`:\n\
-                 #pattern = {}\n#presence = {}",
+                "{mark}pattern = {}\n\
+                 # To count by themselves those who are at each of them, too:\n\
+                 #presence = {}",
                 pattern(&finer.pattern),
                 finer.presence
             );
+        } else {
+            let _ = writeln!(text, "{mark}pattern = {}", pattern(&route.pattern));
         }
         if let Some(page_type) = &route.page_type {
             let _ = writeln!(text, "{mark}page_type = {}", super::guess::text(page_type));

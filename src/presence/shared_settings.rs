@@ -13,7 +13,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::window::Window;
+use super::millis;
+use super::window::{KEPT, Window};
 
 /// Version of the data under the prefix: names of keys, and their contents. Raised by a change that sidecars of
 /// the previous version cannot share.
@@ -77,7 +78,11 @@ impl Settings {
             .collect();
         differences.sort();
         differences.dedup();
-        differences
+        // Said of the settings that are known, not of a process that is known to live.
+        let kept = shown(millis(KEPT));
+        let known =
+            |difference| format!("{difference} (a sidecar that has ended is known for another {kept})");
+        differences.into_iter().map(known).collect()
     }
 
     fn differences_from(&self, other: &Self) -> Vec<String> {
@@ -149,8 +154,6 @@ impl fmt::Display for Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::millis;
-    use super::super::window::KEPT;
     use super::*;
 
     fn settings(partitions: u16, seconds: u64) -> Settings {
@@ -207,7 +210,11 @@ mod tests {
             "layout=2 partitions=16 window=300000 scopes=1".to_owned(),
             "a form of later".to_owned(),
         ];
-        assert_eq!(mine.differences(&layouts), [another_layout()]);
+        let told = mine.differences(&layouts);
+        assert_eq!(told.len(), 1, "{told:?}");
+        // It may have ended.
+        let known = " (a sidecar that has ended is known for another 1m)";
+        assert_eq!(told[0], another_layout() + known);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::limits::Refusal;
 use super::metrics::Metrics;
 use super::progress::Progress;
 use super::refusals::Refusals;
+use super::untrusted_proxy::UntrustedProxy;
 
 /// Longest part of a client's text that is logged, in characters.
 const MAX_LOGGED: usize = 64;
@@ -32,6 +33,7 @@ pub struct Edge {
     no_progress: Arc<Progress>,
     warned_of_a_value: AtomicBool,
     warned_of_an_underscore: AtomicBool,
+    untrusted_proxy: UntrustedProxy,
 }
 
 impl Edge {
@@ -47,6 +49,7 @@ impl Edge {
             no_progress: Arc::default(),
             warned_of_a_value: AtomicBool::new(false),
             warned_of_an_underscore: AtomicBool::new(false),
+            untrusted_proxy: UntrustedProxy::default(),
         }
     }
 
@@ -72,8 +75,9 @@ impl Edge {
         self.refusals.count(refusal, peer.map(std::net::SocketAddr::ip));
     }
 
-    /// Logs, once per process, when headers are dropped or changed that an operator may miss.
+    /// Logs, once per process, when headers are dropped, changed or not used that an operator may miss.
     pub(super) fn notice(&self, headers: &HeaderMap, client: &ClientIp, underscores: bool) {
+        self.untrusted_proxy.notice(headers, client);
         if client.peer_trusted
             && !self.warned_of_a_value.load(Ordering::Relaxed)
             && let Some((header, value)) = not_understood(headers, client)

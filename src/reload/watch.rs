@@ -155,12 +155,20 @@ impl Watch {
                     folder: identity,
                     _watcher: watcher,
                 });
-                if was_armed || self.notifications.is_down() {
+                let mut is_new = was_armed;
+                if was_armed {
                     tracing::info!(%path, "was replaced; the new one is watched");
+                }
+                self.notifications.up(|_| {
+                    is_new = true;
+                    if !was_armed {
+                        tracing::info!(%path, "is watched now");
+                    }
+                });
+                if is_new {
                     // Its files may be new.
                     let _ = self.notice.try_send(());
                 }
-                self.notifications.up(|_| {});
             }
             Err(error) => self.notifications.down(error.to_string(), |error| {
                 tracing::warn!(%path, %error, "cannot be watched; it is compared every {LOOK:?}");

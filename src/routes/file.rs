@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use super::error::{KeyFault, RouteError, line_of, unreadable};
 use super::event::EventKeys;
-use super::presence::{self, FinerGroup, FinerKind, RawScope};
+use super::presence::{self, FinerGroup, FinerKind, RawScopes};
 use super::{Route, RouteNames, Track};
 use crate::config::{IN_ROUTE_FILE, Misplaced};
 
@@ -65,7 +65,7 @@ struct RawRoute {
     /// Template of their description.
     description: Option<Spanned<String>>,
     /// Captures that presence is counted in, the community first.
-    presence: Option<Spanned<Vec<Spanned<RawScope>>>>,
+    presence: Option<Spanned<RawScopes>>,
 }
 
 /// The named group of a pattern that holds the community.
@@ -302,13 +302,14 @@ impl RouteCheck<'_> {
     /// The captures that presence is counted in besides the community.
     fn presence(
         &self,
-        scopes: &Spanned<Vec<Spanned<RawScope>>>,
+        scopes: &Spanned<RawScopes>,
         regex: &Regex,
         group: Option<&CommunityGroup>,
         track: Track,
     ) -> Result<Vec<FinerGroup>, RouteError> {
         let at = scopes.span().start;
-        if scopes.get_ref().is_empty() {
+        let scopes = &scopes.get_ref().0;
+        if scopes.is_empty() {
             return Err(self.refuse_at(
                 at,
                 "`presence` is empty".into(),
@@ -323,7 +324,7 @@ impl RouteCheck<'_> {
             ));
         }
         let community = group.and_then(|group| regex.capture_names().nth(group.index()).flatten());
-        presence::check(scopes.get_ref(), regex, community).map_err(|fault| self.refuse_fault(fault))
+        presence::check(scopes, regex, community).map_err(|fault| self.refuse_fault(fault))
     }
 
     fn short_text(&self, key: &str, value: &Spanned<String>) -> Result<Arc<str>, RouteError> {

@@ -8,10 +8,12 @@
 //! Each entry names a capture of the pattern, the first the community's. `path` is the segment before the thing's key in the
 //! API's paths; without it, the capture's name in the plural: `…/communities/42/posts/7/visitors`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use regex::{Captures, Regex};
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::error::KeyFault;
@@ -24,9 +26,42 @@ pub(super) const MOST_KINDS: usize = 32;
 /// Longest path segment of a kind, in characters.
 const MAX_SEGMENT: usize = 64;
 
+/// The key, as written.
+pub(super) struct RawScopes(pub(super) Vec<Spanned<RawScope>>);
+
+/// By hand, for a message that says what is to be written.
+impl<'de> Deserialize<'de> for RawScopes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfScopes;
+
+        impl<'de> Visitor<'de> for OfScopes {
+            type Value = RawScopes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a list of captures of the pattern, the community's first: [\"community\", \"post\"]",
+                )
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<RawScopes, A::Error> {
+                let mut scopes = Vec::new();
+                while let Some(scope) = entries.next_element()? {
+                    scopes.push(scope);
+                }
+                Ok(RawScopes(scopes))
+            }
+        }
+
+        deserializer.deserialize_seq(OfScopes)
+    }
+}
+
 /// One entry of `presence`, as written.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an entry of `presence` is the name of a capture, or { capture = \"…\", path = \"…\" }"
+)]
 pub(super) enum RawScope {
     /// The name of a capture.
     Capture(String),
@@ -82,7 +117,10 @@ pub(super) fn check(
         if place == 0 {
             if capture != community {
                 return refuse(
-                    format!("the first of `presence` is \"{capture}\", not the community"),
+                    format!(
+                        "the first of `presence` is \"{capture}\", not the community, which the pattern names by the group \
+                         \"{community}\""
+                    ),
                     format!("begin with \"{community}\""),
                 );
             }

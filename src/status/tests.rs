@@ -37,9 +37,10 @@ impl Logged {
         self.component.down(reason, |reason| self.log(reason));
     }
 
-    fn down_for(&self, reasons: &[&str]) {
+    fn set_reasons(&self, reasons: &[&str]) {
         let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-        self.component.down_for(reasons, |reason| self.log(reason));
+        self.component
+            .set(reasons, |reason| self.log(reason), |_| self.log("up"));
     }
 
     fn lines(&self) -> Vec<String> {
@@ -67,17 +68,19 @@ fn an_outage_is_logged_once_and_its_end_once() {
 }
 
 #[test]
-fn of_several_reasons_each_is_logged_when_it_comes() {
+fn v45_what_is_down_for_several_reasons_tells_when_all_are_gone() {
     let logged = Logged::default();
-    logged.down_for(&["one", "two"]);
-    logged.down_for(&["two", "three"]);
-    logged.down_for(&["one"]);
+    logged.set_reasons(&["one", "two"]);
+    logged.set_reasons(&["two", "three"]);
+    logged.set_reasons(&["one"]);
     assert_eq!(logged.lines(), ["one", "two", "three", "one"]);
     assert_eq!(logged.component.condition().reasons, ["one"]);
-    logged.down_for(&[]);
-    assert!(!logged.component.is_down());
-    logged.down_for(&["one"]);
-    assert_eq!(logged.lines().len(), 5);
+    for _ in 0..2 {
+        logged.set_reasons(&[]);
+        assert!(!logged.component.is_down());
+    }
+    logged.set_reasons(&["one"]);
+    assert_eq!(logged.lines()[4..], ["up", "one"]);
 }
 
 #[test]

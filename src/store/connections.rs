@@ -12,20 +12,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{ConnectOptions as _, Connection, Pool};
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use idle_policy::{IdleAction, IdlePolicy};
 
 use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
+use super::schema::Requirements;
 use super::schema::right::grant;
-use super::schema::{Requirements, ResolvedSchema};
-use super::{Alarms, LedgerProblem, StoreError};
+use super::{DatabaseState, LedgerProblem, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
 
@@ -42,12 +40,7 @@ pub(super) struct Connections<B: Backend> {
     limit: Duration,
     idle_policy: Arc<IdlePolicy>,
     wanted: Requirements,
-    /// Empty until first read, and again after a statement found that the tables had changed.
-    schema: ArcSwapOption<ResolvedSchema>,
-    /// Key types of the last schema that was read; kept while the schema is read again.
-    keys: AppKeys,
-    loading: Mutex<()>,
-    alarms: Arc<Alarms>,
+    state: Arc<DatabaseState>,
     /// When an operation last waited long for a connection.
     last_wait: std::sync::Mutex<Option<Instant>>,
 }
@@ -78,10 +71,7 @@ impl<B: Backend> Connections<B> {
             limit: database.statement_timeout,
             idle_policy,
             wanted: Requirements::new(config, B::OWN_EVENTS),
-            schema: ArcSwapOption::empty(),
-            keys: AppKeys::default(),
-            loading: Mutex::new(()),
-            alarms: Arc::default(),
+            state: Arc::default(),
             last_wait: std::sync::Mutex::default(),
         }
     }
@@ -136,14 +126,14 @@ impl<B: Backend> Connections<B> {
         error.explained(&lacking, &policies)
     }
 
-    /// Rouses these by failed uses.
-    pub(super) fn rouse(&mut self, alarms: Arc<Alarms>) {
-        self.alarms = alarms;
+    /// Shares the state with other pools of the same database, instead of one of its own.
+    pub(super) fn share(&mut self, state: Arc<DatabaseState>) {
+        self.state = state;
     }
 
-    /// What failed uses rouse.
-    pub(super) fn alarms(&self) -> Arc<Alarms> {
-        Arc::clone(&self.alarms)
+    /// What is shared with other pools of the same database.
+    pub(super) fn state(&self) -> Arc<DatabaseState> {
+        Arc::clone(&self.state)
     }
 
     /// An error of connecting.
@@ -177,7 +167,7 @@ impl<B: Backend> Connections<B> {
 
     /// The types of the app's keys, if they were read.
     pub(super) fn keys(&self) -> AppKeys {
-        self.keys.clone()
+        self.state.keys.clone()
     }
 
     /// What is wrong with the ledger, if anything.
@@ -239,7 +229,7 @@ impl<B: Backend> Connections<B> {
         let connection = if let Ok(acquired) = timeout(PATIENCE, &mut acquired).await {
             acquired
         } else {
-            self.alarms.database.notify_one();
+            self.state.check_database.notify_one();
             let acquired = acquired.await;
             if acquired.is_ok() {
                 self.waited();
@@ -247,7 +237,7 @@ impl<B: Backend> Connections<B> {
             acquired
         };
         let connection = connection.map_err(|error| {
-            self.alarms.database.notify_one();
+            self.state.check_database.notify_one();
             self.not_connected(error)
         })?;
         Ok(self.leased(connection))
@@ -297,11 +287,11 @@ impl<B: Backend> Connections<B> {
             Ok(_) => lease.clean = true,
             Err(error) => {
                 if error.stale_schema() {
-                    self.schema.store(None);
-                    self.alarms.tables.notify_one();
+                    self.state.forget_schema();
+                    self.state.check_tables.notify_one();
                 }
                 if error.unreachable() {
-                    self.alarms.database.notify_one();
+                    self.state.check_database.notify_one();
                 }
                 if error.stale_statements() || error.read_only() {
                     self.idle_policy.mark_unusable();

@@ -16,8 +16,8 @@ use super::schema::SchemaProblems;
 use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    Alarms, CounterStore, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
-    postgres, session_notes, sqlite,
+    CounterStore, DatabaseState, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError,
+    grants as rights, postgres, session_remarks, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
 use crate::routes::{CountedTypes, RouteTable};
@@ -44,25 +44,25 @@ const COUNTER_CONNECTIONS: u32 = 3;
 /// Opens the counters, with connections of their own: counting takes longer than any other statement may. Opens none
 /// yet. `counted` says which event types count as page views. Must be called on a tokio runtime.
 pub fn open_counters(config: &Config, counted: CountedTypes) -> Result<Arc<dyn CounterStore>, OpenError> {
-    open_counters_rousing(config, counted, Arc::default())
+    open_counters_sharing(config, counted, Arc::default())
 }
 
-/// The same; failed uses rouse `alarms`.
-pub fn open_counters_rousing(
+/// The same; shares the state of [`Store::state`].
+pub fn open_counters_sharing(
     config: &Config,
     counted: CountedTypes,
-    alarms: Arc<Alarms>,
+    state: Arc<DatabaseState>,
 ) -> Result<Arc<dyn CounterStore>, OpenError> {
     let mut config = config.clone();
     config.database.statement_timeout = config.counters.statement_timeout;
     config.database.max_connections = COUNTER_CONNECTIONS;
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted).rousing(alarms)),
+        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted).sharing(state)),
         Scheme::Sqlite => Arc::new(
             sqlite::store(url.expose(), &config)?
                 .counting(counted)
-                .rousing(alarms),
+                .sharing(state),
         ),
     })
 }
@@ -146,7 +146,7 @@ pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
     if let Ok(Scheme::Postgres) = Scheme::of(&url) {
         remarks.extend(postgres::remarks(&url, config).await?);
     }
-    remarks.extend(session_notes::without_columns(config));
+    remarks.extend(session_remarks::without_columns(config));
     let scheme = Scheme::of(&url).map_err(misconfigured)?;
     remarks.extend(match scheme {
         Scheme::Postgres => look(postgres::store(&url, config).map_err(misconfigured)?, config).await,
@@ -207,7 +207,7 @@ async fn events_of<B: Backend>(
 
 /// A table that takes too long to look through is no reason for the check to fail.
 async fn look<B: Backend>(store: SqlStore<B>, config: &Config) -> Vec<String> {
-    let notes = store.session_notes(&config.session).await;
+    let notes = store.session_remarks(&config.session).await;
     store.close().await;
     notes.unwrap_or_else(|error| {
         let error = error.chain();

@@ -21,7 +21,7 @@ use super::ledger::LedgerProblem;
 use super::schema::{AppSchema, LiveSchema, Requirements};
 use crate::config;
 
-pub(super) use apply::{AddPages, Apply, InsertEvents, RaiseLastActive};
+pub(super) use apply::{AddPages, Apply, InsertEvents, RaiseLastActive, is_tried};
 pub(super) use communities::{CommunityCriterion, FindCommunity, FindSlug, ReadKeys};
 pub(super) use counter_dialect::{CounterSql, FromAnyRow, Value};
 pub(super) use counters::{

@@ -65,6 +65,8 @@ pub struct AppSchema {
     pub lookups: BTreeMap<String, LookupTable>,
     /// What cannot be updated, as far as it was tried.
     pub left_out: LeftOut,
+    /// Batches leave behind what they add to counters, and can.
+    pub adds_deltas: bool,
     /// Columns of communities for counts; `None` where none are written, or one cannot be.
     pub counters: Option<CounterColumns>,
 }

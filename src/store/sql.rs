@@ -11,18 +11,18 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
-use super::claimed::FindClaimed;
 use super::connections::Connections;
 use super::event_types;
+use super::jwt_sessions::FindJwtSessions;
 use super::operations::{
     Apply, Backend, Context, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, LookAtEvents,
     LookAtSessions, MakePartitions, MarkedOf, MissingParts, PastVisitors, ReadKeys, Rules, Runs, StatsOf,
-    StoreOperation, Visitors,
+    StoreOperation, Visitors, is_tried,
 };
 use super::schema::{Mark, Requirements, ResolvedSchema};
 use super::{
-    Alarms, Applied, Inspection, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
-    SessionsFound, Stats, Store, StoreError, VisitorRow,
+    Applied, DatabaseState, Inspection, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow,
+    SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{Unusable, Visibility};
@@ -62,9 +62,9 @@ impl<B: Backend> SqlStore<B> {
         self
     }
 
-    /// Rouses these by failed uses, instead of its own.
-    pub(super) fn rousing(mut self, alarms: Arc<Alarms>) -> Self {
-        self.connections.rouse(alarms);
+    /// Shares this state with other pools of the same database.
+    pub(super) fn sharing(mut self, state: Arc<DatabaseState>) -> Self {
+        self.connections.share(state);
         self
     }
 
@@ -124,7 +124,7 @@ impl<B: Backend> SqlStore<B> {
     }
 
     /// What some live sessions look like.
-    pub(super) async fn session_notes(&self, session: &config::Session) -> Result<Vec<String>, StoreError> {
+    pub(super) async fn session_remarks(&self, session: &config::Session) -> Result<Vec<String>, StoreError> {
         let now = Utc::now();
         self.connections.run(&LookAtSessions { session, now }).await
     }
@@ -202,7 +202,10 @@ impl<B: Backend> Store for SqlStore<B> {
         let mut found = self
             .sessions_of(&secrets, &FindSessions { tokens: &secrets })
             .await?;
-        found.extend(self.sessions_of(&jwts, &FindClaimed { tokens: &jwts }).await?);
+        found.extend(
+            self.sessions_of(&jwts, &FindJwtSessions { tokens: &jwts })
+                .await?,
+        );
         Ok(found)
     }
 
@@ -252,7 +255,13 @@ impl<B: Backend> Store for SqlStore<B> {
         };
         let mut outcome = self.connections.run(&apply).await;
         if left_out.load(Ordering::Relaxed) {
-            self.connections.alarms().tables.notify_one();
+            if let (Ok(applied), Ok(schema)) = (&mut outcome, self.connections.renew().await) {
+                // Of what is not tried any more the check of the tables tells, with the remedy.
+                applied
+                    .left_out
+                    .retain(|left_out| schema.app.as_ref().is_some_and(|app| is_tried(app, left_out)));
+            }
+            self.connections.state().check_tables.notify_one();
         }
         if self.rules.partitions
             && let Err(error) = outcome
@@ -372,8 +381,8 @@ impl<B: Backend> Store for SqlStore<B> {
         self.rules.counted.get()
     }
 
-    fn alarms(&self) -> Arc<Alarms> {
-        self.connections.alarms()
+    fn state(&self) -> Arc<DatabaseState> {
+        self.connections.state()
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

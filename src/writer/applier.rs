@@ -183,8 +183,7 @@ impl Applier {
         }
         let spools = self.spools.adopted().into_iter().chain([own]);
         if done && spools.into_iter().all(|spool| spool.passed_over().rows == 0) {
-            // Every refused row has been written, dropped or moved to the dead letters.
-            self.drain.accepted.up(|_| {});
+            self.drain.none_is_passed_over();
         }
         self.spools.show();
     }

@@ -314,9 +314,11 @@ impl Drain {
         if applied.views > 0 {
             self.failures.success();
             self.accepted.up(|_| {});
-            self.updates.down_for(applied.left_out, |left_out| {
-                tracing::error!("page views are written, but not {left_out}");
-            });
+            self.updates.set(
+                applied.left_out,
+                |left_out| tracing::error!("page views are written, but not {left_out}"),
+                |_| tracing::info!("page views are written with all updates beside them again"),
+            );
         }
         self.metrics.batch_rows.observe(applied.views);
         self.metrics.apply_duration.observe(took);

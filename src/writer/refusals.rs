@@ -98,13 +98,20 @@ impl Drain {
             return Ok(DrainOutcome::Unavailable(error));
         }
         // Logged once per reason: each row is tried many times.
-        self.passed_over.down_for([error.chain()], |error| {
+        self.passed_over.down_for(error.chain(), |error| {
             tracing::warn!(
                 error,
                 "a page view cannot be written now and is passed over; trying again, others go on"
             );
         });
         Ok(DrainOutcome::Failed(error))
+    }
+
+    /// Every row that was passed over has been written, dropped or moved to the dead letters.
+    pub(super) fn none_is_passed_over(&self) {
+        self.accepted.up(|_| {});
+        self.passed_over
+            .up(|_| tracing::info!("no page view is passed over any more"));
     }
 
     async fn make_dead_letter(
@@ -119,7 +126,7 @@ impl Drain {
             DeadLetterOutcome::Kept => {
                 self.metrics.dead_letters_made.inc();
                 // Logged once per reason: a constraint may refuse many.
-                self.buried.down_for([reason], |error| {
+                self.buried.down_for(reason, |error| {
                     tracing::warn!(
                         error,
                         "a page view was refused by the database and is kept; see `headcount dead-letters list`"

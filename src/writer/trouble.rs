@@ -39,7 +39,7 @@ impl OngoingFailure {
         let backoff = self.backoff.get_or_insert(PAUSES);
         self.next_try = Some(Instant::now() + backoff.pause());
         self.writes
-            .down_for([cause], |error| tracing::warn!(error, "{what}"));
+            .down_for(cause, |error| tracing::warn!(error, "{what}"));
     }
 
     /// Whether the failure lasts.

@@ -3,6 +3,8 @@
 
 mod journeys;
 mod lacking;
+mod later;
+mod manual;
 
 use std::path::Path;
 

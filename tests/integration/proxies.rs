@@ -9,6 +9,7 @@ mod prefixes;
 mod refusals;
 mod spellings;
 mod targets;
+mod untrusted;
 mod versions;
 
 use std::collections::BTreeMap;

@@ -55,9 +55,9 @@ async fn d12_a_use_that_fails_rouses_the_look_at_the_database() {
     let store = impatient(&away);
     let error = store.ping().await.unwrap_err();
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
-    let alarms = store.alarms();
+    let state = store.state();
     store.browser_session(&token("x")).await.unwrap_err();
-    alarms.database.notified().await;
+    state.check_database.notified().await;
 }
 
 #[tokio::test]

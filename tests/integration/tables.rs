@@ -121,4 +121,7 @@ async fn s23_what_can_never_be_written_is_told_with_its_reason_and_holds_up_noth
         !readyz(&world).await.contains("page view")
     })
     .await;
+    let told = "page views are written with all updates beside them again";
+    let log = world.sidecar.says(told);
+    assert_eq!(log.matches(told).count(), 1, "{log}");
 }

@@ -125,13 +125,11 @@ impl Redis {
 
     /// Notes and logs how the settings of other sidecars on the same keys differ.
     fn compare(&self, differences: Vec<String>) {
-        if differences.is_empty() {
-            self.agreement.up(|_| {
-                tracing::info!("all sidecars on the same redis.key_prefix have the same settings again");
-            });
-        }
-        self.agreement
-            .down_for(differences, |difference| tracing::warn!("{difference}"));
+        self.agreement.set(
+            differences,
+            |difference| tracing::warn!("{difference}"),
+            |_| tracing::info!("all sidecars on the same redis.key_prefix have the same settings again"),
+        );
     }
 
     /// Takes the longest window that any partition reports. Partitions that do not answer or have lost data may lack a

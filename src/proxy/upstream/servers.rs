@@ -305,13 +305,13 @@ impl Servers {
             }
         }
         if down.len() == servers.len() {
-            self.components.app.down_for(down, |_| {});
+            self.components.app.show(down);
             self.components.some.up(|_| {});
         } else {
             if servers.iter().any(|server| server.shown == Shown::Up) {
                 self.components.app.up(|_| {});
             }
-            self.components.some.down_for(down, |_| {});
+            self.components.some.show(down);
         }
     }
 }

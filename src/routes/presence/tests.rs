@@ -81,6 +81,16 @@ fn p24_what_cannot_be_is_refused_with_file_line_and_cure() {
             "begin with \"community\"",
         ),
         (
+            "presence = 'post'",
+            "expected a list of captures of the pattern, the community's first: [\"community\", \"post\"]",
+            "correct",
+        ),
+        (
+            "presence = ['community', 7]",
+            "an entry of `presence` is the name of a capture",
+            "correct",
+        ),
+        (
             "presence = []",
             "`presence` is empty",
             "name the community's capture",
@@ -120,6 +130,12 @@ fn p24_what_cannot_be_is_refused_with_file_line_and_cure() {
     let refused = compile(none).unwrap_err();
     assert!(
         refused.starts_with("a.toml:4: ") && refused.contains("no group of one"),
+        "{refused}"
+    );
+    let by_slug = posts("presence = ['community', 'post']").replace("(?P<community>", "(?P<community_slug>");
+    let refused = compile(&by_slug).unwrap_err();
+    assert!(
+        refused.contains("the group \"community_slug\"; begin with \"community_slug\""),
         "{refused}"
     );
 }

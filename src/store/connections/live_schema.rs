@@ -21,8 +21,15 @@ impl<B: Backend> Connections<B> {
         Ok(resolve(&self.wanted, &live.await?))
     }
 
+    /// Reads the schema afresh, for the operations that follow where it differs from the one before.
+    pub(in crate::store) async fn renew(&self) -> Result<Arc<ResolvedSchema>, StoreError> {
+        let resolved = Arc::new(self.resolved().await?);
+        self.state.renew(&resolved);
+        Ok(resolved)
+    }
+
     /// Looks at everything anew, for at most `limit`: what was found by then is the answer, if the tables were read.
-    /// Operations use the schema that it reads, where none was read before.
+    /// Operations use the schema that it reads, where it differs from the one before.
     pub(in crate::store) async fn inspect(
         &self,
         types: &[Arc<str>],
@@ -32,9 +39,7 @@ impl<B: Backend> Connections<B> {
         let looking = self.afresh(async |connection| {
             let live = B::introspect(connection, &self.wanted).await?;
             let resolved = Arc::new(resolve(&self.wanted, &live));
-            if self.schema.load().is_none() {
-                self.keep(&resolved);
-            }
+            self.state.renew(&resolved);
             let found = found.insert(Inspection {
                 tables: inspection::problems(&resolved, &self.wanted),
                 ledger: Err(timed_out(NOT_ASKED)),
@@ -108,11 +113,11 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         writes: bool,
     ) -> Result<Arc<ResolvedSchema>, sqlx::Error> {
-        match self.schema.load_full() {
+        match self.state.schema.load_full() {
             // A schema with a problem is read again each time: the problem may have been mended.
             Some(resolved) if !(writes && (is_blocked(&resolved) || is_due(&resolved))) => Ok(resolved),
             _ => {
-                self.schema.store(None);
+                self.state.forget_schema();
                 self.load(connection, writes).await
             }
         }
@@ -124,8 +129,8 @@ impl<B: Backend> Connections<B> {
         connection: &mut B::Connection,
         is_writing: bool,
     ) -> Result<Arc<ResolvedSchema>, sqlx::Error> {
-        let _one_at_a_time = self.loading.lock().await;
-        if let Some(resolved) = self.schema.load_full() {
+        let _one_at_a_time = self.state.loading.lock().await;
+        if let Some(resolved) = self.state.schema.load_full() {
             return Ok(resolved);
         }
         let live = if is_writing {
@@ -135,20 +140,8 @@ impl<B: Backend> Connections<B> {
             B::introspect(connection, &self.wanted).await?
         };
         let resolved = Arc::new(resolve(&self.wanted, &live));
-        self.keep(&resolved);
+        self.state.keep(&resolved);
         Ok(resolved)
-    }
-
-    /// Uses a schema for the operations that follow.
-    fn keep(&self, resolved: &Arc<ResolvedSchema>) {
-        if let Some(app) = &resolved.app {
-            self.keys.learn(app.keys());
-            // A right may be granted: nothing that fails would tell of it.
-            if self.wanted.counters.is_some() && app.counters.is_none() {
-                app.left_out.look_again();
-            }
-        }
-        self.schema.store(Some(Arc::clone(resolved)));
     }
 }
 

@@ -162,7 +162,7 @@ impl Apply<'_> {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<(), FailedAttempt> {
-        if self.rules.counts && app.event.is_some() && !app.left_out.contains(COUNTERS) {
+        if self.rules.counts && app.adds_deltas && app.event.is_some() && !app.left_out.contains(COUNTERS) {
             let types = &self.rules.counted.get();
             let add = AddDeltas { batch, types };
             let added = B::run(&add, app, connection).await;
@@ -214,6 +214,18 @@ async fn add_pages<B: Backend>(
 const PAGES_VISITED: &str = "pages_visited";
 const LAST_ACTIVE: &str = "last_active";
 const COUNTERS: &str = "counters";
+
+/// Whether a batch tries the update of a sentence of [`Applied::left_out`] by this schema.
+pub(in crate::store) fn is_tried(app: &AppSchema, left_out: &str) -> bool {
+    match left_out.split(':').next() {
+        Some(COUNTERS) => app.adds_deltas,
+        Some(PAGES_VISITED) => app.adds_pages,
+        _ => app
+            .profile
+            .as_ref()
+            .is_some_and(|profile| profile.last_active.is_some()),
+    }
+}
 
 /// Inserts page views; a step of [`Apply`].
 pub(in crate::store) struct InsertEvents<'a> {

@@ -12,7 +12,7 @@ use crate::from_row::from_row;
 use crate::ids::{AccountId, SessionToken, UserId};
 use crate::store::SessionFound;
 use crate::store::schema::{AppSchema, Column, ProfileTable, SessionTable};
-use crate::store::session_notes::{self, SampleRow};
+use crate::store::session_remarks::{self, SampleRow};
 use crate::store::session_rows::{Candidates, SessionRow};
 
 /// The sessions of tokens, valid or not.
@@ -50,7 +50,7 @@ impl<B: Backend> Runs<FindSessions<'_>> for B {
     }
 }
 
-/// The rows of tokens; a step of [`FindSessions`] and [`FindClaimed`](crate::store::claimed::FindClaimed).
+/// The rows of tokens; a step of [`FindSessions`] and [`FindJwtSessions`](crate::store::jwt_sessions::FindJwtSessions).
 pub(in crate::store) struct ReadSessions<'a> {
     pub wanted: &'a Candidates,
     pub by: SessionKey,
@@ -100,7 +100,7 @@ impl<B: Backend> Runs<LookAtSessions<'_>> for B {
         let rows = B::run(&SampleSessions { now }, app, connection).await?;
         let accounts: Vec<_> = rows.iter().filter_map(|row| row.account(&app.session)).collect();
         let users = B::run(&FindUsers { accounts: &accounts }, app, connection).await?;
-        Ok(session_notes::of_rows(&rows, &users, app, operation.session))
+        Ok(session_remarks::of_rows(&rows, &users, app, operation.session))
     }
 }
 

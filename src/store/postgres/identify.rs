@@ -16,7 +16,7 @@ use crate::store::operations::{
     SampleSessions, SessionKey,
 };
 use crate::store::schema::{AppSchema, Column, SessionUser};
-use crate::store::session_notes::{SAMPLE, SampleRow};
+use crate::store::session_remarks::{SAMPLE, SampleRow};
 use crate::store::session_rows::{RowUser, SessionRow};
 
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of a row")]

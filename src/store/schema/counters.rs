@@ -27,6 +27,23 @@ pub(in crate::store) enum CounterTables {
     Forbidden(Vec<String>),
 }
 
+impl CounterTables {
+    /// Whether a batch can leave behind what it adds: one statement of its transaction.
+    pub(super) fn take_deltas(&self) -> bool {
+        match self {
+            Self::Usable => true,
+            Self::Missing => false,
+            Self::Forbidden(lacking) => lacking.iter().all(|right| match right.split_once(" ON TABLE ") {
+                Some((privileges, table)) => {
+                    table != "headcount.counter_delta" || !privileges.contains("INSERT")
+                }
+                // On their schema.
+                None => false,
+            }),
+        }
+    }
+}
+
 impl Check<'_> {
     /// The columns, if each that is wanted can be written. `None` also where one cannot, with a problem that says why.
     /// `keys`: the columns that communities are known by.

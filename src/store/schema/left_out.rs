@@ -32,11 +32,6 @@ impl LeftOut {
         found.reasons.insert(column, reason);
     }
 
-    /// The schema is read again after a while, though nothing was tried: a part that was wanted could not be used.
-    pub(in crate::store) fn look_again(&self) {
-        self.lock().since.get_or_insert_with(Instant::now);
-    }
-
     /// A sentence each.
     pub(in crate::store) fn sentences(&self) -> Vec<String> {
         let found = self.lock();

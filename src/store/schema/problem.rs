@@ -245,7 +245,7 @@ pub enum SchemaProblem {
     OfCounters(Box<SchemaProblem>),
     /// The trigger that notifies of ended sessions is configured and not installed.
     #[error(
-        "table {table} has no trigger that tells of sessions which end, so that sign-outs are noticed within \
+        "table {table} has no trigger that notifies of ended sessions, so that sign-outs are noticed within \
          session.cache_ttl only: run headcount migrate, or set session.revocation = \"off\""
     )]
     NoTrigger { table: String },

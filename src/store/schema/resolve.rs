@@ -73,6 +73,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
             community,
             lookups: lookups?,
             left_out: LeftOut::default(),
+            adds_deltas: wanted.counters.is_some() && live.counter_tables.take_deltas(),
             counters,
         })
     };

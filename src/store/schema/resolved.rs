@@ -31,6 +31,11 @@ pub(in crate::store) struct ResolvedSchema {
 }
 
 impl ResolvedSchema {
+    /// Whether operations do the same with it, and an operator is told the same.
+    pub(in crate::store) fn is_like(&self, other: &Self) -> bool {
+        (&self.app, self.lacks_events, &self.problems) == (&other.app, other.lacks_events, &other.problems)
+    }
+
     /// The policies that let the role write, of tables with row-level security.
     pub(in crate::store) fn policies(&self) -> Vec<String> {
         let role = Dialect::Postgres.quoted(&self.user);

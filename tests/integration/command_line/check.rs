@@ -132,7 +132,7 @@ async fn i4_a_missing_trigger_is_named_with_both_cures() {
     assert_eq!(
         told.err,
         "headcount: FILE: the database's tables are not as configured:\n  table accounts_usersession has no \
-         trigger that tells of sessions which end, so that sign-outs are noticed within session.cache_ttl only: \
+         trigger that notifies of ended sessions, so that sign-outs are noticed within session.cache_ttl only: \
          run headcount migrate, or set session.revocation = \"off\"\n"
     );
 }

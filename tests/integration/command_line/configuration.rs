@@ -183,7 +183,7 @@ fn a_configuration_that_is_not_there_is_named_with_the_option() {
     told.is_one_message(
         64,
         "/nowhere/headcount.toml: cannot be read (No such file or directory (os error 2)); name another file \
-         with --config",
+         with --config, or have one written: headcount init",
     );
 }
 

@@ -12,6 +12,8 @@ fn wrong_arguments_end_with_64_and_a_hint() {
         &["run", "--config"],
         &["upgrade"],
         &["upgrade", "--pid", "first"],
+        &["upgrade", "--pid", "0"],
+        &["upgrade", "--pid", "4294967295"],
         &["routes"],
         &["routes", "test"],
         &["demo", "--port", "70000"],
@@ -48,6 +50,31 @@ fn a_taken_port_is_named_with_the_remedy() {
              choose another address under [listen]"
         ),
     );
+}
+
+/// Of a documentation network (RFC 5737), which no interface has.
+#[test]
+fn d12_an_address_that_the_machine_does_not_have_is_not_said_to_be_in_use() {
+    let folder = Folder::new(IN_ORDER, "");
+    let elsewhere = ("HEADCOUNT__LISTEN__HTTP", "[\"192.0.2.1:8080\"]");
+    folder.run_with(&["run"], &[elsewhere]).is_one_message(
+        1,
+        "192.0.2.1:8080 cannot be listened on (Cannot assign requested address (os error 99)); no interface of this \
+         machine has that address now: choose one that it has, or 0.0.0.0 or [::] for all of them, under [listen]",
+    );
+}
+
+#[test]
+fn d12_an_id_of_no_process_is_named_with_how_to_find_the_right_one() {
+    for id in ["0", "-1", "first"] {
+        let told = sidecar::run(&["upgrade", &format!("--pid={id}")], &[]);
+        assert_eq!(told.code, Some(64));
+        assert!(
+            told.err.contains("is not the id of a process") && told.err.contains("systemctl show"),
+            "{}",
+            told.err
+        );
+    }
 }
 
 #[test]

@@ -45,6 +45,9 @@ async fn k7_while_redis_is_away_who_is_here_keeps_its_last_value() {
     redis.resume().await;
     eventually(async || by_the_columns(&world, "rust").await["current_visitors"] == 2).await;
     agree(&world, &alice).await;
+    world
+        .sidecar
+        .says("the counters of communities are kept up to date again");
 }
 
 #[tokio::test]

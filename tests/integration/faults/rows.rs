@@ -218,6 +218,7 @@ async fn w24_a_database_that_refuses_everything_makes_no_dead_letters_and_all_is
         0.0
     );
     eventually(async || text(&readyz).await == (200, "ok\n".into())).await;
+    world.sidecar.says("no page view is passed over any more");
 }
 
 /// Codes that say of a statement of ours that it can never succeed: an app's trigger may raise them for one row.

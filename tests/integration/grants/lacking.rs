@@ -192,13 +192,13 @@ async fn d8_a_policy_that_refuses_rows_is_told_with_one_that_does_not() {
     assert_eq!(store.apply(&views).await.expect("it is written").views, 1);
 }
 
-async fn readyz(world: &World) -> String {
+pub(super) async fn readyz(world: &World) -> String {
     let answer = reqwest::get(world.sidecar.admin_url("/readyz")).await;
     answer.expect("an answer").text().await.expect("text")
 }
 
 /// Waits until `/readyz` says it.
-async fn says(world: &World, it: impl Fn(&str) -> bool) {
+pub(super) async fn says(world: &World, it: impl Fn(&str) -> bool) {
     let last = RefCell::default();
     let asked = eventually_or_else(
         async || {

@@ -3,7 +3,7 @@
 
 use super::{GuessedRoute, path};
 
-/// What takes the place of a route's `pattern`, and its `presence`.
+/// A pattern that matches as the route's does and captures the key, and a `presence` that names what it captures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::init) struct FinerProposal {
     pub pattern: String,

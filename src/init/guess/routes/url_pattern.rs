@@ -1,39 +1,21 @@
-//! Turns one URL pattern of the site into a route: finds the group that names the community, or a row that belongs to one.
+//! Turns one URL pattern of the site into a route. Which group names the community, or a row that belongs to one:
+//! `group_target`; whether an answer proves access to it: `grants_key`.
+
+mod grants_key;
+mod group_target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use grants_key::{grants, why};
+use group_target::GroupTarget;
+
 use super::path::{after, groups, joined, literals};
-use super::{GrantsKey, GuessedLookup, GuessedRoute, route_name};
-use crate::init::catalogue::{AppTable, AppTables, singular};
+use super::{GuessedLookup, GuessedRoute, route_name};
+use crate::init::catalogue::{AppTable, AppTables};
 use crate::init::django::Pattern;
-use crate::init::guess::communities::{has_unique_slug, slug};
 use crate::store::catalogue::CatalogueColumn;
 
-/// Words in paths of pages that are shown to people who are not members yet.
-const FOR_EVERYBODY: &[&str] = &[
-    "join",
-    "joining",
-    "request",
-    "apply",
-    "application",
-    "invite",
-    "invitation",
-    "invitations",
-    "signup",
-    "register",
-    "registration",
-    "subscribe",
-    "enroll",
-    "enrol",
-    "follow",
-    "about",
-    "preview",
-    "landing",
-    "welcome",
-];
-/// Tables of people: a page about a person is no page of the community that the person's row refers to.
-const PEOPLE: &[&str] = &["user", "profile", "userprofile", "account", "person"];
 /// Longest page type, in characters.
 const MAX_PAGE_TYPE: usize = 64;
 
@@ -97,33 +79,6 @@ pub(super) struct PatternReader<'a> {
     pub tables: &'a AppTables,
     pub community: &'a AppTable,
     pub pattern: &'a Pattern,
-}
-
-/// What a group of a pattern names.
-enum GroupTarget<'a> {
-    Id,
-    Slug,
-    /// A row that belongs to a community: its table, the column that paths name it by, and the column of its community.
-    Row {
-        table: &'a AppTable,
-        key: &'a CatalogueColumn,
-        community: &'a CatalogueColumn,
-    },
-}
-
-impl GroupTarget<'_> {
-    /// The table of the row, where it is not the community's.
-    fn table(&self) -> Option<&AppTable> {
-        match self {
-            Self::Id | Self::Slug => None,
-            Self::Row { table, .. } => Some(table),
-        }
-    }
-}
-
-/// Whether the name of a group does not say of what it is the key.
-fn is_generic(group: &str) -> bool {
-    matches!(group, "pk" | "id" | "uuid" | "key" | "slug")
 }
 
 impl<'a> PatternReader<'a> {
@@ -190,19 +145,7 @@ impl<'a> PatternReader<'a> {
                 self.community.word()
             );
         }
-        reason += match grants {
-            GrantsKey::Default => "",
-            GrantsKey::Proposed if lookup.is_some() => {
-                "; set grants = true if the app shows this page only to those who may see its community"
-            }
-            GrantsKey::Proposed => {
-                "; a page below the community: set grants = true if the app checks, before it answers, that the visitor may see the \
-                 community in the path"
-            }
-            GrantsKey::No => {
-                "; grants = false: people who are not members see such a page too, so that it proves no access to the community"
-            }
-        };
+        reason += why(grants, lookup.is_some());
         Some(GuessedRoute {
             page_type: Some(taken.page_type(wanted, &name, self.pattern)),
             name,
@@ -214,132 +157,6 @@ impl<'a> PatternReader<'a> {
             reason,
             lookup,
         })
-    }
-
-    /// The group that names the community, what it names, and whether another group names the community too. A row that
-    /// belongs to a community takes precedence, since a path may name any community beside it; then the community's id,
-    /// then its slug.
-    fn community_of(&self, path: &str, groups: &[String]) -> Option<(String, GroupTarget<'a>, bool)> {
-        let mut named: Vec<_> = groups
-            .iter()
-            .filter_map(|group| Some((group.clone(), self.named(path, group)?)))
-            .collect();
-        // In `topic/<topic_pk>/<pk>/` the second is the key of something else, such as a post of the topic.
-        let said: Vec<_> = named
-            .iter()
-            .filter(|(group, _)| !is_generic(group))
-            .filter_map(|(_, named)| named.table())
-            .map(std::ptr::from_ref)
-            .collect();
-        named.retain(|(group, named)| {
-            let table = named.table().map(std::ptr::from_ref);
-            !is_generic(group) || !table.is_some_and(|table| said.contains(&table))
-        });
-        let position =
-            |wanted: fn(&GroupTarget<'_>) -> bool| named.iter().rposition(|(_, named)| wanted(named));
-        let row = position(|named| matches!(named, GroupTarget::Row { .. }));
-        let own = named
-            .iter()
-            .position(|(_, named)| matches!(named, GroupTarget::Id))
-            .or_else(|| {
-                named
-                    .iter()
-                    .position(|(_, named)| matches!(named, GroupTarget::Slug))
-            });
-        let (group, found) = named.swap_remove(row.or(own)?);
-        Some((group, found, own.is_some()))
-    }
-
-    fn named(&self, path: &str, group: &str) -> Option<GroupTarget<'a>> {
-        let (owner, is_slug) = self.owner(path, group)?;
-        if std::ptr::eq(owner, self.community) {
-            return match is_slug {
-                false => Some(GroupTarget::Id),
-                true if has_unique_slug(owner) => Some(GroupTarget::Slug),
-                true => None,
-            };
-        }
-        if PEOPLE.iter().any(|people| owner.is_of(people)) {
-            return None;
-        }
-        let key = if is_slug {
-            slug(owner).filter(|column| column.is_unique)?
-        } else {
-            owner.key()?
-        };
-        Some(GroupTarget::Row {
-            table: owner,
-            key,
-            community: self.reference(owner)?,
-        })
-    }
-
-    /// The column that refers to the community; of several, the one named after it.
-    fn reference(&self, table: &'a AppTable) -> Option<&'a CatalogueColumn> {
-        let word = self.community.word();
-        let is_called = |column: &CatalogueColumn| {
-            let name = column.name.strip_suffix("_id").unwrap_or(&column.name);
-            name == word || name == "community"
-        };
-        let refers = table.columns.iter().filter(|column| {
-            let target = self.tables.target(column);
-            target.is_some_and(|target| std::ptr::eq(target, self.community))
-        });
-        refers.min_by_key(|column| !is_called(column))
-    }
-
-    /// The table whose row a group names, and whether the group holds a slug.
-    fn owner(&self, path: &str, group: &str) -> Option<(&'a AppTable, bool)> {
-        let of_word = |word: &str| {
-            let is_of = |table: &&AppTable| table.is_of(word);
-            std::iter::once(self.community)
-                .find(|table| table.is_of(word) || table.ends_with(word))
-                .or_else(|| self.tables.0.iter().find(is_of))
-        };
-        for (end, is_slug) in [("_id", false), ("_pk", false), ("_uuid", false), ("_slug", true)] {
-            if let Some(word) = group.strip_suffix(end) {
-                return of_word(word).map(|table| (table, is_slug));
-            }
-        }
-        let generic = match group {
-            "pk" | "id" | "uuid" | "key" => false,
-            "slug" => true,
-            word => return of_word(word).map(|table| (table, false)),
-        };
-        let before = path.split(&format!("(?P<{group}>")).next().unwrap_or_default();
-        let segments = literals(before);
-        let segment = segments.last().map(|last| singular(&last.replace('-', "_")));
-        if is_of_a_user(&segments) {
-            return None;
-        }
-        // The literal segment before the group.
-        if let Some(segment) = &segment
-            && let Some(table) = of_word(segment)
-        {
-            return Some((table, generic));
-        }
-        if let Some(table) = self
-            .pattern
-            .table
-            .as_deref()
-            .and_then(|name| self.tables.by_name(name))
-        {
-            return Some((table, generic));
-        }
-        let view = self
-            .pattern
-            .view
-            .rsplit('.')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        let word = self.community.word();
-        let says = |name: &str| {
-            name.to_ascii_lowercase()
-                .split(['_', '-'])
-                .any(|part| part == word)
-        };
-        (says(&view) || says(&self.pattern.name)).then_some((self.community, generic))
     }
 
     /// The route's name: that of the pattern, else of the view.
@@ -386,27 +203,4 @@ fn group_name(text: &str) -> String {
     } else {
         name
     }
-}
-
-/// The key `grants` of a route. `segments` are the literal ones after the group that names the community.
-fn grants(segments: &[String], is_own: bool) -> GrantsKey {
-    let mut words = segments.iter().flat_map(|segment| segment.split(['-', '_']));
-    if words.any(|word| FOR_EVERYBODY.contains(&word)) {
-        GrantsKey::No
-    } else if is_own {
-        GrantsKey::Default
-    } else {
-        GrantsKey::Proposed
-    }
-}
-
-/// Whether a key after these segments is a user's, as in `user/topics/`, which lists the topics of a user.
-fn is_of_a_user(segments: &[String]) -> bool {
-    const USERS: &[&str] = &[
-        "user", "member", "profile", "account", "author", "people", "person",
-    ];
-    let [before @ .., last] = segments else {
-        return false;
-    };
-    singular(last) != *last && before.iter().any(|segment| USERS.contains(&&*singular(segment)))
 }

@@ -85,7 +85,9 @@ impl Nodes {
         loop {
             match self.look().await {
                 Ok(owners) => {
-                    source.up(|_| {});
+                    source.up(|_| {
+                        tracing::info!("a node of the Redis Cluster tells again where the partitions are");
+                    });
                     self.adopt(&owners);
                 }
                 Err(error) => {

@@ -13,18 +13,18 @@ use crate::browser_session::{BrowserSession, Unusable};
 use crate::ids::{AccountId, Claims, SessionToken, UserId};
 
 /// The sessions of JWTs, valid or not. Tokens of cookies have none.
-pub(super) struct FindClaimed<'a> {
+pub(super) struct FindJwtSessions<'a> {
     pub tokens: &'a [&'a SessionToken],
 }
 
-impl StoreOperation for FindClaimed<'_> {
+impl StoreOperation for FindJwtSessions<'_> {
     /// Each with its token's index among those asked for.
     type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
 }
 
-impl<B: Backend> Runs<FindClaimed<'_>> for B {
+impl<B: Backend> Runs<FindJwtSessions<'_>> for B {
     async fn run(
-        operation: &FindClaimed<'_>,
+        operation: &FindJwtSessions<'_>,
         app: &AppSchema,
         connection: &mut <B as Database>::Connection,
     ) -> Result<Vec<(usize, Result<SessionFound, sqlx::Error>)>, sqlx::Error> {

@@ -1,0 +1,74 @@
+//! Rights and tables that come back while the sidecar runs: they are used, and the log and `/readyz` say so, without a page
+//! view.
+
+use headcount::store;
+
+use super::lacking::{readyz, says};
+use super::{Role, execute, parsed};
+use crate::support::backend::{Backend, Settings, Variant};
+use crate::support::database::Database;
+use crate::support::sidecar::Sidecar;
+use crate::support::world::{Parts, Wanted, World};
+
+#[tokio::test]
+async fn v45_what_is_in_order_again_is_logged_once_and_readyz_clears_without_a_view() {
+    let wanted = Wanted {
+        config: "[counters]\nenabled = true\n".into(),
+        ..Wanted::new(Parts::Production, Variant::Counters)
+    };
+    let (database, seeded) = Database::seeded(wanted.parts, wanted.variant).await;
+    let site = Backend::start(wanted.variant, &database.url(), Settings::default());
+    let config = wanted.configuration(&site, &database);
+    store::migrate(&parsed(&config), false).await.expect("migrated");
+    let role = Role::make(&database, &config).await;
+    execute(&database, &role.sql).await;
+    let world = World {
+        sidecar: Sidecar::start(&role.uses(&config)),
+        site,
+        database,
+        seeded,
+    };
+    let (alice, rust) = (world.member("alice").await, world.community("rust"));
+    alice.sees(&rust).await;
+    world.wait_for_views(1).await;
+    assert_eq!(readyz(&world).await, "ok\n");
+
+    let rights = [
+        r#"INSERT ON TABLE headcount.counter_delta"#,
+        r#"UPDATE ("page_views") ON TABLE "public"."communities_community""#,
+    ];
+    for right in rights {
+        execute(&world.database, &format!("REVOKE {right} FROM {}", role.name)).await;
+    }
+    alice.sees(&rust).await;
+    world.wait_for_views(2).await;
+    let grants = rights.map(|right| format!("GRANT {right} TO \"{}\"", role.name));
+    says(&world, |text| {
+        // Nothing but what names the role and what to paste.
+        grants.iter().all(|grant| text.contains(grant)) && !text.contains("permission denied")
+    })
+    .await;
+    for grant in &grants {
+        execute(&world.database, grant).await;
+    }
+    says(&world, |text| text == "ok\n").await;
+
+    let rename = async |from: &str, to: &str| {
+        let sql = format!("ALTER TABLE headcount.{from} RENAME TO {to}");
+        execute(&world.database, &sql).await;
+    };
+    rename("applied_batch", "kept_elsewhere").await;
+    alice.sees(&rust).await;
+    says(&world, |text| text.contains("the ledger is not in order")).await;
+    rename("kept_elsewhere", "applied_batch").await;
+    says(&world, |text| text == "ok\n").await;
+    world.wait_for_views(3).await;
+
+    let log = world.sidecar.log();
+    for line in [
+        "the app's tables, and the role's rights on them, are as configured again",
+        "the ledger of applied batches is in order again",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
+    }
+}
