@@ -70,8 +70,8 @@ pub trait CounterStore: Send + Sync + 'static {
         communities: &[(CommunityId, Option<i64>)],
     ) -> Result<Option<Published>, StoreError>;
 
-    /// The app's communities behind `after`, in the order of their keys, that were neither compared nor counted since `since`; at most
-    /// `limit` are looked at. The second value is the last one that was looked at; `None` at the end.
+    /// The app's communities behind `after`, in the order of their keys, that were neither compared nor counted since
+    /// `since`; at most `limit` are looked at. The second value is the last one that was looked at; `None` at the end.
     async fn unchecked(
         &self,
         after: Option<&CommunityId>,
