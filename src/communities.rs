@@ -154,10 +154,10 @@ impl Communities {
         }
     }
 
-    /// Looks a community up on `runtime`, where it is not cached, and its slug where callers name it so, for later
+    /// Looks a community up on `runtime`, where it is not cached, and its slug where callers may name it so, for later
     /// callers. Does not wait; skipped when too many such lookups run.
     pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, key: CommunityKey, runtime: &Handle) {
-        let needs_slug = key == CommunityKey::Slug && !matches!(named, CommunityRef::Slug(_));
+        let needs_slug = key != CommunityKey::Id && !matches!(named, CommunityRef::Slug(_));
         match self.cached(Some(named)).await {
             Ok(PageCommunity::Community(id)) if needs_slug && !self.slugs.contains_key(&id) => {}
             Ok(_) => return,
@@ -215,6 +215,19 @@ impl Communities {
         match key {
             CommunityKey::Slug => self.slugs.get(&id).await.flatten(),
             CommunityKey::Id | CommunityKey::Either => Some(id.as_str().into()),
+        }
+    }
+
+    /// The other name that a page may have for its community, where callers use both: its slug, from the last known answers.
+    /// Never waits for I/O.
+    pub async fn last_known_slug(&self, named: &CommunityRef, key: CommunityKey) -> Option<Arc<str>> {
+        match (named, key) {
+            (_, CommunityKey::Id | CommunityKey::Slug) => None,
+            (CommunityRef::Slug(slug), CommunityKey::Either) => Some(Arc::clone(slug)),
+            (_, CommunityKey::Either) => {
+                let id = self.last_known(named).await?;
+                self.slugs.get(&id).await.flatten()
+            }
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) use inject::Decision;
 pub(crate) use outcome::Outcome;
 pub(crate) use page::Page;
 pub(crate) use script::Script;
+pub(crate) use tag::TagCommunity;
 
 /// Whether the browser accepts gzip, by name or by `*`.
 pub(crate) fn accepts_gzip(request: &HeaderMap) -> bool {

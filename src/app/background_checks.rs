@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::shared_parts::SharedParts;
 use crate::auth::{Authenticator, revocation};
-use crate::reload::Reloader;
+use crate::reload::{ApiKeyFile, Reloader};
 use crate::status::Component;
 use crate::store::{self, Inspection, LedgerProblem, SchemaProblem, Store};
 use crate::tasks::Task;
@@ -20,6 +20,7 @@ use crate::tasks::Task;
 pub(super) struct Watched<'a> {
     pub(super) shared: &'a SharedParts,
     pub(super) authenticator: &'a Arc<Authenticator>,
+    pub(super) api_keys: Option<Arc<ApiKeyFile>>,
     /// What the start has found.
     pub(super) inspection: Option<Inspection>,
 }
@@ -42,7 +43,16 @@ impl Watched<'_> {
         tasks.keep(Task::DatabaseWatch, {
             let (store, database) = (store.clone(), status.database.clone());
             let place = store::place(&config.database);
-            move || watch_database(store.clone(), place.clone(), database.clone())
+            let (api_keys, of_keys) = (self.api_keys.clone(), status.api_keys.clone());
+            move || {
+                let (api_keys, of_keys) = (api_keys.clone(), of_keys.clone());
+                let answers = move || {
+                    if let Some(api_keys) = &api_keys {
+                        check_at_last(api_keys, &of_keys);
+                    }
+                };
+                watch_database(store.clone(), place.clone(), database.clone(), answers)
+            }
         });
         tasks.keep(Task::SchemaWatch, {
             let (store, status) = (store.clone(), status.clone());
@@ -101,8 +111,8 @@ async fn wait(pause: Duration, least: Duration, wake_up: &Notify) {
 }
 
 /// Reports whether the database answers, even while nothing is recorded, and as soon as a use of it fails. An answer that
-/// takes until the next ping is due counts as none, whatever the timeout of statements.
-async fn watch_database(store: Arc<dyn Store>, place: String, database: Component) {
+/// takes until the next ping is due counts as none, whatever the timeout of statements. `answers` is called after each answer.
+async fn watch_database(store: Arc<dyn Store>, place: String, database: Component, answers: impl Fn()) {
     let state = store.state();
     loop {
         let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
@@ -120,6 +130,7 @@ async fn watch_database(store: Arc<dyn Store>, place: String, database: Componen
                 // Problems with the tables are reported elsewhere.
                 let _ = store.key_types().await;
             }
+            answers();
         }
         let (while_down, least) = DATABASE_RETRY;
         let pause = if database.is_down() {
@@ -128,6 +139,19 @@ async fn watch_database(store: Arc<dyn Store>, place: String, database: Componen
             DATABASE_PING
         };
         wait(pause, least, &state.check_database).await;
+    }
+}
+
+/// Checks the communities that API keys name, where the database was away when that was to be done.
+fn check_at_last(api_keys: &ApiKeyFile, status: &Component) {
+    if let Some(Err(error)) = api_keys.check_at_last() {
+        api_keys.file.down_for([error.to_string()], |error| {
+            tracing::error!(
+                error,
+                "an API key names what can be no community: it is refused there"
+            );
+        });
+        status.down_for(api_keys.file.condition().reasons, |_| {});
     }
 }
 

@@ -45,7 +45,8 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
     let store = store::open_counting(&config, counted.clone()).context("the database")?;
     let inspection = at_start::look(&store, &config, &routes.load(), ports.are_taken_over()).await?;
-    if let Some(api_keys) = &key_files.api_keys {
+    let api_keys = key_files.api_keys.clone();
+    if let Some(api_keys) = &api_keys {
         let checked = api_keys.check_against(store.keys());
         checked.map_err(|error| StartError::Configuration(error.to_string()))?;
     }
@@ -71,6 +72,7 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     let watched = Watched {
         shared: &shared,
         authenticator: &recording.authenticator,
+        api_keys,
         inspection,
     };
     watched.start(reloader)?;

@@ -33,6 +33,8 @@ pub struct Record {
     pub events: Events,
     /// Whether `headcount migrate` makes a partition of our own table for each month. Postgres only.
     pub own_partitions: OwnPartitions,
+    /// Whether `headcount migrate` makes indexes for past visitors by visits that hold `metadata`, too. Postgres only.
+    pub visits_index: bool,
     /// The event types that statistics, past visitors and counters count; by default `page_view` and those that routes
     /// write.
     pub counted_event_types: Option<EventTypes>,
@@ -163,6 +165,7 @@ impl Default for Record {
             presence: true,
             events: Events::App,
             own_partitions: OwnPartitions::None,
+            visits_index: false,
             counted_event_types: None,
             pages_visited: true,
             last_active: true,

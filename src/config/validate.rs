@@ -70,6 +70,11 @@ fn record(config: &Config) -> Checked {
         "record.own_partitions",
         "\"month\" needs record.events = \"own\" and a Postgres database; set it to \"none\"",
     )?;
+    ensure(
+        !record.visits_index || !config.database.is_sqlite(),
+        "record.visits_index",
+        "needs a Postgres database, SQLite's index has all of it already; set it to false",
+    )?;
     let heartbeats = config.api.enabled && config.api.live && config.live.heartbeat;
     ensure(
         !heartbeats || record.coalesce <= record.window / 3,

@@ -14,7 +14,7 @@ use super::headers::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::messages::edit;
 use super::{Ctx, Sidecar};
 use crate::ids::CommunityId;
-use crate::widget::{Decision, Outcome, Page};
+use crate::widget::{Decision, Outcome, Page, TagCommunity};
 
 impl Sidecar {
     /// Changes the request to the app, whose headers are already edited, if its answer may get the widget.
@@ -66,7 +66,13 @@ impl Sidecar {
             Some(named) => self.communities.last_known_key(named, self.community_key).await,
             None => None,
         };
-        let community = community.map(CommunityId::new);
+        let community = match (named, community) {
+            (Some(named), Some(key)) => Some(TagCommunity {
+                key: CommunityId::new(key),
+                slug: self.communities.last_known_slug(named, self.community_key).await,
+            }),
+            _ => None,
+        };
         let request = &session.req_header().headers;
         let decision = injector.decide(request, response.status, &response.headers, community, page);
         // An unknown slug is looked up for the next page: this one must not wait.

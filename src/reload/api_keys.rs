@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -34,10 +35,12 @@ pub struct ApiKeyFile {
     places: Vec<String>,
     /// The types of the app's keys, once there is a database.
     app_keys: OnceLock<AppKeys>,
+    /// The types were not known yet when the communities were to be checked.
+    is_unchecked: AtomicBool,
     /// Told of the keys when they have changed.
     observers: Mutex<Vec<KeyObserver>>,
-    /// Down while the file is faulty.
-    pub(super) file: Component,
+    /// Down while the file is faulty, or a key in the configuration.
+    pub(crate) file: Component,
 }
 
 impl ApiKeyFile {
@@ -62,6 +65,7 @@ impl ApiKeyFile {
             current: ArcSwap::from_pointee(shared(keys)),
             places,
             app_keys: OnceLock::new(),
+            is_unchecked: AtomicBool::new(false),
             observers: Mutex::default(),
             file: Component::default(),
         }
@@ -97,7 +101,21 @@ impl ApiKeyFile {
     /// One of them is no community's key.
     pub fn check_against(&self, app_keys: AppKeys) -> Result<(), ApiKeyFileError> {
         // The first that was given stays: there is one database.
-        let _ = self.app_keys.set(app_keys);
+        let app_keys = self.app_keys.get_or_init(|| app_keys);
+        self.is_unchecked
+            .store(app_keys.get().is_none(), Ordering::Relaxed);
+        self.check()
+    }
+
+    /// Checks the communities as soon as the types of the app's keys are known, where a check came too early: the keys are in
+    /// use by then, and one that names no community is refused everywhere. `None` if there is nothing to check.
+    pub fn check_at_last(&self) -> Option<Result<(), ApiKeyFileError>> {
+        self.app_keys.get()?.get()?;
+        let is_due = self.is_unchecked.swap(false, Ordering::Relaxed);
+        is_due.then(|| self.check())
+    }
+
+    fn check(&self) -> Result<(), ApiKeyFileError> {
         let fault = |named: &str| self.no_community(named);
         if let Some(path) = &self.path {
             let read = read_api_keys(path, fault).map(drop);

@@ -34,7 +34,8 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Communities whose numbers must be counted from the events, but for `postponed`; at most `limit`.
     async fn uncounted(&self, postponed: &[CommunityId], limit: i64) -> Result<Vec<CommunityId>, StoreError>;
 
-    /// Counts a community from its events. The app's columns are then to be written.
+    /// Counts a community from its events. The app's columns are then to be written, whatever they show, so that it has been
+    /// compared as by [`CounterStore::note_checked`].
     async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError>;
 
     /// Compares a community's counters with its events.
@@ -52,7 +53,7 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Whether anybody has the lease.
     async fn is_lease_held(&self) -> Result<bool, StoreError>;
 
-    /// Notes that a community's counters agreed with its events.
+    /// Notes that a community's counters, and what the app's columns show of them, agreed with its events.
     async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError>;
 
     /// Communities whose written `current_visitors` is not zero, with it; at most `limit`.
@@ -69,8 +70,8 @@ pub trait CounterStore: Send + Sync + 'static {
         communities: &[(CommunityId, Option<i64>)],
     ) -> Result<Option<Published>, StoreError>;
 
-    /// The app's communities behind `after`, in the order of their keys, that were not compared since `since`; at most
-    /// `limit` are looked at. The second value is the last one that was looked at; `None` at the end.
+    /// The app's communities behind `after`, in the order of their keys, that were neither compared nor counted since
+    /// `since`; at most `limit` are looked at. The second value is the last one that was looked at; `None` at the end.
     async fn unchecked(
         &self,
         after: Option<&CommunityId>,

@@ -5,6 +5,8 @@ use super::schema::EventTable;
 
 /// Their names.
 pub(super) const NAMES: [&str; 2] = ["headcount_event_community", "headcount_event_visitor"];
+/// Names of the two that are made where `record.visits_index` says so: of small rows, and of the others.
+pub(super) const VISITS: [&str; 2] = ["headcount_event_visits", "headcount_event_visits_large"];
 
 /// An index that is there and can be used: its name, and what it is of, in the database's words; `None` where it is of
 /// another kind than any of ours.
@@ -54,24 +56,40 @@ fn bare(columns: &str) -> String {
     bare
 }
 
-/// A sentence for each that is missing, or of something else than it should be. `templates` are the statements.
-pub(super) fn faults(live: &[LiveIndex], templates: [&str; 2], event: &EventTable) -> Vec<String> {
+/// A sentence for each that is missing, or of something else than it should be. `templates` are the statements, `visits` those
+/// of the indexes of visits where they are wanted.
+pub(super) fn faults(
+    live: &[LiveIndex],
+    templates: [&str; 2],
+    visits: Option<[&str; 2]>,
+    event: &EventTable,
+) -> Vec<String> {
+    let usual = NAMES
+        .into_iter()
+        .zip(templates)
+        .map(|index| (index, "statistics and past visitors read the whole event table"));
+    let visits = visits.into_iter().flat_map(|templates| {
+        let indexes = VISITS.into_iter().zip(templates);
+        indexes.map(|index| {
+            (
+                index,
+                "past visitors are sorted by visits as slowly as without record.visits_index",
+            )
+        })
+    });
     let table = event.table.to_string();
-    let fault = |(name, template): (&str, &str)| {
+    let fault = |((name, template), so_that): ((&str, &str), &str)| {
         let create = named(template, event);
-        match live.iter().find(|(live, _)| live == name) {
-            None => Some(format!(
-                "the index {name} is missing, so that statistics and past visitors read the whole event table: run headcount \
-                 migrate"
-            )),
-            Some((_, live)) if is_of(live.as_deref(), columns(&create, &table)) => None,
-            Some(_) => Some(format!(
-                "the index {name} is that of an earlier version, or of other columns, so that statistics or past visitors read \
-                 the whole event table: run headcount migrate"
-            )),
-        }
+        let what = match live.iter().find(|(live, _)| live == name) {
+            None => "missing",
+            Some((_, live)) if is_of(live.as_deref(), columns(&create, &table)) => return None,
+            Some(_) => "that of an earlier version, or of other columns",
+        };
+        Some(format!(
+            "the index {name} is {what}, so that {so_that}: run headcount migrate"
+        ))
     };
-    NAMES.into_iter().zip(templates).filter_map(fault).collect()
+    usual.chain(visits).filter_map(fault).collect()
 }
 
 #[cfg(test)]
@@ -90,5 +108,15 @@ mod tests {
             "(\"timestamp\", \"user_id\")"
         ));
         assert!(!is_of(None, ours));
+        let ours = "(\"user_id\", \"timestamp\") INCLUDE (\"metadata\") WHERE octet_length(\"metadata\"::text) <= 500";
+        let theirs = "user_id,\"timestamp\" INCLUDE metadata WHERE (octet_length((metadata)::text) <= 500)";
+        assert!(is_of(Some(theirs), ours));
+        for other in [
+            "user_id,\"timestamp\" INCLUDE metadata",
+            "user_id,\"timestamp\" WHERE (octet_length((metadata)::text) <= 500)",
+            "user_id,\"timestamp\",metadata WHERE (octet_length((metadata)::text) <= 500)",
+        ] {
+            assert!(!is_of(Some(other), ours), "{other}");
+        }
     }
 }

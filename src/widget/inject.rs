@@ -33,11 +33,10 @@ use super::etags::WidgetHash;
 use super::outcome::Outcome;
 use super::page::Page;
 use super::rewriter::{Insertion, ResourcePaths};
-use super::tag::Tag;
+use super::tag::{Tag, TagCommunity};
 use crate::config;
 use crate::header_edits::HeaderEdits;
 use crate::header_list::any_element;
-use crate::ids::CommunityId;
 use crate::page_view::{PageLoad, is_download, page_load};
 use crate::routes::{RouteMatch, Track};
 
@@ -127,7 +126,7 @@ impl Injector {
         request: &HeaderMap,
         status: StatusCode,
         response: &HeaderMap,
-        community: Option<CommunityId>,
+        community: Option<TagCommunity>,
         page: Page,
     ) -> Decision {
         if status == StatusCode::NOT_MODIFIED {

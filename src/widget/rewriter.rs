@@ -16,8 +16,7 @@ use super::charset;
 use super::csp::Policies;
 use super::outcome::Outcome;
 use super::page::Page;
-use super::tag::Tag;
-use crate::ids::CommunityId;
+use super::tag::{Tag, TagCommunity};
 
 /// Largest incomplete tag. A longer one, such as a picture in an attribute, ends the search for the place.
 const MEMORY: usize = 128 * 1024;
@@ -26,7 +25,7 @@ const MEMORY: usize = 128 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Insertion {
     pub(crate) tag: Arc<Tag>,
-    pub(crate) community: CommunityId,
+    pub(crate) community: TagCommunity,
     pub(crate) page: Page,
     /// The policies of the response's headers.
     pub(crate) policies: Policies,

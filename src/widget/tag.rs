@@ -3,10 +3,26 @@
 //! It is ASCII only, so it reads the same in every encoding in which HTML is rewritten.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::page::Page;
 use crate::config;
 use crate::ids::CommunityId;
+
+/// The community of a page, as its tag names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TagCommunity {
+    /// What the script asks the API by.
+    pub(crate) key: CommunityId,
+    /// Its slug, where the API takes both and it is known: an element of the page's own may name it so.
+    pub(crate) slug: Option<Arc<str>>,
+}
+
+impl From<CommunityId> for TagCommunity {
+    fn from(key: CommunityId) -> Self {
+        Self { key, slug: None }
+    }
+}
 
 /// The parts of the tag that are the same in all pages.
 #[derive(Debug, Clone)]
@@ -36,13 +52,16 @@ impl Tag {
     }
 
     /// The tag for a page of this community. The script loads asynchronously.
-    pub(crate) fn of(&self, page: &Page, community: &CommunityId, nonce: Option<&str>) -> String {
+    pub(crate) fn of(&self, page: &Page, community: &TagCommunity, nonce: Option<&str>) -> String {
         let mut tag = format!(
             "<script async src=\"{}\"{} data-community=\"{}\"",
             Escaped(&page.below(&self.path)),
             self.fixed,
-            Escaped(community.as_str())
+            Escaped(community.key.as_str())
         );
+        if let Some(slug) = &community.slug {
+            let _ = write!(tag, " data-community-slug=\"{}\"", Escaped(slug));
+        }
         if let Some(nonce) = nonce {
             let _ = write!(tag, " nonce=\"{}\"", Escaped(nonce));
         }
@@ -71,6 +90,10 @@ impl std::fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
 
+    fn of(community: &str) -> TagCommunity {
+        CommunityId::from(community).into()
+    }
+
     fn page(prefix: &str) -> Page {
         Page {
             tls: false,
@@ -88,19 +111,28 @@ mod tests {
         };
         let tag = Tag::new("/api/visitors/widget.js", &settings);
         assert_eq!(
-            tag.of(&page(""), &"42".into(), Some("bm9uY2U=")),
+            tag.of(&page(""), &of("42"), Some("bm9uY2U=")),
             "<script async src=\"/api/visitors/widget.js\" data-place=\"header &#62; .who\" data-avatars=\"5\" \
              data-community=\"42\" nonce=\"bm9uY2U=\"></script>"
         );
-        assert!(!tag.of(&page(""), &"42".into(), None).contains("nonce"));
-        let below = tag.of(&page("/shop"), &"42".into(), None);
+        assert!(!tag.of(&page(""), &of("42"), None).contains("nonce"));
+        let below = tag.of(&page("/shop"), &of("42"), None);
         assert!(below.contains(" src=\"/shop/api/visitors/widget.js\""), "{below}");
+        let both = TagCommunity {
+            slug: Some("rust".into()),
+            ..of("42")
+        };
+        let both = tag.of(&page(""), &both, None);
+        assert!(
+            both.contains(" data-community=\"42\" data-community-slug=\"rust\""),
+            "{both}"
+        );
     }
 
     #[test]
     fn nothing_gets_out_of_an_attribute_or_out_of_ascii() {
         let tag = Tag::new("/api", &config::Widget::default());
-        let text = tag.of(&page(""), &"\"><script>é'&\u{1f980}".into(), None);
+        let text = tag.of(&page(""), &of("\"><script>é'&\u{1f980}"), None);
         assert!(text.is_ascii());
         assert!(
             text.ends_with(

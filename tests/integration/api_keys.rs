@@ -9,6 +9,8 @@ use crate::support::api_keys::{BOTH, COUNTS, KeyFile, ask, key, requests, status
 use crate::support::jwt;
 use crate::support::live::{Events, Socket};
 use crate::support::member::FIREFOX;
+use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
 use crate::support::sidecar::{run, write_config};
 use crate::support::world::Wanted;
 
@@ -269,4 +271,48 @@ fn a12_what_the_command_prints_is_a_configuration_and_its_key_is_valid() {
     ] {
         assert_eq!(run(arguments, &[]).code, Some(64), "{arguments:?}");
     }
+}
+
+/// The database is away at the start: what the keys name is checked once it says what ids are.
+#[tokio::test]
+async fn a24_what_a_start_could_not_check_is_checked_when_the_database_is_there() {
+    let database = Proxy::refusing(Postgres::shared().port());
+    let file = KeyFile::new(&[("django", COUNTS)]);
+    let world = Wanted::usual().start().await;
+    let wanted = || Wanted {
+        database_port: Some(database.port()),
+        ..Wanted::usual()
+    };
+    let named = |name: &str| format!("{COUNTS}communities = [\"{name}\"]\n");
+    file.has(&tables(&[("django", &*named("rust"))]));
+    let of_a_file = world.another_sidecar(&file.wanted(wanted()));
+    let table = tables(&[("celery", &*named("django"))]).replace("[[key]]", "[[api.key]]");
+    let of_the_configuration = world.another_sidecar(&Wanted {
+        config: table,
+        ..wanted()
+    });
+    let fitting = world.another_sidecar(&Wanted {
+        config: tables(&[("celery", &*named(&world.seeded.community("rust")))])
+            .replace("[[key]]", "[[api.key]]"),
+        ..wanted()
+    });
+    for sidecar in [&of_a_file, &of_the_configuration, &fitting] {
+        assert_eq!(sidecar.metric(OK).await, 1.0, "not known yet");
+    }
+    database.resume().await;
+    for (sidecar, place) in [
+        (&of_a_file, "keys.toml:5: key[0].communities: "),
+        (&of_the_configuration, "api.key[0].communities: "),
+    ] {
+        sidecar.wait_for_metric(OK, |ok| ok == 0.0).await;
+        sidecar.says(place);
+        sidecar.says("is the primary key of no community");
+    }
+    // The database has answered it, and nothing is wrong.
+    fitting
+        .wait_for_metric("headcount_database_up", |up| up == 1.0)
+        .await;
+    assert_eq!(fitting.metric(OK).await, 1.0);
+    file.has(&tables(&[("django", &*named(&world.seeded.community("rust")))]));
+    of_a_file.wait_for_metric(OK, |ok| ok == 1.0).await;
 }

@@ -1,6 +1,8 @@
 //! Past visitors and event types of routes, from the browser to the site's own functions; and that no statement reads the
 //! whole event table.
 
+mod many_views;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor as _};

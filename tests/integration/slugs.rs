@@ -98,6 +98,54 @@ async fn v23_a_page_may_name_a_community_by_its_id_and_by_its_slug() {
     browser.wait_for(&format!("{} === 3", count(&community))).await;
 }
 
+/// Pages that have an element of their own, by the community's other name than their tag's.
+#[tokio::test]
+async fn v23_an_element_of_the_page_itself_stays_the_only_one_by_whichever_name() {
+    let server = FakeUpstream::answering(|request: &Heard| {
+        let here = if request.target().contains("/posts/") { "here" } else { "" };
+        let page = format!(
+            "<!doctype html><title>By hand</title><h1>Rust</h1><live-visitors community=\"rust\" {here}></live-visitors>"
+        );
+        Reply::KeepBytes(
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{page}",
+                page.len()
+            )
+            .into_bytes()
+            .leak(),
+        )
+    })
+    .await;
+    let world = Wanted::usual().start().await;
+    let sidecar = world.another_sidecar(&Wanted {
+        servers: Some(vec![server.address()]),
+        config: "[api]\ncommunity_key = \"either\"\naccess = \"public\"\n[widget]\ninject = true\n".into(),
+        ..Wanted::usual()
+    });
+    let alice = world.member("alice").await.at(sidecar.url(""));
+    let own = world.community("rust");
+    // The community's slug is looked up for the page after the first.
+    loop {
+        let text = alice.navigation(&own).send().await.unwrap().text().await.unwrap();
+        if text.contains("data-community-slug=\"rust\"") {
+            break;
+        }
+    }
+    let browser = Chromium::of(&alice).await;
+    for page in [own.clone(), format!("{own}posts/1/")] {
+        browser.open(&sidecar.url(&page)).await;
+        // The script has run, and places what it places when the page is there.
+        browser
+            .wait_for(
+                "document.readyState === 'complete' && document.querySelector('live-visitors')?.count === 1",
+            )
+            .await;
+        let elements = "document.querySelectorAll('live-visitors').length === 1 \
+                        && document.querySelector('script[data-community]') !== null";
+        browser.wait_for(elements).await;
+    }
+}
+
 /// The app is asked by slug, and the tag in its pages has a key that the API takes.
 #[tokio::test]
 async fn v24_pages_say_what_their_script_may_ask_for() {

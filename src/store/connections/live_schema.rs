@@ -82,7 +82,10 @@ impl<B: Backend> Connections<B> {
         let faulty = <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await;
         found.faulty_types = faulty.map_err(StoreError::from);
         // Advice only: it is given where it is known.
-        let indexes = <B as Runs<FaultyIndexes>>::run(&FaultyIndexes, app, connection).await;
+        let wanted = FaultyIndexes {
+            visits: self.wanted.visits_index,
+        };
+        let indexes = <B as Runs<FaultyIndexes>>::run(&wanted, app, connection).await;
         found.indexes = indexes.unwrap_or_default();
     }
 

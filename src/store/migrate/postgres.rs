@@ -5,6 +5,7 @@ mod index;
 mod page_view;
 mod rights;
 mod trigger;
+mod visits;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction};
@@ -128,6 +129,8 @@ async fn run(
     ) {
         failed.extend(index::add(connection, &addition, dry_run, &mut steps).await.err());
     }
+    let visits_index = config.record.visits_index;
+    failed.extend(visits::settle(connection, &app, visits_index, dry_run, &mut steps).await);
     match counters::settle(connection, config, dry_run).await {
         Ok(done) => steps.extend(done),
         Err(error) => failed.push(error),
@@ -180,6 +183,15 @@ async fn record(connection: &mut PgConnection, addition: &Addition) -> Result<()
     .execute(connection)
     .await
     .map(drop)
+}
+
+/// The addition is no longer there.
+async fn forget(connection: &mut PgConnection, addition: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM headcount.addition WHERE name = $1")
+        .bind(addition)
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// Runs one statement as it is: CONCURRENTLY cannot run in a transaction.

@@ -56,7 +56,10 @@ impl FaultyTypes<'_> {
 }
 
 /// A sentence for each of the indexes on the event table that is missing, not valid, or of other columns than it should be.
-pub(in crate::store) struct FaultyIndexes;
+pub(in crate::store) struct FaultyIndexes {
+    /// Those of visits are wanted.
+    pub visits: bool,
+}
 
 impl StoreOperation for FaultyIndexes {
     type Output = Vec<String>;

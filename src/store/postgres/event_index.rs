@@ -10,16 +10,22 @@ pub(in crate::store) const STATEMENTS: [&str; 2] = [
     include_str!("../../../migrations/app/postgres/event_visitor.sql"),
 ];
 
-/// What an index is of, its row of `pg_index` being `x`; NULL where it is not of all rows, in ascending order, and of
-/// columns alone that it is sorted by.
+/// The statements of [`VISITS`](crate::store::event_indexes::VISITS).
+pub(in crate::store) const VISITS_STATEMENTS: [&str; 2] = [
+    include_str!("../../../migrations/app/postgres/event_visits.sql"),
+    include_str!("../../../migrations/app/postgres/event_visits_large.sql"),
+];
+
+/// What an index is of, its row of `pg_index` being `x`; NULL where it is not in ascending order.
 pub(in crate::store) const COLUMNS: &str = "CASE
-    WHEN x.indpred IS NULL AND NOT x.indisunique AND x.indnkeyatts = x.indnatts AND 0 = ALL (x.indoption) AND EXISTS (
+    WHEN NOT x.indisunique AND 0 = ALL (x.indoption) AND EXISTS (
         SELECT FROM pg_catalog.pg_class i JOIN pg_catalog.pg_am m ON m.oid = i.relam
         WHERE i.oid = x.indexrelid AND m.amname = 'btree'
     ) THEN (
-        SELECT string_agg(pg_catalog.pg_get_indexdef(x.indexrelid, place, false), ',' ORDER BY place)
+        SELECT string_agg(pg_catalog.pg_get_indexdef(x.indexrelid, place, false),
+                          CASE WHEN place = x.indnkeyatts + 1 THEN ' INCLUDE ' ELSE ',' END ORDER BY place)
         FROM generate_series(1, x.indnatts::int) AS place
-    ) END";
+    ) || coalesce(' WHERE ' || pg_catalog.pg_get_expr(x.indpred, x.indrelid), '') END";
 
 /// The text of the community's key.
 pub(super) fn key(event: &EventTable) -> String {
@@ -33,6 +39,16 @@ pub(super) fn is_ours(event: &EventTable, is: bool) -> String {
         metadata = event.metadata,
         number = u8::from(is)
     )
+}
+
+/// A condition: a row is in the first of the indexes of visits, or in the second.
+pub(super) fn is_small(event: &EventTable, is: bool) -> String {
+    let small = format!("octet_length({}::text) <= 500", event.metadata);
+    if is {
+        small
+    } else {
+        format!("(CASE WHEN {small} THEN 0 ELSE 1 END) = 1")
+    }
 }
 
 /// A condition: the community's key compares like this.

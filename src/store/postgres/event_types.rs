@@ -5,11 +5,11 @@ use std::sync::Arc;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::event_index::{COLUMNS, STATEMENTS, is_ours};
+use super::event_index::{COLUMNS, STATEMENTS, VISITS_STATEMENTS, is_ours};
 use super::moment;
-use super::statement::{query_as, query_scalar};
+use super::statement::{query, query_as, query_scalar};
 use crate::from_row::from_row;
-use crate::store::event_indexes::{self, LiveIndex, NAMES};
+use crate::store::event_indexes::{self, LiveIndex, NAMES, VISITS};
 use crate::store::event_types::{TypeCount, TypeFault};
 use crate::store::operations::{FaultyIndexes, FaultyTypes, LookAtEvents, Runs};
 use crate::store::rows::is_of_type;
@@ -70,7 +70,7 @@ impl Runs<FaultyTypes<'_>> for Postgres {
 
 impl Runs<FaultyIndexes> for Postgres {
     async fn run(
-        _: &FaultyIndexes,
+        operation: &FaultyIndexes,
         app: &AppSchema,
         connection: &mut PgConnection,
     ) -> Result<Vec<String>, sqlx::Error> {
@@ -84,11 +84,16 @@ impl Runs<FaultyIndexes> for Postgres {
              WHERE x.indrelid = to_regclass($2) AND x.indisvalid"
         );
         let live: Vec<LiveIndex> = query_as(AssertSqlSafe(sql))
-            .bind(NAMES.to_vec())
+            .bind([NAMES, VISITS].concat())
             .bind(event.table.to_string())
             .fetch_all(connection)
             .await?;
-        Ok(event_indexes::faults(&live, STATEMENTS, event))
+        Ok(event_indexes::faults(
+            &live,
+            STATEMENTS,
+            operation.visits.then_some(VISITS_STATEMENTS),
+            event,
+        ))
     }
 }
 
@@ -113,6 +118,11 @@ impl Runs<LookAtEvents<'_>> for Postgres {
             since = moment(&event.timestamp, "$1::timestamptz"),
             counted = is_of_type(&event.event_type, operation.types),
         );
+        // No index begins with the time. To the planner the whole table is cheaper than a whole index, which is a small part of
+        // it.
+        query("SELECT set_config('enable_seqscan', 'off', true)")
+            .execute(&mut *connection)
+            .await?;
         query_as(AssertSqlSafe(sql))
             .bind(operation.since)
             .fetch_all(connection)

@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::event_index::{is_ours, key, of_community};
+use super::event_index::{is_ours, is_small, key, of_community};
 use super::statement::{query, query_as, query_scalar};
 use super::{moment, read_moment};
+use crate::store::event_indexes::VISITS;
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
 use crate::store::past_visitors::statements::{Numbers, VisitedPage, numbers, pages, starts, together};
 use crate::store::past_visitors::{GAP, PastAsked, PastPlace, PastSort, PastVisitor};
@@ -135,6 +136,24 @@ impl Views<'_> {
         Ok(first.map_or(to, |first| first.min(to)))
     }
 
+    /// The views of all, each once, by the indexes of visits where both are there.
+    async fn all(&self, connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+        let sql = "SELECT count(*) = 2 FROM pg_catalog.pg_index x
+                   JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid AND c.relname = ANY ($2)
+                   WHERE x.indrelid = to_regclass($1) AND x.indisvalid";
+        let has_both: bool = query_scalar(sql)
+            .bind(self.event.table.to_string())
+            .bind(VISITS.to_vec())
+            .fetch_one(connection)
+            .await?;
+        if !has_both {
+            return Ok(self.ranges(""));
+        }
+        let [small, large] =
+            [true, false].map(|is| self.ranges(&format!("AND {}", is_small(self.event, is))));
+        Ok(format!("{small} UNION ALL {large}"))
+    }
+
     /// The views of all, one SELECT for each range of the index; `more` ends each.
     fn ranges(&self, more: &str) -> String {
         let EventTable {
@@ -149,16 +168,22 @@ impl Views<'_> {
         } else {
             String::new()
         };
-        let ranges = (1..=self.spellings.len()).flat_map(|place| {
-            [(true, self.at("$3")), (false, self.at("$4"))].map(|(ours, to)| {
-                format!(
-                    "(SELECT {user_id} AS user_id, {timestamp} AS at FROM {table}
+        // The app's may all be before the window: planned for one range, the statement takes less.
+        let has_theirs = self.until > self.operation.window.from;
+        let to = [
+            Some((true, self.at("$3"))),
+            has_theirs.then(|| (false, self.at("$4"))),
+        ];
+        let ranges = (1..=self.spellings.len())
+            .flat_map(|place| to.iter().flatten().map(move |(ours, to)| (place, *ours, to)));
+        let ranges = ranges.map(|(place, ours, to)| {
+            format!(
+                "(SELECT {user_id} AS user_id, {timestamp} AS at FROM {table}
                       WHERE {counted} AND {community} AND {ours}
                         AND {timestamp} >= {from} AND {timestamp} < {to} {is_known} {more})",
-                    community = of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
-                    ours = is_ours(self.event, ours),
-                )
-            })
+                community = of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
+                ours = is_ours(self.event, ours),
+            )
         });
         ranges.collect::<Vec<_>>().join("\n UNION ALL ")
     }

@@ -19,6 +19,8 @@ pub(in crate::store) struct Requirements {
     pub writes: bool,
     /// The database is to notify of ended sessions.
     pub trigger: bool,
+    /// The indexes of visits are wanted.
+    pub visits_index: bool,
     /// Columns for counts, where they are wanted.
     pub counters: Option<Counters>,
     /// The zone in which the app writes moments without one; UTC if not configured.
@@ -42,6 +44,7 @@ impl Requirements {
             needs: Needs::of(config),
             writes: config.record.writes(),
             trigger: config.session.revocation == Revocation::Trigger,
+            visits_index: config.record.visits_index,
             counters: config.counters.enabled.then(|| config.counters.clone()),
             time_zone: config.database.time_zone,
         }

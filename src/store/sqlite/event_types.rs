@@ -82,7 +82,7 @@ impl Runs<FaultyIndexes> for Sqlite {
                 .take()
                 .map(|words| event_indexes::columns(&words, &table).to_owned());
         }
-        Ok(event_indexes::faults(&live, STATEMENTS, event))
+        Ok(event_indexes::faults(&live, STATEMENTS, None, event))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the headers of requests and responses.
 
 use super::*;
+use crate::ids::CommunityId;
 use crate::routes::{CommunityRef, EventForm, Route, Track};
 
 type Pairs = &'static [(&'static str, &'static str)];
@@ -54,7 +55,7 @@ fn decided(request: &[(&'static str, &str)], status: u16, response: &[(&'static 
         &headers(request),
         status,
         &headers(response),
-        Some("42".into()),
+        Some(CommunityId::from("42").into()),
         page,
     )
 }
@@ -331,7 +332,13 @@ fn what_caches_give_to_everybody_has_it_only_where_everybody_may_ask() {
         let response = [HTML, ("cache-control", caching)];
         assert_eq!(left(200, &response), Some(Outcome::SharedCache), "{caching}");
         let (request, response) = (HeaderMap::new(), headers(&response));
-        let decision = everybody.decide(&request, StatusCode::OK, &response, Some("42".into()), page());
+        let decision = everybody.decide(
+            &request,
+            StatusCode::OK,
+            &response,
+            Some(CommunityId::from("42").into()),
+            page(),
+        );
         assert!(matches!(decision, Decision::Rewrite(..)), "{caching}");
     }
 }

@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::config;
+use crate::ids::CommunityId;
 
 /// A page of community 42, without policies.
 pub(in crate::widget) fn wanted() -> Insertion {
     Insertion {
         tag: Arc::new(Tag::new("/api/visitors/widget.js", &config::Widget::default())),
-        community: "42".into(),
+        community: CommunityId::from("42").into(),
         page: Page {
             tls: true,
             authority: Some("site.test".into()),

@@ -2,9 +2,15 @@
 // The script's tag names the page's community and where the count goes. A page that has an element for that
 // community keeps that one.
 
+/** What the tag says to this script, and not to the element. */
+const OF_THE_TAG = ["data-place", "data-community-slug"];
+
 function place({ attributes, dataset }) {
-  const elements = [...document.querySelectorAll("live-visitors")];
-  if (elements.some((element) => keyOf(element.community) === keyOf(dataset.community))) return;
+  const names = [dataset.community, dataset.communitySlug].filter(Boolean).map(keyOf);
+  // An element that says that it stands for the page's own community does, by whichever name.
+  const isOwn = (element) => names.includes(keyOf(element.community))
+    || (element.here && !element.site && Boolean(element.community));
+  if ([...document.querySelectorAll("live-visitors")].some(isOwn)) return;
   const isCorner = dataset.place === "corner";
   let parent = document.body;
   try {
@@ -15,7 +21,7 @@ function place({ attributes, dataset }) {
   if (!parent) return;
   const element = document.createElement("live-visitors");
   for (const { name, value } of attributes) {
-    if (name.startsWith("data-") && name !== "data-place") element.setAttribute(name.slice("data-".length), value);
+    if (name.startsWith("data-") && !OF_THE_TAG.includes(name)) element.setAttribute(name.slice("data-".length), value);
   }
   element.here = true;
   if (isCorner) element.setAttribute("place", "corner");

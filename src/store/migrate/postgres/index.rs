@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{execute, execute_briefly, record, recorded};
+use super::{execute, execute_briefly, forget, record, recorded};
 use crate::from_row::from_row;
 use crate::store::event_indexes::is_of;
 use crate::store::migrate::{Addition, MigrateError, Step};
@@ -93,6 +93,41 @@ pub(super) async fn add(
         record(connection, addition).await?;
     }
     run(connection, former, dry_run, done).await
+}
+
+/// Drops an index that is no longer wanted, with what an interrupted build of it left. Steps done are added to `done`.
+pub(super) async fn remove(
+    connection: &mut PgConnection,
+    addition: &Addition,
+    dry_run: bool,
+    done: &mut Vec<Step>,
+) -> Result<(), MigrateError> {
+    let tables = tables(connection, &addition.table).await?;
+    let [new, former] = names_meanwhile(addition);
+    let names = [addition.name, &new, &former];
+    let here = indexes(connection, &addition.table).await?;
+    let here = here.iter().filter(|index| names.contains(&&*index.bare_name));
+    let here = here.filter_map(|index| {
+        let table = tables.iter().find(|table| table.oid == index.table)?;
+        table
+            .parent
+            .is_none()
+            .then_some((&index.name, table.is_partitioned))
+    });
+    let elsewhere = elsewhere(connection, addition).await?;
+    let elsewhere = elsewhere
+        .iter()
+        .map(|(name, is_partitioned)| (name, *is_partitioned));
+    let dropped = here.chain(elsewhere).map(|(name, is_partitioned)| {
+        let mut dropped = drop_named(addition, name, is_partitioned);
+        dropped.step.title = format!("index {}: no longer wanted", addition.name);
+        dropped
+    });
+    run(connection, dropped, dry_run, done).await?;
+    if !dry_run && recorded(connection, addition.name).await?.is_some() {
+        forget(connection, addition.name).await?;
+    }
+    Ok(())
 }
 
 /// Runs what is planned, and adds it to `done`.

@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use sqlx::PgConnection;
 
-use super::{begin_briefly, execute, record, recorded};
+use super::{begin_briefly, execute, forget, record, recorded};
 use crate::config::{Config, Revocation, TokenHash};
 use crate::store::migrate::{Addition, MigrateError, Step};
 use crate::store::postgres::trigger::{APPEARED, CHANNEL, is_installed};
@@ -57,10 +57,7 @@ pub(super) async fn settle(
     if wanted {
         record(&mut transaction, &addition).await?;
     } else {
-        sqlx::query("DELETE FROM headcount.addition WHERE name = $1")
-            .bind(NAME)
-            .execute(&mut *transaction)
-            .await?;
+        forget(&mut transaction, NAME).await?;
     }
     transaction.commit().await?;
     Ok(steps)

@@ -1,5 +1,6 @@
 //! Past visitors in the order of a moment, their last view or their first: the index of a community's events is walked
-//! backwards until the page is full.
+//! backwards until the page is full. Where few have seen much, or fewer are left than the page holds, that would be the whole
+//! window, each view of which is looked up: then the moments of all are read at once, which takes a small part of that.
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
@@ -8,11 +9,18 @@ use super::super::moment;
 use super::Views;
 use crate::from_row::from_row;
 use crate::store::past_visitors::{PastPlace, PastSort};
-use crate::store::schema::EventTable;
+use crate::store::schema::{Column, EventTable};
 
-/// Rows that the walk reads first; each further time four times as many.
-const FIRST_CHUNK: i64 = 500;
-const LARGEST_CHUNK: i64 = 32_000;
+/// Rows that the walk reads first, and then.
+const CHUNKS: [i64; 2] = [500, 2_000];
+
+/// The moment of the place in the order.
+fn place(timestamp: &Column) -> String {
+    moment(
+        timestamp,
+        "(timestamptz 'epoch' + $5::bigint * interval '1 microsecond')",
+    )
+}
 
 struct Candidate {
     user_id: String,
@@ -34,10 +42,7 @@ impl Views<'_> {
             ..
         } = self.event;
         let beyond = if sort == PastSort::LastVisit { ">" } else { "<" };
-        let place = moment(
-            timestamp,
-            "(timestamptz 'epoch' + $5::bigint * interval '1 microsecond')",
-        );
+        let place = place(timestamp);
         let more = format!(
             "AND ($5::bigint IS NULL
                   OR {timestamp} <= {place} AND ({timestamp} < {place} OR {user_id} > $6::text::{key_type}))
@@ -67,8 +72,7 @@ impl Views<'_> {
     ) -> Result<Vec<String>, sqlx::Error> {
         let mut place = after.map(|after| (after.value, self.key_of(after)));
         let mut users: Vec<String> = Vec::new();
-        let mut chunk = FIRST_CHUNK;
-        loop {
+        for chunk in CHUNKS {
             let rows: Vec<Candidate> = self
                 .bound_as(self.chunk(sort, chunk))
                 .bind(place.as_ref().map(|(value, _)| *value))
@@ -90,7 +94,28 @@ impl Views<'_> {
             if is_last || i64::try_from(users.len()).is_ok_and(|found| found == limit) {
                 return Ok(users);
             }
-            chunk = (chunk * 4).min(LARGEST_CHUNK);
         }
+        let rows: Vec<Candidate> = self
+            .bound_as(self.at_once(sort, &self.all(connection).await?, limit))
+            .bind(after.map(|after| after.value))
+            .bind(after.and_then(|after| self.key_of(after)))
+            .fetch_all(connection)
+            .await?;
+        Ok(rows.into_iter().map(|row| row.user_id).collect())
+    }
+
+    /// The same of all views at once.
+    fn at_once(&self, sort: PastSort, views: &str, limit: i64) -> String {
+        let (timestamp, key_type) = (&self.event.timestamp, &self.event.user_id.type_name);
+        let which = if sort == PastSort::LastVisit { "max" } else { "min" };
+        format!(
+            "SELECT user_id::text, {micros} AS at, true AS is_it FROM (
+                 SELECT user_id, {which}(at) AS at FROM ({views}) AS headcount_ranges GROUP BY user_id
+             ) AS headcount_moments
+             WHERE $5::bigint IS NULL OR at < {place} OR (at = {place} AND user_id > $6::text::{key_type})
+             ORDER BY at DESC, headcount_moments.user_id LIMIT {limit}",
+            micros = self.micros("at"),
+            place = place(timestamp),
+        )
     }
 }

@@ -4,8 +4,8 @@
 //! the views of all have to be sorted. So the views are counted first; of those who have the most, the visits. Where the last
 //! of the page has more visits than anybody else has views, nobody else belongs on it. Otherwise more are tried, or all.
 //!
-//! Both statements that are of all users read each of their views in the table: the community is an expression over
-//! `metadata`, and Postgres makes no index-only scan where it would need the column itself.
+//! Both statements that are of all users read each of their views in the table, unless there are indexes of visits: the
+//! community is an expression over `metadata`, and Postgres makes no index-only scan where it would need the column itself.
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
@@ -53,7 +53,7 @@ impl Views<'_> {
         let guests = if let Some(guests) = guests {
             guests
         } else {
-            let all = format!("headcount_views AS ({})", self.ranges(""));
+            let all = format!("headcount_views AS ({})", self.all(connection).await?);
             self.guests(connection, &all, None, after, limit).await?
         };
         Ok(guests.into_iter().map(|guest| guest.user_id).collect())
@@ -122,7 +122,7 @@ impl Views<'_> {
                  GROUP BY user_id ORDER BY views DESC LIMIT {limit}
              ) AS headcount_viewers
              ORDER BY views DESC",
-            ranges = self.ranges(""),
+            ranges = self.all(connection).await?,
         );
         self.bound_as(sql).fetch_all(connection).await
     }
