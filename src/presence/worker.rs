@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use self::handle::{Message, Taken};
 pub use self::handle::{PresenceHandle, QueueFull};
 use self::pending::{PendingTouches, TouchBatch};
-use self::progress::Progress;
+use self::progress::TouchProgress;
 use self::sweeps::sweep_until;
 use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
@@ -62,7 +62,7 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     queue: mpsc::Receiver<Message>,
     waiting: Gauge,
-    progress: Arc<Progress>,
+    progress: Arc<TouchProgress>,
     /// Views taken from the queue.
     views: u64,
     coalescer: Coalescer,
@@ -108,7 +108,7 @@ fn by(
     waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
     let (sender, receiver) = mpsc::channel(record.queue_views.get());
-    let progress = Arc::new(Progress::new());
+    let progress = Arc::new(TouchProgress::new());
     let handle = PresenceHandle {
         queue: sender,
         waiting: waiting.clone(),
@@ -293,11 +293,12 @@ impl Worker {
     fn put_down(&mut self, scope: &Scope, user: UserId, at: Moment) {
         self.waiting.inc();
         let taken = self.taken(1);
-        self.is_to_be_remembered(scope, user.clone(), at);
+        self.note_for_memory(scope, user.clone(), at);
         self.pending.put_down(scope, user, at, taken);
     }
 
-    fn is_to_be_remembered(&mut self, scope: &Scope, user: UserId, at: Moment) {
+    /// The store's memory is told of it soon ([`Worker::remember`]).
+    fn note_for_memory(&mut self, scope: &Scope, user: UserId, at: Moment) {
         self.unremembered.entry(scope.group()).or_default().push(Touch {
             user,
             age: (self.now)().since(at),
@@ -335,7 +336,7 @@ impl Worker {
                     None => Scope::Site,
                 };
                 if let Some(at) = self.coalescer.failed(&scope, &touch.user) {
-                    self.is_to_be_remembered(&scope, touch.user, at);
+                    self.note_for_memory(&scope, touch.user, at);
                 }
             }
             self.remember();

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::REST;
-use super::progress::Progress;
+use super::progress::TouchProgress;
 
 use crate::ids::UserId;
 use crate::presence::Whereabouts;
@@ -18,7 +18,7 @@ use crate::presence::moment::Moment;
 pub struct PresenceHandle {
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) waiting: Gauge,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<TouchProgress>,
 }
 
 /// The touch was not taken: the queue is full, or the worker has ended.

@@ -6,7 +6,7 @@ use tokio::sync::{Notify, watch};
 
 /// Counts views. Shared by the handles and the worker.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct TouchProgress {
     /// Views handed over.
     handed_over: AtomicU64,
     /// Of these, the first so many are in the store, as far as it takes them.
@@ -15,7 +15,7 @@ pub(super) struct Progress {
     hurry: Notify,
 }
 
-impl Progress {
+impl TouchProgress {
     pub(super) fn new() -> Self {
         Self {
             handed_over: AtomicU64::new(0),
