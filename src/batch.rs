@@ -3,7 +3,7 @@
 //! A batch consists of *parts*. A part is one row of a spool and the unit of the ledger: it is applied as a whole,
 //! once. Which parts share a transaction may differ from try to try.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -125,24 +125,25 @@ impl Batch {
 
     /// Page views per session, without those that have none, sorted by key, so that concurrent writers lock rows in one order (W7).
     pub fn pages_by_session(&self) -> BTreeMap<BrowserSessionId, i64> {
-        let mut pages = BTreeMap::new();
-        for session in self.views().filter_map(|recorded| recorded.session_id.clone()) {
+        // Sorted at the end: there are many views of each.
+        let mut pages: HashMap<&BrowserSessionId, i64> = HashMap::new();
+        for session in self.views().filter_map(|recorded| recorded.session_id.as_ref()) {
             *pages.entry(session).or_insert(0) += 1;
         }
-        pages
+        let pages = pages.into_iter();
+        pages.map(|(session, pages)| (session.clone(), pages)).collect()
     }
 
     /// Latest view per user, sorted by key (W7).
     pub fn last_active_by_user(&self) -> BTreeMap<UserId, DateTime<Utc>> {
-        let mut latest: BTreeMap<UserId, DateTime<Utc>> = BTreeMap::new();
+        let mut latest: HashMap<&UserId, DateTime<Utc>> = HashMap::new();
         for recorded in self.views() {
             let at = recorded.view.at;
-            latest
-                .entry(recorded.user_id.clone())
-                .and_modify(|seen| *seen = (*seen).max(at))
-                .or_insert(at);
+            let seen = latest.entry(&recorded.user_id).or_insert(at);
+            *seen = at.max(*seen);
         }
-        latest
+        let latest = latest.into_iter();
+        latest.map(|(user, at)| (user.clone(), at)).collect()
     }
 }
 

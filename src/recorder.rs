@@ -206,6 +206,14 @@ impl Recorder {
         self.destinations.writer.as_ref().map_or(0, Writer::spooled)
     }
 
+    /// Waits until presence has the views recorded before whose visitors are known, for a moment at most
+    /// ([`PresenceHandle::catch_up`]). For reads of who is there.
+    pub async fn catch_up(&self) {
+        if let Some(presence) = &self.destinations.presence {
+            presence.catch_up().await;
+        }
+    }
+
     /// Waits until every view recorded before has been looked up as far as possible, and is in the spool.
     pub async fn flush_to_spool(&self) {
         let (done, finished) = oneshot::channel();

@@ -64,8 +64,6 @@ impl Site {
         closing: &Closing,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        // Pingora's own timers have a thread that wakes a hundred times per second, also where nothing is done.
-        pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let mut server = Server::new_with_opt_and_conf(None, configuration(config, addresses));
         let balancer = UpstreamChecks {
             balancer: sidecar.upstreams.balancer(),
@@ -187,6 +185,9 @@ fn configuration(config: &Config, addresses: &Listen) -> ServerConf {
         grace_period_seconds: Some(drain.as_secs() + 60),
         graceful_shutdown_timeout_seconds: Some(0),
         ca_file: Some(NO_AUTHORITIES.into()),
+        // Pingora's own timers have a thread that wakes a hundred times per second, also where nothing is done: those of a
+        // second and more are the runtime's.
+        fast_timeout_to_tokio_threshold_seconds: Some(0),
         ..ServerConf::default()
     }
 }

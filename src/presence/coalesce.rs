@@ -20,8 +20,9 @@ type ScopedUser = (Scope, UserId);
 pub struct Coalescer {
     coalesce: Duration,
     capacity: NonZeroUsize,
-    members: HashMap<ScopedUser, Touched>,
-    /// Members by age of their touch.
+    /// Looked up for every view, by reference.
+    members: HashMap<Scope, HashMap<UserId, Touched>>,
+    /// Members by age of their touch: each is here once.
     by_age: BTreeMap<Turn, ScopedUser>,
     /// Those that were seen again.
     seen_again: BTreeSet<Turn>,
@@ -79,12 +80,16 @@ impl Coalescer {
 
     /// What to do about a user seen at `at`, in any order. [`TouchDecision::Touch`] counts as the touch.
     pub fn admit(&mut self, at: Moment, scope: &Scope, user: &UserId) -> TouchDecision {
-        let member = (scope.clone(), user.clone());
-        if let Some(touched) = self.members.get_mut(&member) {
+        let known = self.members.get_mut(scope).and_then(|users| users.get_mut(user));
+        if let Some(touched) = known {
             let (since, _) = touched.turn;
             if at < touched.seen || at.since(since) < self.coalesce {
-                if at >= touched.seen {
-                    touched.again = touched.again.max(Some(at));
+                if at >= touched.seen
+                    && touched
+                        .again
+                        .replace(touched.again.map_or(at, |last| last.max(at)))
+                        .is_none()
+                {
                     self.seen_again.insert(touched.turn);
                 }
                 return TouchDecision::Deferred;
@@ -92,19 +97,19 @@ impl Coalescer {
             self.failed(scope, user);
         }
         self.forget_old(at);
-        self.touched(at, at, member);
-        let has_room = self.members.len() <= self.capacity.get();
+        self.touched(at, at, (scope.clone(), user.clone()));
+        let has_room = self.by_age.len() <= self.capacity.get();
         TouchDecision::Touch {
             instead_of: if has_room { None } else { self.forget_oldest() },
         }
     }
 
-    /// The touch did not reach the store: the next page view touches again.
-    pub fn failed(&mut self, scope: &Scope, user: &UserId) {
-        if let Some(touched) = self.members.remove(&(scope.clone(), user.clone())) {
-            self.by_age.remove(&touched.turn);
-            self.seen_again.remove(&touched.turn);
-        }
+    /// The touch did not reach the store: the next page view touches again. When the user was last seen after it, if so.
+    pub fn failed(&mut self, scope: &Scope, user: &UserId) -> Option<Moment> {
+        let touched = self.remove(scope, user)?;
+        self.by_age.remove(&touched.turn);
+        self.seen_again.remove(&touched.turn);
+        touched.again
     }
 
     /// When [`Coalescer::due`] has something next.
@@ -146,9 +151,19 @@ impl Coalescer {
             seen,
             again: None,
         };
-        self.members.insert(member.clone(), touched);
+        let (scope, user) = member.clone();
+        self.members.entry(scope).or_default().insert(user, touched);
         self.by_age.insert(turn, member);
         self.next_number += 1;
+    }
+
+    fn remove(&mut self, scope: &Scope, user: &UserId) -> Option<Touched> {
+        let users = self.members.get_mut(scope)?;
+        let touched = users.remove(user);
+        if users.is_empty() {
+            self.members.remove(scope);
+        }
+        touched
     }
 
     /// Stops at a member that was seen again: its deferred touch is not sent yet.
@@ -169,9 +184,8 @@ impl Coalescer {
     /// Returns the member's deferred touch, if any.
     fn forget(&mut self, turn: Turn) -> Option<Deferred> {
         self.seen_again.remove(&turn);
-        let member = self.by_age.remove(&turn)?;
-        let at = self.members.remove(&member)?.again?;
-        let (scope, user) = member;
+        let (scope, user) = self.by_age.remove(&turn)?;
+        let at = self.remove(&scope, &user)?.again?;
         Some(Deferred { scope, user, at })
     }
 }
@@ -184,6 +198,10 @@ mod tests {
 
     fn coalescer(capacity: usize) -> Coalescer {
         Coalescer::new(COALESCE, NonZeroUsize::new(capacity).unwrap())
+    }
+
+    fn remembered(coalescer: &Coalescer) -> usize {
+        coalescer.members.values().map(HashMap::len).sum()
     }
 
     fn admits(coalescer: &mut Coalescer, at: Moment, community: &str, user: &str) -> bool {
@@ -238,7 +256,7 @@ mod tests {
         admits(&mut coalescer, start, "42", "a");
         admits(&mut coalescer, start + Duration::from_secs(1), "42", "b");
         admits(&mut coalescer, start + COALESCE, "42", "c");
-        assert_eq!(coalescer.members.len(), 2, "a's time has passed");
+        assert_eq!(remembered(&coalescer), 2, "a's time has passed");
         assert_eq!(coalescer.by_age.len(), 2);
     }
 
@@ -249,7 +267,7 @@ mod tests {
         for user in 0..1_000 {
             assert!(admits(&mut coalescer, now, "42", &user.to_string()));
         }
-        assert_eq!(coalescer.members.len(), 100);
+        assert_eq!(remembered(&coalescer), 100);
         assert_eq!(coalescer.by_age.len(), 100);
         assert!(!admits(&mut coalescer, now, "42", "999"), "the newest stay");
         assert!(admits(&mut coalescer, now, "42", "0"), "the oldest went");
@@ -360,7 +378,7 @@ mod tests {
                     let admitted = coalescer.admit(at, &"42".into(), &user);
                     forced += usize::from(matches!(admitted, TouchDecision::Touch { instead_of: Some(_) }));
                 }
-                assert!(coalescer.members.len() <= 100 && coalescer.by_age.len() <= 100);
+                assert!(remembered(&coalescer) <= 100 && coalescer.by_age.len() <= 100);
             }
         }
         assert_eq!(forced, 49 * 100);

@@ -1,13 +1,14 @@
 //! The presence worker: keeps the presence store up to date outside the requests. A handle that never waits, and a
 //! worker that owns the store's writes and the sweeps.
 //!
-//! Touches are remembered as soon as they leave the queue ([`Presence::remember`]), whatever happens to the calls:
-//! a hanging store does not hide users from this sidecar's answers.
+//! Touches are remembered before they are sent ([`Presence::remember`]), whatever happens to the calls: a hanging store
+//! does not hide users from this sidecar's answers.
 //!
 //! Every view touches the whole site, so that is not a call per view: the users of a moment share one.
 
 mod handle;
 mod pending;
+mod progress;
 mod sweeps;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use self::handle::{Message, Taken};
 pub use self::handle::{PresenceHandle, QueueFull};
 use self::pending::{PendingTouches, TouchBatch};
+use self::progress::TouchProgress;
 use self::sweeps::sweep_until;
 use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
@@ -44,8 +46,12 @@ const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(200_000).unwrap();
 const DUE_TOGETHER: Duration = Duration::from_millis(100);
 
 /// Pause between two looks at the queue. During it views do not wake the worker: a wake-up is a system call in the
-/// request. A view that comes alone does not wait. Short, as a page's own script asks at once who is there.
-const REST: Duration = Duration::from_millis(10);
+/// request, and each look takes calls of the store. A view that comes alone does not wait; whoever asks who is there ends
+/// the pause ([`PresenceHandle::catch_up`]).
+const REST: Duration = Duration::from_millis(50);
+
+/// The least, however many ask.
+const LEAST_REST: Duration = Duration::from_millis(10);
 
 /// Tells the time; tests hand in their own.
 type Now = fn() -> Moment;
@@ -56,9 +62,14 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     queue: mpsc::Receiver<Message>,
     waiting: Gauge,
+    progress: Arc<TouchProgress>,
+    /// Views taken from the queue.
+    views: u64,
     coalescer: Coalescer,
     /// Touches not yet sent. Nothing more is taken from the queue while there are as many as its size.
     pending: PendingTouches,
+    /// Touches among these that are not remembered yet, by the call that they will be in.
+    unremembered: BTreeMap<Scope, Vec<Touch>>,
     most_pending: usize,
     /// Callers of `flush`, answered when nothing is pending.
     flushes: Vec<oneshot::Sender<()>>,
@@ -97,17 +108,22 @@ fn by(
     waiting: Gauge,
 ) -> (PresenceHandle, Worker) {
     let (sender, receiver) = mpsc::channel(record.queue_views.get());
+    let progress = Arc::new(TouchProgress::new());
     let handle = PresenceHandle {
         queue: sender,
         waiting: waiting.clone(),
+        progress: Arc::clone(&progress),
     };
     let worker = Worker {
         presence,
         metrics,
         queue: receiver,
         waiting,
+        progress,
+        views: 0,
         coalescer: Coalescer::new(record.coalesce, COALESCED_MEMBERS),
         pending: PendingTouches::new(now()),
+        unremembered: BTreeMap::new(),
         most_pending: record.queue_views.get(),
         flushes: Vec::new(),
         touches: Component::default(),
@@ -135,11 +151,13 @@ impl Worker {
 
     async fn touch_until(&mut self, shutdown: watch::Receiver<bool>) {
         let mut messages = Vec::with_capacity(BATCH);
+        let progress = Arc::clone(&self.progress);
         let mut sending = FuturesUnordered::new();
         let mut stop = std::pin::pin!(stopped(shutdown));
         let (mut is_stopping, mut is_over) = (false, false);
         let mut rest = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
-        let mut is_resting = false;
+        let (mut is_resting, mut is_hurried) = (false, false);
+        let mut looked = tokio::time::Instant::now();
         loop {
             let is_last = is_over || !self.flushes.is_empty();
             while sending.len() < CONCURRENCY
@@ -148,6 +166,9 @@ impl Worker {
                 sending.push(send(Arc::clone(&self.presence), group, batch, self.now));
             }
             if sending.is_empty() {
+                if self.pending.has_no_communities() {
+                    self.progress.reached(self.views);
+                }
                 for done in self.flushes.drain(..) {
                     // The caller may have stopped waiting.
                     let _ = done.send(());
@@ -165,6 +186,7 @@ impl Worker {
             if due.is_some_and(|due| due <= now) {
                 let due = self.coalescer.due(now);
                 self.put_down_deferred(due);
+                self.remember();
                 continue;
             }
             tokio::select! {
@@ -177,12 +199,17 @@ impl Worker {
                 () = until(due, now), if due.is_some() => {}
                 () = until(sites, now), if sites.is_some() => {}
                 () = &mut rest, if is_resting => is_resting = false,
+                () = progress.hurried(), if is_resting && !is_hurried => {
+                    is_hurried = true;
+                    rest.as_mut().reset(looked + LEAST_REST);
+                }
                 taken = self.queue.recv_many(&mut messages, BATCH), if takes_more && !is_resting => {
                     if taken > 0 {
                         self.take(&mut messages);
                         // A full batch: more may be there.
-                        is_resting = taken < BATCH && !is_stopping;
-                        rest.as_mut().reset(tokio::time::Instant::now() + REST);
+                        (is_resting, is_hurried) = (taken < BATCH && !is_stopping, false);
+                        looked = tokio::time::Instant::now();
+                        rest.as_mut().reset(looked + REST);
                     } else {
                         // Closed, or every handle is gone.
                         is_over = true;
@@ -193,34 +220,34 @@ impl Worker {
         }
     }
 
-    /// Remembers touches, and notes those that are to be sent.
+    /// Notes the touches that are to be sent, and remembers them.
     fn take(&mut self, messages: &mut Vec<Message>) {
-        let mut seen: BTreeMap<Scope, Vec<Touch>> = BTreeMap::new();
+        // Before anything is done about them: whoever waits for one that is lost by a panic would wait in vain.
+        let views = messages
+            .iter()
+            .filter(|message| matches!(message, Message::Touch(..)));
+        self.views += views.count() as u64;
+        // Until all touches are noted.
+        let mut taken = self.taken(0);
         for message in messages.drain(..) {
-            let (whereabouts, user, at) = match message {
-                Message::Touch(whereabouts, user, at) => (whereabouts, user, at),
-                Message::Flush(done) => {
-                    self.flushes.push(done);
-                    continue;
+            match message {
+                Message::Touch(whereabouts, user, at) => {
+                    taken.touches += 1;
+                    self.note_view(&whereabouts, &user, at);
                 }
-            };
-            // Until all its touches are noted.
-            let _taken = self.taken();
-            self.note_view(&whereabouts, &user, at);
-            let age = (self.now)().since(at);
-            for scope in std::iter::once(Scope::Site).chain(whereabouts.scopes()) {
-                seen.entry(scope.group()).or_default().push(Touch {
-                    user: user.clone(),
-                    age,
-                    finer: scope.finer().cloned(),
-                });
+                Message::Flush(done) => self.flushes.push(done),
             }
         }
-        for (group, touches) in &seen {
-            self.presence.remember(group, touches);
-        }
+        self.remember();
         if !self.flushes.is_empty() {
             self.put_down_rest();
+        }
+    }
+
+    /// Remembers what was put down.
+    fn remember(&mut self) {
+        for (group, touches) in std::mem::take(&mut self.unremembered) {
+            self.presence.remember(&group, &touches);
         }
     }
 
@@ -253,9 +280,10 @@ impl Worker {
     fn put_down_rest(&mut self) {
         let rest = self.coalescer.finish((self.now)());
         self.put_down_deferred(rest);
+        self.remember();
     }
 
-    /// Notes deferred touches for sending. They are remembered already.
+    /// Notes deferred touches for sending.
     fn put_down_deferred(&mut self, deferred: impl IntoIterator<Item = Deferred>) {
         for Deferred { scope, user, at } in deferred {
             self.put_down(&scope, user, at);
@@ -264,15 +292,25 @@ impl Worker {
 
     fn put_down(&mut self, scope: &Scope, user: UserId, at: Moment) {
         self.waiting.inc();
-        let taken = self.taken();
+        let taken = self.taken(1);
+        self.note_for_memory(scope, user.clone(), at);
         self.pending.put_down(scope, user, at, taken);
     }
 
-    /// One of the touches that the gauge has counted.
-    fn taken(&self) -> Taken {
+    /// The store's memory is told of it soon ([`Worker::remember`]).
+    fn note_for_memory(&mut self, scope: &Scope, user: UserId, at: Moment) {
+        self.unremembered.entry(scope.group()).or_default().push(Touch {
+            user,
+            age: (self.now)().since(at),
+            finer: scope.finer().cloned(),
+        });
+    }
+
+    /// Some of the touches that the gauge has counted.
+    fn taken(&self, touches: i32) -> Taken {
         Taken {
             waiting: self.waiting.clone(),
-            touches: 1,
+            touches,
         }
     }
 
@@ -297,8 +335,11 @@ impl Worker {
                     Some(community) => Scope::of(community.clone(), touch.finer),
                     None => Scope::Site,
                 };
-                self.coalescer.failed(&scope, &touch.user);
+                if let Some(at) = self.coalescer.failed(&scope, &touch.user) {
+                    self.note_for_memory(&scope, touch.user, at);
+                }
             }
+            self.remember();
         }
     }
 }

@@ -22,7 +22,7 @@ use idle_policy::{IdleAction, IdlePolicy};
 
 use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
-use super::schema::Requirements;
+use super::schema::{AppSchema, Requirements, ResolvedSchema};
 use super::schema::right::grant;
 use super::{DatabaseState, LedgerProblem, StoreError};
 use crate::config::Config;

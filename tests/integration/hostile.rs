@@ -6,6 +6,7 @@ mod files;
 mod framing;
 mod heads;
 mod secrets;
+mod threads;
 mod views;
 
 use tokio::sync::OnceCell;

@@ -1,7 +1,13 @@
 //! The handle of the presence worker, and what it sends.
 
+use std::sync::Arc;
+
 use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::REST;
+use super::progress::TouchProgress;
 
 use crate::ids::UserId;
 use crate::presence::Whereabouts;
@@ -12,6 +18,7 @@ use crate::presence::moment::Moment;
 pub struct PresenceHandle {
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) waiting: Gauge,
+    pub(super) progress: Arc<TouchProgress>,
 }
 
 /// The touch was not taken: the queue is full, or the worker has ended.
@@ -31,11 +38,21 @@ impl PresenceHandle {
     /// come in any order. The caller counts the drop if this is [`QueueFull`].
     pub fn touch(&self, whereabouts: Whereabouts, user: UserId, seen: Moment) -> Result<(), QueueFull> {
         self.waiting.inc();
+        self.progress.hand_over();
         let touch = Message::Touch(whereabouts, user, seen);
         self.queue.try_send(touch).map_err(|_| {
+            self.progress.take_back();
             self.waiting.dec();
             QueueFull
         })
+    }
+
+    /// Waits until the store has been told of every view handed over before, in its community: a page's own script, which
+    /// asks at once who is there, finds its visitor. Deferred touches are of users who are there already. Waits no longer
+    /// than the worker would rest.
+    pub async fn catch_up(&self) {
+        // A store that is slow must not delay a read; it would be answered from memory.
+        let _ = timeout(REST, self.progress.catch_up()).await;
     }
 
     /// Waits until everything handed over before has been sent to the store, with or without success, or the
@@ -43,6 +60,7 @@ impl PresenceHandle {
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
+            self.progress.hurry();
             let _ = flushed.await;
         }
     }

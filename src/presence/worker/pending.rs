@@ -48,6 +48,11 @@ impl PendingTouches {
         self.touches.max(of_site)
     }
 
+    /// Whether no touch of a community waits.
+    pub(super) fn has_no_communities(&self) -> bool {
+        self.communities.is_empty()
+    }
+
     /// When the site's may go, if there are any.
     pub(super) fn sites_turn(&self) -> Option<Moment> {
         self.site.as_ref().map(|_| self.sites_turn)

@@ -31,6 +31,7 @@ struct Notebook {
     /// The greatest age in each.
     oldest: Mutex<Vec<Duration>>,
     refusing: AtomicBool,
+    hangs: AtomicBool,
     swept: Notify,
     has_left: AtomicBool,
 }
@@ -46,6 +47,9 @@ impl Notebook {
 #[async_trait]
 impl Fake for Notebook {
     async fn touch(&self, group: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         if self.refusing.load(Ordering::Relaxed) {
             return Err(PresenceError::Unexpected("refusing".into()));
         }
@@ -174,6 +178,64 @@ async fn a_touch_that_waited_tells_for_how_long() {
     bench.handle.flush().await;
     let ages = bench.notebook.oldest.lock().unwrap().clone();
     assert_eq!(ages, [Duration::from_millis(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn v50_whoever_asks_finds_the_views_before_and_others_come_together() {
+    let bench = bench(100);
+    let view = |user: &str| bench.handle.touch("1".into(), user.into(), by_tokio()).unwrap();
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
+    view("a");
+    tokio::time::sleep(REST / 8).await;
+    assert_eq!(bench.notebook.touches(), [touched("1", &["a"])], "alone");
+
+    let start = tokio::time::Instant::now();
+    view("b");
+    bench.handle.catch_up().await;
+    assert_eq!(bench.notebook.touches(), [touched("1", &["b"])]);
+    bench.handle.catch_up().await;
+    assert!(start.elapsed() <= LEAST_REST, "{:?}", start.elapsed());
+
+    for user in ["c", "d", "e"] {
+        view(user);
+        tokio::time::sleep(REST / 8).await;
+    }
+    assert_eq!(bench.notebook.touches(), [], "it rests");
+    tokio::time::sleep(REST).await;
+    assert_eq!(bench.notebook.touches(), [touched("1", &["c", "d", "e"])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn v50_a_store_that_hangs_delays_nobody_who_asks_for_long() {
+    let bench = bench(1);
+    bench.notebook.hangs.store(true, Ordering::Relaxed);
+    tokio::spawn(run(bench.worker, bench.stop.subscribe()));
+    let start = tokio::time::Instant::now();
+    bench.handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
+    bench.handle.catch_up().await;
+    let took = start.elapsed();
+    assert!(took >= REST && took < 2 * REST, "{took:?}");
+
+    // What is not queued is not waited for.
+    bench.notebook.hangs.store(false, Ordering::Relaxed);
+    let full = super::by(
+        by_tokio,
+        Arc::new(Notebook::default()),
+        &config::Record {
+            queue_views: NonZeroUsize::MIN,
+            ..config::Record::default()
+        },
+        &Status::default(),
+        Arc::default(),
+        Gauge::new("waiting", "touches").unwrap(),
+    );
+    let (handle, worker) = full;
+    handle.touch("1".into(), "a".into(), by_tokio()).unwrap();
+    handle.touch("1".into(), "b".into(), by_tokio()).unwrap_err();
+    tokio::spawn(run(worker, bench.stop.subscribe()));
+    let start = tokio::time::Instant::now();
+    handle.catch_up().await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]

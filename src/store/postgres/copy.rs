@@ -57,6 +57,8 @@ pub(super) async fn copy(
         if lines.len() >= CHUNK {
             copy.send(&lines[..]).await?;
             lines.clear();
+            // A large batch takes a while: others of this thread go on.
+            tokio::task::yield_now().await;
         }
     }
     copy.send(lines).await?;

@@ -91,16 +91,22 @@ def _wrk(port, seconds, connections, script):
     return int(re.search(r'(\d+) requests in', done).group(1))
 
 
-def request(person, path=PATH):
-    lines = [f'GET {path % (person % COMMUNITIES + 1)} HTTP/1.1', 'Host: 127.0.0.1',
+def request(person, path=PATH, further=0):
+    """A person's request for a page of a community, or of one so many further."""
+    lines = [f'GET {path % ((person + further) % COMMUNITIES + 1)} HTTP/1.1', 'Host: 127.0.0.1',
              f'Cookie: session_id={token(person)}']
     lines += [f'{name}: {value}' for name, value in HEADERS.items()]
     return ('\r\n'.join(lines) + '\r\n\r\n').encode()
 
 
-def paced(port, rate, seconds, connections=8):
+def known(port):
+    """Makes everybody known, in another community than that which they ask for in `paced`."""
+    return paced(port, 2_000, PEOPLE / 2_000, further=1)
+
+
+def paced(port, rate, seconds, connections=8, further=0):
     """Requests at a steady rate over kept connections; how many were answered 200."""
-    requests = [request(person) for person in range(PEOPLE)]
+    requests = [request(person, further=further) for person in range(PEOPLE)]
     chooser = selectors.DefaultSelector()
     free = []
     for _ in range(connections):
