@@ -9,8 +9,8 @@ use super::Connections;
 use crate::store::error::timed_out;
 use crate::store::inspection::{self, Inspection};
 use crate::store::operations::{Backend, FaultyIndexes, FaultyTypes, Runs};
-use crate::store::schema::{AppSchema, Requirements, ResolvedSchema, SchemaProblems, resolve};
-use crate::store::{SchemaProblem, StoreError};
+use crate::store::schema::{AppSchema, ResolvedSchema, SchemaProblems, resolve};
+use crate::store::{LackingRights, SchemaProblem, StoreError};
 
 const NOT_ASKED: &str = "the database did not answer in time, so that it was not asked for all";
 
@@ -37,9 +37,10 @@ impl<B: Backend> Connections<B> {
             }
             let found = found.insert(Inspection {
                 tables: inspection::problems(&resolved, &self.wanted),
+                lacking: LackingRights::of(&resolved),
                 ledger: Err(timed_out(NOT_ASKED)),
                 faulty_types: Err(timed_out(NOT_ASKED)),
-                indexes: Vec::new(),
+                indexes: inspection::unindexed(&resolved),
             });
             self.look_at_the_rest(found, &resolved, types, connection).await;
             Ok(())
@@ -78,12 +79,7 @@ impl<B: Backend> Connections<B> {
         found.faulty_types = faulty.map_err(StoreError::from);
         // Advice only: it is given where it is known.
         let indexes = <B as Runs<FaultyIndexes>>::run(&FaultyIndexes, app, connection).await;
-        found.indexes = indexes.unwrap_or_default();
-    }
-
-    /// What the configuration demands of the tables.
-    pub(in crate::store) fn wanted(&self) -> &Requirements {
-        &self.wanted
+        found.indexes.extend(indexes.unwrap_or_default());
     }
 
     /// The schema, read on first use. One task reads, the others wait for it (within their own limit).
