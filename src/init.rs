@@ -14,6 +14,7 @@ mod write;
 use std::path::PathBuf;
 
 use crate::config::{self, Secret};
+use crate::printable::counted;
 use crate::store::{self, StoreError};
 use catalogue::AppTables;
 use guess::Guess;
@@ -145,12 +146,12 @@ fn database_url(
 
 /// What was found, one line each.
 fn found(tables: &AppTables, site: Option<&DjangoSite>, guess: &Guess) -> Vec<String> {
-    let mut found = vec![format!("{} tables", tables.0.len())];
+    let mut found = vec![counted(tables.0.len(), "table", "tables")];
     if let Some(site) = site {
         found.push(format!(
-            "{} models and {} URL patterns of the site",
-            site.models.len(),
-            site.patterns.len()
+            "{} and {} of the site",
+            counted(site.models.len(), "model", "models"),
+            counted(site.patterns.len(), "URL pattern", "URL patterns")
         ));
     }
     for (key, what) in [
@@ -168,6 +169,7 @@ fn found(tables: &AppTables, site: Option<&DjangoSite>, guess: &Guess) -> Vec<St
         .routes
         .iter()
         .filter(|route| !route.is_excluded && !route.is_proposal);
-    found.push(format!("{} routes to pages of communities", pages.count()));
+    let pages = counted(pages.count(), "route", "routes");
+    found.push(format!("{pages} to pages of communities"));
     found
 }

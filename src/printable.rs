@@ -1,4 +1,7 @@
-//! Texts of others (names of tables, routes, cookies) within one line of a file, a message or a terminal. Pure.
+//! Texts of others (names of tables, routes, cookies) within one line of a file, a message or a terminal; and numbers with what
+//! they count. Pure.
+
+use std::fmt::Display;
 
 /// Whether a character may end a line, change its direction, or be an order to a terminal.
 pub(crate) fn is_unprintable(c: char) -> bool {
@@ -10,4 +13,10 @@ pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if is_unprintable(c) { ' ' } else { c })
         .collect()
+}
+
+/// A number with the word for what it counts: of one, or of any other number of them.
+pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str, more: &str) -> String {
+    let word = if number == N::from(1) { one } else { more };
+    format!("{number} {word}")
 }

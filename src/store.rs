@@ -13,6 +13,7 @@ mod django;
 mod error;
 mod event_indexes;
 mod event_types;
+mod examination;
 #[cfg(test)]
 pub(crate) mod fake;
 mod grants;
@@ -50,12 +51,14 @@ pub use counters::{Comparison, CounterStore, Folded, Lease, PresentComparison, P
 pub use database_state::DatabaseState;
 pub use error::{Class, StoreError};
 pub use event_types::TypeFault;
+pub use examination::{Examination, examine};
+pub use grants::LackingRights;
 pub use inspection::{Inspection, types_of};
 pub use ledger::LedgerProblem;
 pub use migrate::{Incomplete, MigrateError, Step, migrate};
 pub use open::{
-    GrantsError, check, check_ledger, events_of_routes, grants, ignored_parameters, open, open_counters,
-    open_counters_sharing, open_counting, place, read_catalogue, remarks, session_listener,
+    GrantsError, grants, ignored_parameters, open, open_counters, open_counters_sharing, open_counting,
+    place, read_catalogue, session_listener,
 };
 pub use past_visitors::{GAP, MOST_PAGES, PastAsked, PastPlace, PastSort, PastVisitor, PastWindow};
 pub use postgres::{Notification, SessionListener};
@@ -141,9 +144,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// The parts that the ledger lacks: nothing of them is in the tables.
     async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError>;
-
-    /// What is wrong with the ledger, if anything.
-    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError>;
 
     /// Deletes old entries from the ledger, a bounded number of rows; returns how many. They must be old by the
     /// database's clock and at `now`.

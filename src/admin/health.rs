@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Admin;
+use crate::printable::counted;
 use crate::status::{Backlog, ComponentState, Status};
 
 /// Whether the site is served.
@@ -169,8 +170,9 @@ fn redis(status: &Status) -> impl Iterator<Item = String> {
         (
             partitions > 0 && redis == ComponentState::Up,
             format!(
-                "the redis servers of {partitions} partitions do not answer ({nodes}); of their communities only \
-                 visitors that this sidecar saw itself are known"
+                "the redis servers of {} do not answer ({nodes}); of the communities there only visitors that this sidecar \
+                 saw itself are known",
+                counted(partitions, "partition", "partitions")
             ),
         ),
     ])

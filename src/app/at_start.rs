@@ -1,5 +1,6 @@
 //! Checks before anything is served, and before other routes are: one look at the database says whether that makes sense.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::StartError;
 use crate::config::Config;
 use crate::reload::DatabaseCheck;
 use crate::routes::RouteTable;
-use crate::store::{self, Inspection, Store, StoreError};
+use crate::store::{self, Inspection, SchemaProblem, Store, StoreError};
 
 /// Longest time that a start waits for the database to say whether it fits. The site is served even if the database is
 /// down.
@@ -51,6 +52,11 @@ pub(super) async fn look(
         return Err(StartError::Configuration(refused.join("\n")));
     }
     if let Some(problem) = found.ledger_problem() {
+        let problem: &dyn Display = if problem.is_of_the_role() {
+            &found.lacking
+        } else {
+            problem
+        };
         return Err(StartError::Configuration(format!("database: {problem}")));
     }
     // A right that is missing is no fault of the configuration: views are recorded, and the watch over the tables says that
@@ -102,12 +108,8 @@ fn may_take_over(
 ) -> Result<Option<Inspection>, StartError> {
     let (found, faults) = match looked {
         Ok(found) => {
-            let tables = found
-                .tables
-                .iter()
-                .filter(|problem| problem.prevents_a_take_over());
-            let ledger = found.ledger_problem().into_iter().map(ToString::to_string);
-            let faults = tables.map(ToString::to_string).chain(ledger).collect();
+            let mut faults = found.faults(SchemaProblem::prevents_a_take_over);
+            faults.extend(found.ledger_fault().map(ToString::to_string));
             (Some(found), faults)
         }
         Err(error) if error.is_of_the_configuration() => (None, vec![error.chain()]),

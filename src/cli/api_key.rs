@@ -5,8 +5,9 @@ use clap::{Subcommand, ValueEnum};
 use super::{Failure, print_line};
 use crate::auth::api_keys::new_key;
 use crate::config::{self, Config, KeyHash, KeyScope};
+use crate::key_type::AppKeys;
+use crate::printable::counted;
 use crate::reload::ApiKeyFile;
-use crate::store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeyCommand {
@@ -71,21 +72,16 @@ pub(super) fn run(command: ApiKeyCommand) {
     ));
 }
 
-/// Whether each community that a key names can be one of the database's.
+/// Whether each community that a key names can be one of the database's, where the types of its keys are known.
 ///
 /// # Errors
-/// One cannot. A database that does not answer now is no fault of the keys.
-pub(super) async fn check_communities(config: &Config) -> Result<(), Failure> {
+/// One cannot.
+pub(super) fn check_communities(config: &Config, keys: AppKeys) -> Result<(), Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
     let file = ApiKeyFile::read(&config.api).map_err(|error| usage(&error))?;
-    let Some(file) = file else {
-        return Ok(());
-    };
-    let store = store::open(config).map_err(|error| usage(&error))?;
-    let _ = store.key_types().await;
-    let checked = file.check_against(store.keys());
-    store.close().await;
-    checked.map_err(|error| usage(&error))
+    file.map_or(Ok(()), |file| {
+        file.check_against(keys).map_err(|error| usage(&error))
+    })
 }
 
 /// What `check` prints of the keys of a configuration that is valid.
@@ -95,11 +91,8 @@ pub(super) fn check(settings: &config::Api) {
         return;
     };
     if let Some(path) = &settings.key_file {
-        print_line(format_args!(
-            "{}: {} API keys are valid",
-            path.display(),
-            keys.len()
-        ));
+        let keys = counted(keys.len(), "API key is", "API keys are");
+        print_line(format_args!("{}: {keys} valid", path.display()));
     }
     for remark in settings.remarks_on_keys(&keys, chrono::Utc::now()) {
         print_line(format_args!("warning: {remark}"));

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::{Failure, api_key, block_on, print_line};
 use crate::config::{Access, Config, TlsListener, Validity, read_key_pair};
+use crate::printable::counted;
 use crate::routes::{RouteNames, RouteTable};
+use crate::store::Examination;
 use crate::writer::spool::Directory;
 use crate::{app, presence, reload, store};
 
@@ -31,9 +33,7 @@ pub(super) fn run(path: &Path, config: &Config, offline: bool) -> Result<(), Fai
         print_line("the database was not asked");
         return Ok(());
     }
-    tables(path, config)?;
-    events(path, config, &table)?;
-    ledger(path, config)?;
+    database(path, config, &table)?;
     redis(path, config)
 }
 
@@ -41,7 +41,8 @@ pub(super) fn run(path: &Path, config: &Config, offline: bool) -> Result<(), Fai
 fn routes(config: &Config) -> Result<RouteTable, Failure> {
     let table = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
     let folder = config.routes.dir.display();
-    print_line(format_args!("{folder}: {} routes are valid", table.len()));
+    let routes = counted(table.len(), "route is", "routes are");
+    print_line(format_args!("{folder}: {routes} valid"));
     if let Some(route) = table.by_slug().filter(|_| !config.schema.has_slugs()) {
         print_line(format_args!(
             "warning: route {} names communities by slugs, which they do not have, so that its pages have no community: name \
@@ -58,51 +59,42 @@ fn routes(config: &Config) -> Result<RouteTable, Failure> {
     Ok(table)
 }
 
-/// The app's tables, and remarks about them.
-fn tables(path: &Path, config: &Config) -> Result<(), Failure> {
-    let problems =
-        block_on(store::check(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
-    let (warnings, problems): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_a_warning());
-    if !problems.is_empty() {
-        let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        return Err(Failure::Usage(format!(
-            "{}: the database's tables are not as configured:{}",
-            path.display(),
+/// The app's tables, the ledger, and the event types that routes write. All that is wrong with them is told at once.
+fn database(path: &Path, config: &Config, table: &RouteTable) -> Result<(), Failure> {
+    let examined = block_on(store::examine(config, table))?;
+    let Examination {
+        inspection,
+        keys,
+        notes,
+    } = examined.map_err(|error| Failure::of_store(path, config, &error))?;
+    let path = path.display();
+    let mut wrong = Vec::new();
+    let faults = inspection.faults(|problem| !problem.is_a_warning());
+    if !faults.is_empty() {
+        let list: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        wrong.push(format!(
+            "{path}: the database's tables are not as configured:{}",
             list.concat()
-        )));
+        ));
     }
-    block_on(api_key::check_communities(config))??;
+    wrong.extend(inspection.refused_types(table));
+    wrong.extend(
+        inspection
+            .ledger_fault()
+            .map(|problem| format!("{path}: database: {problem}")),
+    );
+    if !wrong.is_empty() {
+        return Err(Failure::Usage(wrong.join("\n")));
+    }
+    api_key::check_communities(config, keys)?;
     print_line("the database has the tables that the configuration names");
-    for warning in warnings {
+    for warning in &inspection.tables {
         print_line(format_args!("warning: {warning}"));
-    }
-    let remarks =
-        block_on(store::remarks(config))?.map_err(|error| Failure::of_store(path, config, &error))?;
-    for remark in remarks {
-        print_line(format_args!("note: {remark}"));
-    }
-    Ok(())
-}
-
-/// The event types that routes write.
-fn events(path: &Path, config: &Config, table: &RouteTable) -> Result<(), Failure> {
-    let (refused, notes) = block_on(store::events_of_routes(config, table))?
-        .map_err(|error| Failure::of_store(path, config, &error))?;
-    if !refused.is_empty() {
-        return Err(Failure::Usage(refused.join("\n")));
     }
     for note in notes {
         print_line(format_args!("note: {note}"));
     }
-    Ok(())
-}
-
-fn ledger(path: &Path, config: &Config) -> Result<(), Failure> {
     if config.record.writes() {
-        let ledger = block_on(store::check_ledger(config))?;
-        if let Some(problem) = ledger.map_err(|error| Failure::of_store(path, config, &error))? {
-            return Err(Failure::Usage(format!("{}: database: {problem}", path.display())));
-        }
         print_line("the database has the ledger of applied batches");
     }
     Ok(())

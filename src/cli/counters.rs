@@ -15,6 +15,7 @@ use crate::config::{self, CommunityKey, Config};
 use crate::counters::writes_presence;
 use crate::ids::CommunityId;
 use crate::presence::{self, Presence, Scope};
+use crate::printable::counted;
 use crate::reload::load_routes;
 use crate::routes::{CountedTypes, RouteNames};
 use crate::store::{self, Comparison, CounterStore, StoreError};
@@ -65,6 +66,7 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
         let store = store::open_counters(config, counted).map_err(anyhow::Error::new)?;
         let tasks = Tasks::on_current_runtime();
         let work = ComparisonRun {
+            file: path,
             here: Here::of(config, &tasks).map_err(anyhow::Error::new)?,
             store: store.clone(),
             counters: config.counters.clone(),
@@ -101,7 +103,9 @@ impl From<StoreError> for Stopped {
     }
 }
 
-struct ComparisonRun {
+struct ComparisonRun<'a> {
+    /// The configuration's.
+    file: &'a Path,
     store: Arc<dyn CounterStore>,
     counters: config::Counters,
     /// What names a community first.
@@ -120,8 +124,17 @@ struct ComparisonRun {
     differing: Vec<(CommunityId, Option<i64>)>,
 }
 
-impl ComparisonRun {
+impl ComparisonRun<'_> {
     async fn all(mut self, only: Option<String>) -> Result<(), Stopped> {
+        let faults = self.store.faults().await?;
+        if !faults.is_empty() {
+            let faults: Vec<_> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+            return Err(Stopped::Failure(Failure::Usage(format!(
+                "{}: counters can be neither compared nor written:{}",
+                self.file.display(),
+                faults.concat()
+            ))));
+        }
         self.is_kept = self.store.is_lease_held().await?;
         match only {
             Some(named) => {
@@ -133,8 +146,16 @@ impl ComparisonRun {
             }
             None => self.each().await?,
         }
-        let (seen, differing) = (self.seen, self.differing.len());
-        print_line(format_args!("{seen} communities compared, {differing} differ"));
+        let differing = self.differing.len();
+        let seen = counted(self.seen, "community", "communities");
+        let differ = counted(differing, "differs", "differ");
+        print_line(format_args!("{seen} compared, {differ}"));
+        if self.counters.of_events() {
+            print_line(
+                "they were compared with the events in the database: page views that wait in the spool of a sidecar are not yet \
+                 among these",
+            );
+        }
         if let Here::Unknown(reason) = &self.here {
             print_line(format_args!(
                 "current_visitors was compared with what was written last: {reason}"
@@ -238,8 +259,9 @@ impl ComparisonRun {
         };
         released?;
         if left > 0 {
+            let left = counted(left, "community is", "communities are");
             print_line(format_args!(
-                "{left} communities are locked by the app; the next sidecar writes them"
+                "{left} locked by the app; the next sidecar writes what is left"
             ));
         }
         if self.leaves_present {

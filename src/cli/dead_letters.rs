@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::{Failure, block_on, print_line};
 use crate::batch::BatchKey;
 use crate::config::Config;
+use crate::printable::counted;
 use crate::printable::one_line;
 use crate::writer::spool::Directory;
 use crate::writer::spool::letters::{DeadLetter, LetterAction};
@@ -103,7 +104,12 @@ fn decide(directory: &Directory, fate: LetterAction, which: &DeadLetterArgs) -> 
     let missing = keys.map_or(0, |keys| (keys.len() as u64).saturating_sub(decided));
     if missing > 0 {
         return Err(Failure::Usage(format!(
-            "{missing} of the names are not of dead letters; see `headcount dead-letters list`"
+            "{}; see `headcount dead-letters list`",
+            counted(
+                missing,
+                "of the names is not that of a dead letter",
+                "of the names are not those of dead letters"
+            )
         )));
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Failure, block_on, print_line};
 use crate::config::Config;
+use crate::printable::counted;
 use crate::store::{self, GrantsError, MigrateError};
 
 pub(super) fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(), Failure> {
@@ -21,8 +22,7 @@ pub(super) fn migrate(path: &Path, config: &Config, dry_run: bool) -> Result<(),
     match (done.len(), dry_run) {
         (0, _) => {}
         (_, true) => print_line("-- nothing has been changed: headcount migrate without --dry-run runs this"),
-        (1, false) => print_line("done: 1 step"),
-        (steps, false) => print_line(format_args!("done: {steps} steps")),
+        (steps, false) => print_line(format_args!("done: {}", counted(steps, "step", "steps"))),
     }
     match outcome {
         Ok(steps) if steps.is_empty() => print_line("nothing to do"),

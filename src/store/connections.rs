@@ -22,9 +22,10 @@ use idle_policy::{IdleAction, IdlePolicy};
 
 use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
-use super::schema::{AppSchema, Requirements, ResolvedSchema};
+use super::schema::SchemaProblem;
 use super::schema::right::grant;
-use super::{DatabaseState, LedgerProblem, StoreError};
+use super::schema::{AppSchema, Requirements, ResolvedSchema};
+use super::{DatabaseState, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
 
@@ -115,25 +116,17 @@ impl<B: Backend> Connections<B> {
             let outcome = self
                 .within_limit(async {
                     let mut reading = B::begin_reading(&mut lease.connection, self.limit).await?;
-                    let resolved = self.resolved_by(&mut reading, false).await?;
-                    Ok((resolved, B::ledger(&mut reading).await?))
+                    self.resolved_by(&mut reading, false).await
                 })
                 .await;
             self.settle(lease, outcome, false)
         };
         let (mut lacking, mut policies) = (Vec::new(), Vec::new());
-        if let Ok((resolved, ledger)) = read.await {
-            let of_role = resolved
-                .problems
-                .iter()
-                .filter(|problem| problem.is_of_the_role());
+        if let Ok(resolved) = read.await {
+            let is_of_the_role = |problem: &&SchemaProblem| problem.is_of_the_role();
+            let of_role = resolved.problems.iter().filter(is_of_the_role);
             lacking.extend(of_role.map(ToString::to_string));
-            // Where nothing is written it is not needed.
-            if lacking.is_empty()
-                && let Some(forbidden @ LedgerProblem::Forbidden { .. }) = ledger
-            {
-                lacking.push(forbidden.to_string());
-            }
+            lacking.extend(resolved.forbidden_ledger().map(|problem| problem.to_string()));
             policies = resolved.policies();
         }
         error.explained(&lacking, &policies)
@@ -178,11 +171,6 @@ impl<B: Backend> Connections<B> {
     /// The types of the app's keys, if they were read.
     pub(super) fn keys(&self) -> AppKeys {
         self.state.keys.clone()
-    }
-
-    /// What is wrong with the ledger, if anything.
-    pub(super) async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
-        self.afresh(async |connection| B::ledger(connection).await).await
     }
 
     /// Runs a request over a connection made for it. A pool would hide the reason for a failure: where no

@@ -21,6 +21,9 @@ use crate::ids::CommunityId;
 /// The counters of communities.
 #[async_trait]
 pub trait CounterStore: Send + Sync + 'static {
+    /// What keeps the counters from being written, a sentence each: columns, tables, rights.
+    async fn faults(&self) -> Result<Vec<String>, StoreError>;
+
     /// Takes the lease if it is free or held by `holder`, for `ttl` from now by the database's clock; `None` while another
     /// holds it.
     async fn take_lease(&self, holder: Uuid, ttl: Duration) -> Result<Option<Lease>, StoreError>;

@@ -6,8 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Applied, LedgerProblem, PastAsked, PastVisitor, PastWindow, SessionsFound, Stats, Store, StoreError,
-    VisitorRow,
+    Applied, PastAsked, PastVisitor, PastWindow, SessionsFound, Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::BrowserSession;
@@ -82,7 +81,6 @@ operations! {
     community_by_key(key: &CommunityId) -> Option<CommunityId>;
     apply(batch: &Batch) -> Applied;
     missing_parts(parts: &[BatchKey]) -> HashSet<BatchKey>;
-    ledger() -> Option<LedgerProblem>;
     forget_old_parts(now: DateTime<Utc>) -> u64;
     visitors(users: &[UserId]) -> Vec<VisitorRow>;
     past_visitors(window: &PastWindow, asked: &PastAsked) -> Vec<PastVisitor>;

@@ -1,52 +1,25 @@
-//! `headcount grants`: the SQL that gives a role the rights which the configuration needs, and no others.
+//! `headcount grants`: the SQL that gives a role the rights which the configuration needs, and no others; and what of it a
+//! role lacks.
 //!
-//! The rights on the app's tables are those that `schema::resolve` asks for, so that `check` misses each of them; those on
-//! the sidecar's own tables are listed here.
+//! The rights are those that `schema::resolve` asks for, so that `check` misses each of them, in the same words and order.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use super::ledger::RIGHTS;
-use super::schema::right::{
-    OF_COUNTERS, connecting, grant, making_partitions, on_columns, on_own_tables, one_line, policy, quoted,
-    usage_of_schema, usage_of_sequence,
-};
-use super::schema::{Privilege, ResolvedSchema, Right, TableName};
+use super::schema::right::{connecting, grant, making_partitions, one_line, policy, quoted};
+use super::schema::{ResolvedSchema, TableRights};
 
-/// The SQL. `counts`: counters are kept. `writes`: the configuration writes to the database, for which the ledger is needed.
-pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool, counts: bool) -> String {
+/// The SQL.
+pub(super) fn sql(resolved: &ResolvedSchema, role: &str) -> String {
     let role = quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
          -- tables, after `headcount migrate`, which the owner runs. The role itself:\n\
          --   CREATE ROLE {role} LOGIN PASSWORD '…';\n"
     );
-    let mut give = |right: &str| {
-        let _ = writeln!(sql, "{};", grant(right, &role));
-    };
-    give(&connecting(&resolved.database));
-    let tables = by_table(&resolved.rights);
-    for schema in schemas(&tables) {
-        give(&usage_of_schema(&schema));
-    }
-    for table in &tables {
-        give(&on_columns(table.privileges(), &table.name));
-        for sequence in &table.sequences {
-            give(&usage_of_sequence(sequence));
-        }
-    }
-    if writes {
-        for right in RIGHTS {
-            give(right);
-        }
-    }
-    if counts {
-        if !writes {
-            give(RIGHTS[0]);
-            give(RIGHTS[2]);
-        }
-        for (privileges, tables) in OF_COUNTERS {
-            give(&on_own_tables(privileges, tables));
-        }
+    let statements = resolved.needed.statements().into_iter();
+    let rights = statements.map(|statement| statement.right);
+    for right in [connecting(&resolved.database)].into_iter().chain(rights) {
+        let _ = writeln!(sql, "{};", grant(&right, &role));
     }
     if resolved.has_own_partitions {
         sql.push_str(
@@ -57,93 +30,67 @@ pub(super) fn sql(resolved: &ResolvedSchema, role: &str, writes: bool, counts: b
             let _ = writeln!(sql, "--   {statement};");
         }
     }
+    let tables = resolved.needed.by_table();
     for table in tables.iter().filter(|table| table.row_security) {
-        table.policies(&role, &mut sql);
+        policies(table, &role, &mut sql);
     }
     sql
 }
 
-/// The rights on one table.
-struct TableRights {
-    name: TableName,
-    /// In the order of [`PRIVILEGES`]; each with its columns.
-    columns: [Vec<String>; 3],
-    sequences: Vec<String>,
-    row_security: bool,
+/// Row-level security hides rows from a role that has all rights.
+fn policies(table: &TableRights, role: &str, sql: &mut String) {
+    let name = table.name.to_string();
+    let _ = writeln!(
+        sql,
+        "-- Row-level security of {} is on. Where no policy of the app covers the role:",
+        one_line(&name)
+    );
+    for (privilege, _) in table.privileges() {
+        let _ = writeln!(sql, "--   {};", policy(privilege.sql(), &name, role));
+    }
 }
 
-const PRIVILEGES: [Privilege; 3] = [Privilege::Select, Privilege::Insert, Privilege::Update];
+/// Rights that the connection's role lacks: all of them, each once, in the order of `headcount grants`. Prints as what is
+/// to be pasted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LackingRights {
+    /// The role, quoted as SQL.
+    role: String,
+    /// Whole statements.
+    grants: Vec<String>,
+}
 
-impl TableRights {
-    /// Those of which there are columns.
-    fn privileges(&self) -> impl Iterator<Item = (Privilege, &[String])> {
-        let columns = self.columns.iter().map(Vec::as_slice);
-        let named = PRIVILEGES.into_iter().zip(columns);
-        named.filter(|(_, columns)| !columns.is_empty())
-    }
-
-    /// Row-level security hides rows from a role that has all rights.
-    fn policies(&self, role: &str, sql: &mut String) {
-        let _ = writeln!(
-            sql,
-            "-- Row-level security of {} is on. Where no policy of the app covers the role:",
-            one_line(&self.name.to_string())
-        );
-        let table = self.name.to_string();
-        for (privilege, _) in self.privileges() {
-            let _ = writeln!(sql, "--   {};", policy(privilege.sql(), &table, role));
+impl LackingRights {
+    pub(super) fn of(resolved: &ResolvedSchema) -> Self {
+        let role = quoted(&resolved.user);
+        let lacking = resolved.lacking.statements().into_iter();
+        Self {
+            grants: lacking.map(|statement| grant(&statement.right, &role)).collect(),
+            role,
         }
     }
-}
 
-/// The rights by table, in the order in which tables come first.
-fn by_table(rights: &[Right]) -> Vec<TableRights> {
-    let mut tables: Vec<TableRights> = Vec::new();
-    for right in rights {
-        let known = tables.iter().position(|table| table.name == right.table);
-        let place = known.unwrap_or(tables.len());
-        if known.is_none() {
-            tables.push(TableRights {
-                name: right.table.clone(),
-                columns: Default::default(),
-                sequences: Vec::new(),
-                row_security: right.row_security,
-            });
-        }
-        let table = &mut tables[place];
-        let kind = match right.privilege {
-            Privilege::Select => 0,
-            Privilege::Insert => 1,
-            Privilege::Update => 2,
-        };
-        add(&mut table.columns[kind], &right.columns);
-        add(&mut table.sequences, &right.sequences);
-    }
-    tables
-}
-
-fn add(to: &mut Vec<String>, names: &[String]) {
-    for name in names {
-        if !to.contains(name) {
-            to.push(name.clone());
-        }
+    /// Whether none is lacking.
+    pub fn is_empty(&self) -> bool {
+        self.grants.is_empty()
     }
 }
 
-fn schemas(tables: &[TableRights]) -> Vec<String> {
-    let mut schemas: Vec<String> = tables
-        .iter()
-        .filter_map(|table| table.name.schema.clone())
-        .collect();
-    schemas.sort();
-    schemas.dedup();
-    schemas
+impl fmt::Display for LackingRights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the database role {} lacks rights: as a superuser, or as the owner of the tables, run",
+            self.role
+        )?;
+        self.grants.iter().try_for_each(|grant| write!(f, "\n{grant};"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::Dialect;
+    use crate::store::schema::{Dialect, Effect, Privilege, Right, Rights, TableName};
 
     fn right(table: &str, privilege: Privilege, columns: &[&str]) -> Right {
         Right {
@@ -156,6 +103,31 @@ mod tests {
             columns: columns.iter().map(|column| (*column).to_owned()).collect(),
             sequences: Vec::new(),
             row_security: table == "hidden",
+            effect: Effect::Other,
+        }
+    }
+
+    fn needing(tables: Vec<Right>) -> ResolvedSchema {
+        let schemas = tables
+            .iter()
+            .filter_map(|right| Some((right.table.schema.clone()?, Effect::Other)));
+        let needed = Rights {
+            schemas: schemas.collect(),
+            tables,
+            own: Vec::new(),
+        };
+        ResolvedSchema {
+            app: None,
+            lacks_events: false,
+            unindexed: Vec::new(),
+            problems: Vec::new(),
+            lacking: needed.clone(),
+            needed,
+            user: "owner".into(),
+            database: "site".into(),
+            read_only: false,
+            has_own_partitions: false,
+            session_trigger: false,
         }
     }
 
@@ -165,23 +137,12 @@ mod tests {
         let mut named = right(odd, Privilege::Select, &["id\n\"x"]);
         named.row_security = true;
         let resolved = ResolvedSchema {
-            app: None,
-            lacks_events: false,
-            unindexed: Vec::new(),
-            problems: Vec::new(),
-            rights: vec![named],
-            has_own_partitions: false,
-            user: String::new(),
-            database: "site\nDROP DATABASE site;--".into(),
-            read_only: false,
-            session_trigger: false,
+            database: "site
+DROP DATABASE site;--"
+                .into(),
+            ..needing(vec![named])
         };
-        let text = sql(
-            &resolved,
-            "headcount\nALTER ROLE mallory SUPERUSER;--",
-            false,
-            false,
-        );
+        let text = sql(&resolved, "headcount\nALTER ROLE mallory SUPERUSER;--");
         for line in text.lines() {
             assert!(line.starts_with("-- ") || line.starts_with("GRANT "), "{line:?}");
             assert!(
@@ -199,24 +160,13 @@ mod tests {
 
     #[test]
     fn each_table_has_one_grant_of_columns() {
-        let resolved = ResolvedSchema {
-            app: None,
-            lacks_events: false,
-            unindexed: Vec::new(),
-            problems: Vec::new(),
-            rights: vec![
-                right("session", Privilege::Select, &["id", "user"]),
-                right("hidden", Privilege::Select, &["id"]),
-                right("session", Privilege::Update, &["pages"]),
-                right("session", Privilege::Select, &["user", "pages"]),
-            ],
-            user: "owner".into(),
-            database: "site".into(),
-            read_only: false,
-            has_own_partitions: false,
-            session_trigger: false,
-        };
-        let text = sql(&resolved, "the \"role\"", false, false);
+        let resolved = needing(vec![
+            right("session", Privilege::Select, &["id", "user"]),
+            right("hidden", Privilege::Select, &["id"]),
+            right("session", Privilege::Update, &["pages"]),
+            right("session", Privilege::Select, &["user", "pages"]),
+        ]);
+        let text = sql(&resolved, "the \"role\"");
         let grants: Vec<_> = text.lines().filter(|line| line.starts_with("GRANT")).collect();
         assert_eq!(
             grants,
@@ -230,5 +180,20 @@ mod tests {
         assert!(text.contains(
             r#"--   CREATE POLICY headcount_select ON "public"."hidden" FOR SELECT TO "the ""role""" USING (true);"#
         ));
+    }
+
+    #[test]
+    fn d20_what_is_lacking_is_printed_as_what_is_needed_and_prints_within_its_lines() {
+        let mut resolved = needing(vec![right("session", Privilege::Select, &["id", "user"])]);
+        resolved.user = "sidecar\nDROP".into();
+        let lacking = LackingRights::of(&resolved).to_string();
+        let (_, lacking) = lacking.split_once(" run\n").expect("statements");
+        let printed = sql(&resolved, &resolved.user);
+        let printed: Vec<_> = printed.lines().filter(|line| line.starts_with("GRANT")).collect();
+        assert_eq!(
+            lacking.lines().collect::<Vec<_>>(),
+            printed[1..],
+            "all but CONNECT"
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event_types::{TypeFault, refused};
 use super::schema::{Requirements, ResolvedSchema};
-use super::{LedgerProblem, SchemaProblem, StoreError};
+use super::{LackingRights, LedgerProblem, SchemaProblem, StoreError};
 use crate::routes::RouteTable;
 
 /// What was found, over one connection: nothing of it is older than the rest.
@@ -12,17 +12,51 @@ use crate::routes::RouteTable;
 pub struct Inspection {
     /// Where the app's tables are not as configured; empty if there is no problem.
     pub tables: Vec<SchemaProblem>,
+    /// Rights that the role lacks on them, on the ledger, and on the tables of counters.
+    pub lacking: LackingRights,
     /// What is wrong with the ledger, where page views are written; or why that cannot be told.
     pub ledger: Result<Option<LedgerProblem>, StoreError>,
     /// Those of the event types asked about that the event table does not take; or why that cannot be told. None where no
     /// events are written, or the tables have a problem that keeps them from being used.
     pub faulty_types: Result<Vec<(Arc<str>, TypeFault)>, StoreError>,
-    /// A sentence for each index on the event table that is missing, or that of an earlier version; looked for where event
-    /// types were asked about.
+    /// A sentence for each lookup that no index serves, and for each index on the event table that is missing, or that of an
+    /// earlier version; those of the event table are looked for where event types were asked about.
     pub indexes: Vec<String>,
 }
 
 impl Inspection {
+    /// What of tables and rights is not as configured, a sentence each, of the problems that `counts` names; last all rights
+    /// that are lacking, where one of those problems, or that of the ledger, is such a right.
+    pub fn faults(&self, counts: impl Fn(&SchemaProblem) -> bool) -> Vec<String> {
+        let of_ledger = self.ledger_problem().is_some_and(LedgerProblem::is_of_the_role);
+        self.sentences(counts, of_ledger)
+    }
+
+    /// The same of what keeps counters from being written.
+    pub(super) fn faults_of_counters(&self) -> Vec<String> {
+        self.sentences(SchemaProblem::is_of_counters, false)
+    }
+
+    fn sentences(&self, counts: impl Fn(&SchemaProblem) -> bool, mut lacks_rights: bool) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for problem in self.tables.iter().filter(|problem| counts(problem)) {
+            if problem.is_a_lacking_right() {
+                lacks_rights = true;
+            } else {
+                sentences.push(problem.to_string());
+            }
+        }
+        if lacks_rights {
+            sentences.push(self.lacking.to_string());
+        }
+        sentences
+    }
+
+    /// What is wrong with the ledger, but for rights that are lacking.
+    pub fn ledger_fault(&self) -> Option<&LedgerProblem> {
+        self.ledger_problem().filter(|problem| !problem.is_of_the_role())
+    }
+
     /// A sentence, with place and remedy, for each of these routes whose event type was asked about and is not taken; empty
     /// also where that cannot be told.
     pub fn refused_types(&self, routes: &RouteTable) -> Vec<String> {
@@ -48,6 +82,7 @@ impl Default for Inspection {
     fn default() -> Self {
         Self {
             tables: Vec::new(),
+            lacking: LackingRights::default(),
             ledger: Ok(None),
             faulty_types: Ok(Vec::new()),
             indexes: Vec::new(),
@@ -62,6 +97,17 @@ pub fn types_of(routes: &RouteTable) -> Vec<Arc<str>> {
     types.sort();
     types.dedup();
     types
+}
+
+/// A sentence for each lookup that no index serves.
+pub(super) fn unindexed(resolved: &ResolvedSchema) -> Vec<String> {
+    let sentence = |(lookup, table, column): &(String, String, String)| {
+        format!(
+            "schema.lookup.{lookup}: no index finds a row of {table} by {column}, so that each lookup reads the whole \
+             table: create one"
+        )
+    };
+    resolved.unindexed.iter().map(sentence).collect()
 }
 
 /// The problems of a schema, and those that only the configuration makes one.

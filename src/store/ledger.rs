@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use super::schema::right::grant;
-
 /// The version of the ledger's tables that this program writes.
 pub(super) const VERSION: i64 = 1;
 
@@ -18,13 +16,6 @@ pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Rows deleted at a time.
 pub(super) const FORGET_ROWS: i64 = 1_000;
-
-/// The rights that the role needs on it, as between GRANT and TO.
-pub(super) const RIGHTS: [&str; 3] = [
-    "USAGE ON SCHEMA headcount",
-    "SELECT, INSERT, DELETE ON TABLE headcount.applied_batch",
-    "SELECT ON TABLE headcount.format",
-];
 
 /// Why page views cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,16 +35,21 @@ pub enum LedgerProblem {
     /// The role may not write there.
     #[error(
         "role {role} may not use the ledger of applied batches; run: {}",
-        grants(role)
+        grants.join("; ")
     )]
     Forbidden {
         /// The role that the sidecar connects as, quoted as SQL.
         role: String,
+        /// The statements that give what it lacks.
+        grants: Vec<String>,
     },
 }
 
-fn grants(role: &str) -> String {
-    RIGHTS.map(|right| grant(right, role)).join("; ")
+impl LedgerProblem {
+    /// Whether it is rights that the role lacks: some of [`LackingRights`](super::LackingRights).
+    pub fn is_of_the_role(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
 }
 
 /// The problem with a version, if there is one.

@@ -1,4 +1,4 @@
-//! Opens the configured database: store, session listener and checks.
+//! Opens the configured database: store, counters, session listener; reads its catalogue, and the rights that are needed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,15 @@ use tokio::time::timeout;
 use super::catalogue::Catalogue;
 use super::connections::not_connected;
 use super::error::timed_out;
-use super::inspection::{self, types_of};
-use super::operations::Backend;
 use super::postgres::connect_options;
 use super::schema::SchemaProblems;
-use super::sql::SqlStore;
 use super::url::{OpenError, Scheme, database_url, direct_url};
 use super::{
-    CounterStore, DatabaseState, LedgerProblem, SchemaProblem, SessionListener, Store, StoreError,
-    grants as rights, postgres, session_remarks, sqlite,
+    CounterStore, DatabaseState, SchemaProblem, SessionListener, Store, StoreError, grants as rights,
+    postgres, sqlite,
 };
 use crate::config::{self, Config, Database, Revocation, for_driver};
-use crate::routes::{CountedTypes, RouteTable};
+use crate::routes::CountedTypes;
 
 /// Opens the app's tables as configured. No connection is made yet, so this succeeds while the database is
 /// down. Must be called on a tokio runtime.
@@ -127,116 +124,6 @@ pub fn session_listener(config: &Config) -> Result<Option<SessionListener>, Open
     }
 }
 
-/// Compares the live schema with the configuration; empty if there is no problem.
-pub async fn check(config: &Config) -> Result<Vec<SchemaProblem>, StoreError> {
-    let outcome = async {
-        let url = database_url(&config.database)?;
-        Ok(match Scheme::of(&url)? {
-            Scheme::Postgres => problems(postgres::store(&url, config)?).await,
-            Scheme::Sqlite => problems(sqlite::store(url.expose(), config)?).await,
-        })
-    };
-    outcome.await.unwrap_or_else(|error| Err(misconfigured(error)))
-}
-
-/// Remarks for operators about the connection and the server, which need no action; may be empty.
-pub async fn remarks(config: &Config) -> Result<Vec<String>, StoreError> {
-    let mut remarks = ignored_parameters(config);
-    let url = database_url(&config.database).map_err(misconfigured)?;
-    if let Ok(Scheme::Postgres) = Scheme::of(&url) {
-        remarks.extend(postgres::remarks(&url, config).await?);
-    }
-    remarks.extend(session_remarks::without_columns(config));
-    let scheme = Scheme::of(&url).map_err(misconfigured)?;
-    remarks.extend(match scheme {
-        Scheme::Postgres => look(postgres::store(&url, config).map_err(misconfigured)?, config).await,
-        Scheme::Sqlite => {
-            look(
-                sqlite::store(url.expose(), config).map_err(misconfigured)?,
-                config,
-            )
-            .await
-        }
-    });
-    if !config.schema.lookup.is_empty() {
-        for (lookup, table, column) in unindexed(config).await? {
-            remarks.push(format!(
-                "schema.lookup.{lookup}: no index finds a row of {table} by {column}, so that each lookup reads the \
-                 whole table: create one"
-            ));
-        }
-    }
-    Ok(remarks)
-}
-
-/// What is wrong with the event types that routes write, a sentence each; and remarks about events, which need no action.
-pub async fn events_of_routes(
-    config: &Config,
-    routes: &RouteTable,
-) -> Result<(Vec<String>, Vec<String>), StoreError> {
-    let url = database_url(&config.database).map_err(misconfigured)?;
-    match Scheme::of(&url).map_err(misconfigured)? {
-        Scheme::Postgres => events_of(postgres::store(&url, config).map_err(misconfigured)?, routes).await,
-        Scheme::Sqlite => {
-            let store = sqlite::store(url.expose(), config).map_err(misconfigured)?;
-            events_of(store, routes).await
-        }
-    }
-}
-
-async fn events_of<B: Backend>(
-    store: SqlStore<B>,
-    routes: &RouteTable,
-) -> Result<(Vec<String>, Vec<String>), StoreError> {
-    let own = types_of(routes);
-    let found = store.inspect(&own, None).await;
-    let notes = store.event_notes(&own).await;
-    store.close().await;
-    // A table that takes too long to look through is no reason for the check to fail.
-    let notes = notes.unwrap_or_else(|error| {
-        let error = error.chain();
-        vec![format!(
-            "the events of the last day could not be looked at: {error}"
-        )]
-    });
-    let found = found?;
-    let refused = found.refused_types(routes);
-    found.faulty_types?;
-    Ok((refused, found.indexes.into_iter().chain(notes).collect()))
-}
-
-/// A table that takes too long to look through is no reason for the check to fail.
-async fn look<B: Backend>(store: SqlStore<B>, config: &Config) -> Vec<String> {
-    let notes = store.session_remarks(&config.session).await;
-    store.close().await;
-    notes.unwrap_or_else(|error| {
-        let error = error.chain();
-        vec![format!("live sessions could not be looked at: {error}")]
-    })
-}
-
-async fn unindexed(config: &Config) -> Result<Vec<(String, String, String)>, StoreError> {
-    async fn of<B: Backend>(store: SqlStore<B>) -> Result<Vec<(String, String, String)>, StoreError> {
-        let resolved = store.resolved().await;
-        store.close().await;
-        Ok(resolved?.unindexed)
-    }
-    let url = database_url(&config.database).map_err(misconfigured)?;
-    match Scheme::of(&url).map_err(misconfigured)? {
-        Scheme::Postgres => of(postgres::store(&url, config).map_err(misconfigured)?).await,
-        Scheme::Sqlite => of(sqlite::store(url.expose(), config).map_err(misconfigured)?).await,
-    }
-}
-
-/// What is wrong with the ledger, if anything.
-pub async fn check_ledger(config: &Config) -> Result<Option<LedgerProblem>, StoreError> {
-    let counted = CountedTypes::without_routes(&config.record);
-    let store = store(config, counted).map_err(misconfigured)?;
-    let problem = store.ledger().await;
-    store.close().await;
-    problem
-}
-
 /// Why the rights that are needed cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum GrantsError {
@@ -265,12 +152,7 @@ pub async fn grants(config: &Config, role: &str) -> Result<String, GrantsError> 
     resolved.problems.retain(|problem| !problem.is_of_the_role());
     match resolved.app {
         Some(_) if resolved.lacks_events => Err(GrantsError::Schema(resolved.problems)),
-        Some(_) => Ok(rights::sql(
-            &resolved,
-            role,
-            config.record.writes(),
-            config.counters.enabled,
-        )),
+        Some(_) => Ok(rights::sql(&resolved, role)),
         None => Err(GrantsError::Schema(resolved.problems)),
     }
 }
@@ -320,12 +202,6 @@ async fn within<T>(
     }
 }
 
-fn misconfigured(error: OpenError) -> StoreError {
+pub(super) fn misconfigured(error: OpenError) -> StoreError {
     StoreError::Unavailable(sqlx::Error::Configuration(Box::new(error)))
-}
-
-async fn problems<B: Backend>(store: SqlStore<B>) -> Result<Vec<SchemaProblem>, StoreError> {
-    let resolved = store.resolved().await;
-    store.close().await;
-    Ok(inspection::problems(&resolved?, store.wanted()))
 }

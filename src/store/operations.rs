@@ -23,7 +23,7 @@ use crate::config;
 
 pub(super) use apply::{AddPages, Apply, InsertEvents, RaiseLastActive, is_tried};
 pub(super) use communities::{CommunityCriterion, FindCommunity, FindSlug, ReadKeys};
-pub(super) use counter_dialect::{CounterSql, FromAnyRow, Value};
+pub(super) use counter_dialect::{CounterSql, FromAnyRow, Value, runs_statements};
 pub(super) use counters::{
     AddDeltas, Compare, ComparePresent, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold,
     ForgetAbsent, Forgotten, IsLeaseHeld, LastPass, NoteChecked, NotePass, NoteShown, Pending, Publish,

@@ -18,6 +18,7 @@ mod ledger;
 mod listen;
 mod marked;
 mod options;
+mod own_tables;
 pub(super) mod partitions;
 mod past_visitors;
 pub(super) mod pooler;
@@ -34,7 +35,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
 use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
-use super::schema::right::connecting;
+use super::schema::right::{OF_COUNTERS, OF_LEDGER, connecting};
 use super::schema::{Column, Dialect, Kind, LiveSchema, Requirements};
 use super::sql::SqlStore;
 use super::url::OpenError;
@@ -71,8 +72,11 @@ impl Backend for Postgres {
         wanted: &Requirements,
     ) -> Result<LiveSchema, sqlx::Error> {
         let mut live = introspect::live_schema(connection, &wanted.names, wanted.time_zone).await?;
+        if wanted.writes {
+            live.ledger_tables = own_tables::state(connection, OF_LEDGER).await?;
+        }
         if wanted.counters.is_some() {
-            live.counter_tables = counters::state(connection).await?;
+            live.counter_tables = own_tables::state(connection, OF_COUNTERS).await?;
         }
         Ok(live)
     }

@@ -20,6 +20,7 @@ mod requirements;
 mod resolve;
 mod resolved;
 pub(super) mod right;
+mod rights;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,6 @@ use crate::key_type::{KeyType, KeyTypes};
 pub use column::{Column, Dialect, Kind, TableName};
 pub use counter_fault::CounterFault;
 pub use counters::CounterColumns;
-pub(super) use counters::CounterTables;
 pub use events::{EventInsert, EventTable};
 pub use left_out::LeftOut;
 pub(super) use live_table::{Fixed, LiveColumn, LiveTable, Reference};
@@ -38,13 +38,16 @@ pub(super) use lookups::LiveLookup;
 pub use lookups::LookupTable;
 pub(super) use needs::Needs;
 pub use problem::SchemaProblem;
-pub(super) use problem::SchemaProblems;
+pub(super) use problem::{NOT_PARTITIONED, SchemaProblems};
 pub(super) use profile::Mark;
 pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
 pub(super) use resolved::ResolvedSchema;
-pub(super) use right::{Privilege, Right};
+#[cfg(test)]
+pub(super) use right::Effect;
+pub(super) use right::{OwnTables, Privilege, Right};
+pub(super) use rights::{Rights, TableRights};
 pub(super) use sessions::{DurationColumns, PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
 
@@ -150,8 +153,10 @@ pub(super) struct LiveSchema {
     pub has_own_partitions: bool,
     /// As configured in `schema.lookup`.
     pub lookups: BTreeMap<String, LiveLookup>,
+    /// The tables of the ledger, where something is written.
+    pub ledger_tables: OwnTables,
     /// The sidecar's own tables of counters, where these are wanted.
-    pub counter_tables: CounterTables,
+    pub counter_tables: OwnTables,
     /// Columns of `schema.event.constants` whose constant is not of the column's type.
     pub bad_constants: Vec<String>,
 }

@@ -19,10 +19,10 @@ use super::operations::{
     LookAtSessions, MakePartitions, MarkedOf, MissingParts, PastVisitors, ReadKeys, Rules, Runs, StatsOf,
     StoreOperation, Visitors, is_tried,
 };
-use super::schema::{Mark, Requirements, ResolvedSchema};
+use super::schema::{Mark, ResolvedSchema};
 use super::{
-    Applied, DatabaseState, Inspection, LedgerProblem, PastAsked, PastPlace, PastVisitor, PastWindow,
-    SessionFound, SessionsFound, Stats, Store, StoreError, VisitorRow,
+    Applied, DatabaseState, Inspection, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
+    SessionsFound, Stats, Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
 use crate::browser_session::{Unusable, Visibility};
@@ -172,11 +172,6 @@ impl<B: Backend> SqlStore<B> {
         matches!(self.connections.run(&make).await, Ok(1..))
     }
 
-    /// What the configuration demands of the tables.
-    pub(super) fn wanted(&self) -> &Requirements {
-        self.connections.wanted()
-    }
-
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         self.connections.resolved().await
@@ -285,10 +280,6 @@ impl<B: Backend> Store for SqlStore<B> {
             return Ok(HashSet::new());
         }
         self.connections.run(&MissingParts { parts }).await
-    }
-
-    async fn ledger(&self) -> Result<Option<LedgerProblem>, StoreError> {
-        self.connections.ledger().await
     }
 
     async fn forget_old_parts(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {

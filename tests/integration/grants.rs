@@ -1,6 +1,7 @@
 //! `headcount grants`: a role with the printed rights and no others does everything, and lacks something as soon as one of
 //! them is taken away.
 
+mod complete;
 mod journeys;
 mod lacking;
 mod later;
@@ -14,6 +15,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
+use crate::support::examined;
 use crate::support::postgres::Postgres;
 use crate::support::sidecar::{self, Sidecar, Told};
 use crate::support::world::{Parts, Wanted, World};
@@ -87,7 +89,7 @@ fn as_role(config: &str, role: &str) -> String {
 
 /// Whether the role of the configuration lacks a right.
 async fn lacks(config: &Config) -> bool {
-    let (tables, ledger) = (store::check(config).await, store::check_ledger(config).await);
+    let (tables, ledger) = (examined::tables(config).await, examined::ledger(config).await);
     !tables.is_ok_and(|problems| problems.is_empty()) || !matches!(ledger, Ok(None))
 }
 

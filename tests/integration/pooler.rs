@@ -3,11 +3,12 @@
 use std::fs;
 
 use headcount::config::{Config, Revocation, Secret};
-use headcount::store::{MigrateError, migrate, remarks, session_listener};
+use headcount::store::{MigrateError, migrate, session_listener};
 
 use crate::store_site::{Site, Variant};
 use crate::support::backend;
 use crate::support::database::Database;
+use crate::support::examined;
 use crate::support::member::Member;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
@@ -107,7 +108,7 @@ async fn w13_what_needs_a_connection_of_its_own_says_so_and_takes_the_direct_url
         "{}",
         error.chain()
     );
-    let said = remarks(&config).await.expect("an answer").concat();
+    let said = examined::notes(&config).await.expect("an answer").concat();
     assert!(
         said.contains("`headcount migrate` and session.revocation"),
         "{said}"
@@ -122,7 +123,10 @@ async fn w13_what_needs_a_connection_of_its_own_says_so_and_takes_the_direct_url
         listener.connect().await.expect("it listens"),
         "the trigger is there"
     );
-    assert_eq!(remarks(&config).await.expect("an answer"), Vec::<String>::new());
+    assert_eq!(
+        examined::notes(&config).await.expect("an answer"),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]
@@ -133,7 +137,10 @@ async fn w13_by_the_session_everything_is_done_through_the_pooler() {
         .expect("a listener")
         .expect("a listener");
     assert!(listener.connect().await.expect("it listens"));
-    assert_eq!(remarks(&config).await.expect("an answer"), Vec::<String>::new());
+    assert_eq!(
+        examined::notes(&config).await.expect("an answer"),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]

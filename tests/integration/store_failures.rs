@@ -12,6 +12,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
 use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
+use crate::support::examined;
 use crate::support::postgres::Postgres;
 use crate::support::service::free_port;
 
@@ -383,7 +384,7 @@ async fn w17_a_character_that_the_database_lacks_costs_no_view() {
             .is_none()
     );
     assert!(site.store.community_by_slug("\u{1f600}").await.unwrap().is_none());
-    let said = store::remarks(&site.config).await.unwrap();
+    let said = examined::notes(&site.config).await.unwrap();
     assert!(said.concat().contains("encoding is LATIN1"), "{said:?}");
 }
 

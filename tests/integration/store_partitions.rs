@@ -8,6 +8,7 @@ use headcount::ids::CommunityId;
 use headcount::store::{self, MigrateError, PastAsked, PastSort, PastWindow, Step, StoreError, migrate};
 
 use crate::store_site::{SessionRow, Site, Variant, as_role, batch, page_view};
+use crate::support::examined;
 
 /// Makes the event table one of months, the last of which is divided again; no partition is for May.
 const PARTITIONED: &str = "
@@ -272,7 +273,7 @@ async fn s24_our_own_table_has_a_partition_for_each_month_and_loses_no_row() {
         made
     );
     assert_eq!(migrate(&site.config, false).await.expect("nothing to do"), []);
-    assert_eq!(store::check(&site.config).await.unwrap(), []);
+    assert_eq!(examined::tables(&site.config).await.unwrap(), []);
 
     // Views of a month for which nobody has made a partition.
     let (session, gardening) = somebody(&site).await;
@@ -333,7 +334,7 @@ async fn s24_our_own_table_has_a_partition_for_each_month_and_loses_no_row() {
         .text("SELECT 'page_view_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', 'YYYY_MM')")
         .await;
     site.execute(&format!("DROP TABLE headcount.{next}")).await;
-    let found = store::check(&limited).await.unwrap();
+    let found = examined::tables(&limited).await.unwrap();
     assert!(
         found.len() == 1 && found[0].is_a_warning() && found[0].to_string().contains(&next),
         "{found:?}"
@@ -351,6 +352,16 @@ async fn s24_one_table_does_not_become_partitioned_in_silence() {
     config.record.own_partitions = OwnPartitions::Month;
     let error = migrate(&config, false).await.expect_err("it is one table");
     assert!(error.to_string().contains("record.own_partitions"), "{error}");
+    // Page views are written all the same, so that nothing waits for the operator.
+    let found = examined::tables(&config).await.expect("the database answers");
+    assert!(
+        found.len() == 1 && found[0].is_a_warning() && found[0].to_string() == error.to_string(),
+        "{found:?}"
+    );
+    let (session, gardening) = somebody(&site).await;
+    let views = batch(&session, &gardening, vec![page_view("2025-02-28T23:59:59Z")]);
+    let store = store::open(&config).expect("a store");
+    assert_eq!(store.apply(&views).await.expect("it is written").views, 1);
 }
 
 async fn with_months() -> Site {

@@ -9,8 +9,8 @@ use super::Connections;
 use crate::store::error::timed_out;
 use crate::store::inspection::{self, Inspection};
 use crate::store::operations::{Backend, FaultyIndexes, FaultyTypes, Runs};
-use crate::store::schema::{AppSchema, Requirements, ResolvedSchema, SchemaProblems, resolve};
-use crate::store::{SchemaProblem, StoreError};
+use crate::store::schema::{AppSchema, ResolvedSchema, SchemaProblems, resolve};
+use crate::store::{LackingRights, SchemaProblem, StoreError};
 
 const NOT_ASKED: &str = "the database did not answer in time, so that it was not asked for all";
 
@@ -42,9 +42,10 @@ impl<B: Backend> Connections<B> {
             self.state.renew(&resolved);
             let found = found.insert(Inspection {
                 tables: inspection::problems(&resolved, &self.wanted),
+                lacking: LackingRights::of(&resolved),
                 ledger: Err(timed_out(NOT_ASKED)),
                 faulty_types: Err(timed_out(NOT_ASKED)),
-                indexes: Vec::new(),
+                indexes: inspection::unindexed(&resolved),
             });
             self.look_at_the_rest(found, &resolved, types, connection).await;
             Ok(())
@@ -86,7 +87,7 @@ impl<B: Backend> Connections<B> {
             visits: self.wanted.visits_index,
         };
         let indexes = <B as Runs<FaultyIndexes>>::run(&wanted, app, connection).await;
-        found.indexes = indexes.unwrap_or_default();
+        found.indexes.extend(indexes.unwrap_or_default());
     }
 
     /// What the configuration demands of the tables.

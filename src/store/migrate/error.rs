@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Step;
 use crate::store::postgres::pooler::NEEDS_ITS_OWN;
-use crate::store::schema::SchemaProblems;
+use crate::store::schema::{NOT_PARTITIONED, SchemaProblems};
 use crate::store::url::OpenError;
 use crate::store::{SchemaProblem, StoreError};
 
@@ -24,10 +24,7 @@ pub enum MigrateError {
     #[error(transparent)]
     Incomplete(Incomplete),
     /// Our own event table is one, and was to have partitions.
-    #[error(
-        "headcount.page_view has no partitions and record.own_partitions is \"month\": rename the table, run headcount \
-         migrate again and copy its rows, or set record.own_partitions to \"none\""
-    )]
+    #[error("{NOT_PARTITIONED}")]
     NotPartitioned,
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]

@@ -93,3 +93,29 @@ pub(in crate::store) trait CounterSql: Database {
         table: &CommunityTable,
     ) -> impl Future<Output = Result<Vec<String>, sqlx::Error>> + Send;
 }
+
+/// [`CounterSql::execute`] and [`CounterSql::fetch`] over a driver's connection: no trait of the driver's counts the rows that a
+/// statement changed. `$bound` makes the driver's arguments.
+macro_rules! runs_statements {
+    ($connection:ty, $bound:path) => {
+        async fn execute(
+            connection: &mut $connection,
+            sql: String,
+            arguments: Vec<Value>,
+        ) -> Result<u64, sqlx::Error> {
+            let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), $bound(arguments)?).persistent(false);
+            Ok(query.execute(connection).await?.rows_affected())
+        }
+
+        async fn fetch<O: FromAnyRow>(
+            connection: &mut $connection,
+            sql: String,
+            arguments: Vec<Value>,
+        ) -> Result<Vec<O>, sqlx::Error> {
+            let query = sqlx::query_as_with(sqlx::AssertSqlSafe(sql), $bound(arguments)?).persistent(false);
+            query.fetch_all(connection).await
+        }
+    };
+}
+
+pub(in crate::store) use runs_statements;

@@ -14,58 +14,12 @@ use std::borrow::Cow;
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, Postgres};
 
-use super::statement::{query_as, query_scalar};
+use super::statement::query_scalar;
 use super::stats::views;
 use crate::ids::CommunityId;
-use crate::store::ledger::RIGHTS;
 use crate::store::operations::{Context, FOLD_COMMUNITIES, all_time, no_events, spellings};
-use crate::store::operations::{CounterSql, FromAnyRow, Value};
-use crate::store::schema::right::{OF_COUNTERS, on_own_tables};
-use crate::store::schema::{AppSchema, Column, CommunityTable, CounterTables};
-
-/// Whether the sidecar's own tables are there, and which rights on them the role lacks.
-pub(super) async fn state(connection: &mut PgConnection) -> Result<CounterTables, sqlx::Error> {
-    let needed = OF_COUNTERS.iter().flat_map(|(privileges, tables)| {
-        tables
-            .iter()
-            .flat_map(move |table| privileges.iter().map(move |privilege| (*table, *privilege)))
-    });
-    let (tables, privileges): (Vec<&str>, Vec<&str>) = needed.unzip();
-    let found: Vec<(String, String, bool, bool)> = query_as(
-        "SELECT c.relname::text, needed.privilege, has_table_privilege(c.oid, needed.privilege),
-                has_schema_privilege(n.oid, 'USAGE')
-         FROM UNNEST($1::text[], $2::text[]) AS needed(name, privilege)
-         JOIN pg_catalog.pg_class c ON c.relname = needed.name AND c.relkind = 'r'
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'headcount'",
-    )
-    .bind(&tables)
-    .bind(&privileges)
-    .fetch_all(connection)
-    .await?;
-    if found.len() < tables.len() {
-        return Ok(CounterTables::Missing);
-    }
-    let mut lacking = Vec::new();
-    if found.iter().any(|(.., usage)| !usage) {
-        lacking.push(RIGHTS[0].to_owned());
-    }
-    for (_, tables) in OF_COUNTERS {
-        for table in tables {
-            let of_it = found
-                .iter()
-                .filter(|(name, _, is_given, _)| name == table && !is_given);
-            let privileges: Vec<&str> = of_it.map(|(_, privilege, ..)| privilege.as_str()).collect();
-            if !privileges.is_empty() {
-                lacking.push(on_own_tables(&privileges, &[table]));
-            }
-        }
-    }
-    Ok(if lacking.is_empty() {
-        CounterTables::Usable
-    } else {
-        CounterTables::Forbidden(lacking)
-    })
-}
+use crate::store::operations::{CounterSql, FromAnyRow, Value, runs_statements};
+use crate::store::schema::{AppSchema, Column, CommunityTable};
 
 impl CounterSql for Postgres {
     const COUNTER: &'static str = "headcount.counter";
@@ -107,23 +61,7 @@ impl CounterSql for Postgres {
         Ok((views(context.until_ours, &context.types, app, event), arguments))
     }
 
-    async fn execute(
-        connection: &mut PgConnection,
-        sql: String,
-        arguments: Vec<Value>,
-    ) -> Result<u64, sqlx::Error> {
-        let query = sqlx::query_with(AssertSqlSafe(sql), bound(arguments)?).persistent(false);
-        Ok(query.execute(connection).await?.rows_affected())
-    }
-
-    async fn fetch<O: FromAnyRow>(
-        connection: &mut PgConnection,
-        sql: String,
-        arguments: Vec<Value>,
-    ) -> Result<Vec<O>, sqlx::Error> {
-        let query = sqlx::query_as_with(AssertSqlSafe(sql), bound(arguments)?).persistent(false);
-        query.fetch_all(connection).await
-    }
+    runs_statements!(PgConnection, bound);
 
     async fn behind(
         connection: &mut PgConnection,

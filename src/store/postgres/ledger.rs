@@ -6,34 +6,30 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::copy::end_abandoned;
+use super::own_tables;
 use super::statement::{query, query_as, query_scalar};
 use crate::batch::BatchKey;
 use crate::store::error::standby;
 use crate::store::ledger::{FORGET_ROWS, LedgerProblem, RETENTION, problem_of};
 use crate::store::operations::{Backend as _, ForgetOld, MissingParts, NoteParts, Runs};
-use crate::store::schema::{AppSchema, Dialect};
+use crate::store::schema::right::{OF_LEDGER, OWN, OwnRight, grant, quoted, usage_of_schema};
+use crate::store::schema::{AppSchema, OwnTables};
 
-/// Asks the catalogue first, which every role can read: looking for a table in a schema without USAGE is an error.
+/// Asks the catalogue first.
 pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-    let tables: Option<(bool, String)> = query_as(
-        "SELECT bool_and(has_schema_privilege(n.oid, 'USAGE')
-                         AND has_table_privilege(c.oid, 'SELECT')
-                         AND (c.relname <> 'applied_batch' OR has_table_privilege(c.oid, 'INSERT')
-                                                          AND has_table_privilege(c.oid, 'DELETE'))),
-                current_user::text
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = 'headcount' AND c.relname IN ('applied_batch', 'format') AND c.relkind = 'r'
-         HAVING count(*) = 2",
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    match tables {
-        None => Ok(problem_of(None)),
-        Some((false, role)) => {
-            let role = Dialect::Postgres.quoted(&role);
-            Ok(Some(LedgerProblem::Forbidden { role }))
+    match own_tables::state(connection, OF_LEDGER).await? {
+        OwnTables::Missing => Ok(problem_of(None)),
+        OwnTables::Forbidden { usage, rights } => {
+            let role: String = query_scalar("SELECT current_user::text")
+                .fetch_one(connection)
+                .await?;
+            let role = quoted(&role);
+            let usage = usage.then(|| usage_of_schema(OWN));
+            let rights = usage.into_iter().chain(OwnRight::statements(&rights));
+            let grants = rights.map(|right| grant(&right, &role)).collect();
+            Ok(Some(LedgerProblem::Forbidden { role, grants }))
         }
-        Some((true, _)) => version(connection).await,
+        OwnTables::Usable => version(connection).await,
     }
 }
 

@@ -3,9 +3,10 @@
 
 use chrono_tz::Tz;
 
+use super::right::Effect;
 use super::{
     Column, Dialect, Kind, LiveColumn, LiveSchema, LiveTable, Needs, Privilege, ProfileTable, Reference,
-    Requirements, Right, SchemaProblem, TableName, right,
+    Requirements, Right, Rights, SchemaProblem, TableName,
 };
 use crate::config::SessionKind;
 
@@ -68,7 +69,11 @@ pub(super) struct Check<'a> {
     pub without_zone: Vec<String>,
     pub problems: Vec<SchemaProblem>,
     /// What the role needs, whether it has it or not.
-    pub rights: Vec<Right>,
+    pub needed: Rights,
+    /// What of that it lacks.
+    pub lacking: Rights,
+    /// What is looked at is used for counters, and nothing else.
+    pub is_of_counters: bool,
 }
 
 impl Check<'_> {
@@ -85,22 +90,17 @@ impl Check<'_> {
             });
             return None;
         };
-        self.schema_usage(table);
+        self.schema_usage(table, Effect::Writes);
         Some(table)
     }
 
-    pub(super) fn schema_usage(&mut self, table: &LiveTable) {
+    /// The role finds the table by the use of its schema.
+    pub(super) fn schema_usage(&mut self, table: &LiveTable, effect: Effect) {
+        let schema = table.name.schema.as_deref().unwrap_or_default();
+        self.needed.use_of(schema, effect);
         if !table.schema_usage {
-            let schema = table.name.schema.as_deref().unwrap_or_default();
-            self.lacks(right::usage_of_schema(schema), true);
+            self.lacking.use_of(schema, effect);
         }
-    }
-
-    /// The role lacks a right, which is written as between GRANT and TO. `writes`: no page view can be written without it.
-    pub(super) fn lacks(&mut self, right: String, writes: bool) {
-        let user = self.live.dialect.quoted(&self.live.user);
-        self.problems
-            .push(SchemaProblem::Forbidden { right, user, writes });
     }
 
     /// The event table; it may be missing where nothing is written to it.
@@ -256,10 +256,11 @@ impl Check<'_> {
         }
     }
 
-    /// One problem per table and privilege, which names the columns that lack it. Returns whether there is none.
+    /// Notes a right that is needed, and what of it is lacking. Returns whether nothing is wrong with it.
     pub(super) fn may(&mut self, table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> bool {
-        let right = Right::new(table, privilege, columns);
-        let before = self.problems.len();
+        let right = Right::new(table, privilege, columns, self.is_of_counters);
+        let lacking = right.lacking(table);
+        self.needed.tables.push(right);
         let is_fixed = match privilege {
             Privilege::Select => false,
             Privilege::Insert => table.fixed.insert,
@@ -271,43 +272,23 @@ impl Check<'_> {
                 command: privilege.sql(),
                 columns: columns.iter().map(|column| column.name.clone()).collect(),
             });
-            self.rights.push(right);
             return false;
         }
-        let lacking = |live: &LiveColumn| match privilege {
-            Privilege::Select => !live.may_select,
-            Privilege::Insert => !live.may_insert,
-            Privilege::Update => !live.may_update,
-        };
-        let asked = |live: &&LiveColumn| columns.iter().any(|column| column.name == live.column.name);
-        let lacking = table.columns.iter().filter(asked).filter(|live| lacking(live));
-        let lacking: Vec<String> = lacking.map(|live| live.column.name.clone()).collect();
-        let user = self.live.dialect.quoted(&self.live.user);
-        if !lacking.is_empty() {
-            let lacking = right::on_columns([(privilege, &*lacking)], &table.name);
-            self.lacks(lacking, privilege == Privilege::Insert);
-        }
-        if table
+        let is_given = lacking.is_empty();
+        self.lacking.tables.push(lacking);
+        let is_refused = table
             .without_policy
             .iter()
-            .any(|command| command == privilege.sql())
-        {
+            .any(|command| command == privilege.sql());
+        if is_refused {
             self.problems.push(SchemaProblem::NoPolicy {
                 table: table.name.to_string(),
                 command: privilege.sql(),
-                user,
+                user: self.live.dialect.quoted(&self.live.user),
                 writes: privilege == Privilege::Insert,
             });
         }
-        let locked = table
-            .columns
-            .iter()
-            .filter_map(|live| live.locked_sequence.as_ref());
-        for sequence in locked.filter(|sequence| right.sequences.contains(sequence)) {
-            self.lacks(right::usage_of_sequence(sequence), true);
-        }
-        self.rights.push(right);
-        self.problems.len() == before
+        is_given && !is_refused
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::check::{Check, ColumnUnusable, Holds};
 use super::counter_fault::{CounterFault, Why};
-use super::{Column, Kind, LiveTable, Privilege, SchemaProblem};
+use super::{Column, Kind, LiveTable, OwnTables, Privilege, SchemaProblem};
 use crate::config::Counters;
 
 /// The app's columns for counts; those that are `None` are not wanted.
@@ -15,35 +15,6 @@ pub struct CounterColumns {
     pub updated_at: Option<Column>,
 }
 
-/// The state of the sidecar's own tables of counters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::store) enum CounterTables {
-    /// They are there, or not wanted.
-    #[default]
-    Usable,
-    /// They were not made.
-    Missing,
-    /// The role lacks rights, each as between GRANT and TO.
-    Forbidden(Vec<String>),
-}
-
-impl CounterTables {
-    /// Whether a batch can leave behind what it adds: one statement of its transaction.
-    pub(super) fn take_deltas(&self) -> bool {
-        match self {
-            Self::Usable => true,
-            Self::Missing => false,
-            Self::Forbidden(lacking) => lacking.iter().all(|right| match right.split_once(" ON TABLE ") {
-                Some((privileges, table)) => {
-                    table != "headcount.counter_delta" || !privileges.contains("INSERT")
-                }
-                // On their schema.
-                None => false,
-            }),
-        }
-    }
-}
-
 impl Check<'_> {
     /// The columns, if each that is wanted can be written. `None` also where one cannot, with a problem that says why.
     /// `keys`: the columns that communities are known by.
@@ -53,14 +24,8 @@ impl Check<'_> {
         wanted: &Counters,
         keys: [&str; 2],
     ) -> Option<CounterColumns> {
-        match &self.live.counter_tables {
-            CounterTables::Usable => {}
-            CounterTables::Missing => self.problems.push(SchemaProblem::NoCounterTables),
-            CounterTables::Forbidden(rights) => {
-                for right in rights {
-                    self.of_counters(|check| check.lacks(right.clone(), false));
-                }
-            }
+        if self.live.counter_tables == OwnTables::Missing {
+            self.problems.push(SchemaProblem::NoCounterTables);
         }
         let [current_visitors, total_visitors, page_views, updated_at] =
             wanted.columns().map(|(key, name)| {
@@ -97,7 +62,9 @@ impl Check<'_> {
     /// Looks for problems that keep counters from being written, and nothing else.
     fn of_counters<T>(&mut self, look: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.problems.len();
+        self.is_of_counters = true;
         let found = look(self);
+        self.is_of_counters = false;
         let found_now = self.problems.split_off(before);
         let of_counters = found_now
             .into_iter()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::check::{Check, Holds};
+use super::right::Effect;
 use super::{
     Column, CommunityTable, Dialect, Kind, LiveTable, LookupFault, Privilege, SchemaProblem, TableName,
 };
@@ -59,6 +60,7 @@ impl Check<'_> {
     ) -> Result<LookupTable, LookupFault> {
         let table = live.and_then(|live| live.table.as_ref());
         let table = table.ok_or_else(|| LookupFault::MissingTable(names.table.clone()))?;
+        self.schema_usage(table, Effect::Other);
         let dialect = self.live.dialect;
         let key = column(table, &names.key, "key", dialect)?;
         let community = column(table, &names.community, "community", dialect)?;

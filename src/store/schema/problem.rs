@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 
 use super::right::{grant, making_partitions, policy};
 use super::{CounterFault, LookupFault};
+pub(in crate::store) use sentences::NOT_PARTITIONED;
 use sentences::{fixed_view, loose_join, loose_token, names_account, or_account};
 
 /// One thing that must be mended before the sidecar can do what it is configured to do.
@@ -89,6 +90,9 @@ pub enum SchemaProblem {
         "there is no table {table}, in which record.events = \"own\" writes page views: run headcount migrate"
     )]
     NoOwnTable { table: String },
+    /// Our own event table is one, and was to have partitions.
+    #[error("{NOT_PARTITIONED}")]
+    NotPartitioned,
     /// Next month has no partition in our own event table, and the role may not make one.
     #[error(
         "there is no partition headcount.{partition}, so that its page views go to the default partition: run headcount \

@@ -4,7 +4,8 @@ use chrono_tz::Tz;
 
 use super::Needs;
 use crate::config::{
-    Config, Counters, EventTable as EventNames, Events, Revocation, Schema, SessionKind, TokenHash,
+    Config, Counters, EventTable as EventNames, Events, OwnPartitions, Revocation, Schema, SessionKind,
+    TokenHash,
 };
 
 /// What of the configuration decides what the tables must be like.
@@ -17,6 +18,8 @@ pub(in crate::store) struct Requirements {
     pub needs: Needs,
     /// Something is written, so that the ledger is needed.
     pub writes: bool,
+    /// Our own event table is to have a partition for each month.
+    pub by_month: bool,
     /// The database is to notify of ended sessions.
     pub trigger: bool,
     /// The indexes of visits are wanted.
@@ -43,6 +46,8 @@ impl Requirements {
             token_hash: config.session.token_hash,
             needs: Needs::of(config),
             writes: config.record.writes(),
+            by_month: config.record.events == Events::Own
+                && config.record.own_partitions == OwnPartitions::Month,
             trigger: config.session.revocation == Revocation::Trigger,
             visits_index: config.record.visits_index,
             counters: config.counters.enabled.then(|| config.counters.clone()),

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::check::{Check, Holds};
+use super::right::{Effect, OF_COUNTERS, OF_LEDGER, OWN, OwnRight};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventTable, LeftOut, LiveSchema, LiveTable, Needs, Privilege,
-    ProfileTable, Requirements, ResolvedSchema, SchemaProblem, SessionTable, SessionUser,
+    ProfileTable, Requirements, ResolvedSchema, Rights, SchemaProblem, SessionTable, SessionUser,
 };
 use crate::config::{self, Schema, SessionKind};
 
@@ -53,7 +54,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         }
         _ => None,
     };
-    check.partition();
+    check.partition(wanted);
     let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
     let lookups = check.lookups(&names.lookup, community.as_ref());
     if let Some(profile) = &profile {
@@ -62,6 +63,9 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
     check.account(wanted, live);
 
     check.zone_of_moments(time_zone);
+    check.own_tables(wanted);
+    let user = live.dialect.quoted(&live.user);
+    check.problems.extend(check.lacking.problems(&user));
     let keys_agree = check.keys_agree();
     let lacks_events = needs.events && event.as_ref().is_none_or(|event| event.insert.is_none());
     let app = || {
@@ -85,7 +89,8 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         },
         lacks_events,
         problems: check.problems,
-        rights: check.rights,
+        needed: check.needed,
+        lacking: check.lacking,
         has_own_partitions: live.has_own_partitions,
         user: live.user.clone(),
         database: live.database.clone(),
@@ -103,14 +108,39 @@ impl<'a> Check<'a> {
             zone,
             without_zone: Vec::new(),
             problems: Vec::new(),
-            rights: Vec::new(),
+            needed: Rights::default(),
+            lacking: Rights::default(),
+            is_of_counters: false,
         }
     }
 }
 
 impl Check<'_> {
-    /// Next month needs a partition of our own event table.
-    fn partition(&mut self) {
+    /// The rights on the sidecar's own tables.
+    fn own_tables(&mut self, wanted: &Requirements) {
+        let live = self.live;
+        let ledger = (wanted.writes, OF_LEDGER, &live.ledger_tables, Effect::Ledger);
+        let counters = (
+            wanted.counters.is_some(),
+            OF_COUNTERS,
+            &live.counter_tables,
+            Effect::Counters,
+        );
+        for (are_wanted, tables, found, effect) in [ledger, counters] {
+            if are_wanted {
+                self.needed.use_of(OWN, effect);
+                self.needed.on_own(OwnRight::of(tables), effect);
+                self.lacking.of_own(found, effect);
+            }
+        }
+    }
+
+    /// Our own event table has partitions where these are wanted, and one for the next month.
+    fn partition(&mut self, wanted: &Requirements) {
+        let is_one = self.live.event.as_ref().is_some_and(LiveTable::is_own) && !self.live.has_own_partitions;
+        if wanted.by_month && is_one {
+            self.problems.push(SchemaProblem::NotPartitioned);
+        }
         if let Some(partition) = &self.live.lacks_partition {
             let (partition, user) = (partition.clone(), self.live.dialect.quoted(&self.live.user));
             self.problems.push(SchemaProblem::NoPartition { partition, user });

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::right::policy;
-use super::{AppSchema, Dialect, Privilege, Right, SchemaProblem};
+use super::right::{Effect, grant, policy};
+use super::{AppSchema, Dialect, Privilege, Rights, SchemaProblem};
+use crate::store::ledger::LedgerProblem;
 
 /// Outcome of `resolve`.
 #[derive(Debug, Clone)]
@@ -14,8 +15,10 @@ pub(in crate::store) struct ResolvedSchema {
     /// Page views are to be written and there is nowhere to write them, so that batches wait.
     pub lacks_events: bool,
     pub problems: Vec<SchemaProblem>,
-    /// What the role needs on the app's tables, in the order in which it is checked.
-    pub rights: Vec<Right>,
+    /// What the role needs, whether it has it or not.
+    pub needed: Rights,
+    /// What of that it lacks.
+    pub lacking: Rights,
     /// Our own event table is partitioned.
     pub has_own_partitions: bool,
     /// The current role; empty on SQLite.
@@ -40,11 +43,23 @@ impl ResolvedSchema {
     pub(in crate::store) fn policies(&self) -> Vec<String> {
         let role = Dialect::Postgres.quoted(&self.user);
         let written = self
-            .rights
+            .needed
+            .tables
             .iter()
             .filter(|right| right.row_security && right.privilege != Privilege::Select);
         written
             .map(|right| policy(right.privilege.sql(), &right.table.to_string(), &role))
             .collect()
+    }
+
+    /// What the role lacks of the ledger, which no problem of the tables names.
+    pub(in crate::store) fn forbidden_ledger(&self) -> Option<LedgerProblem> {
+        let role = Dialect::Postgres.quoted(&self.user);
+        let lacking = self.lacking.statements().into_iter();
+        let of_ledger = lacking.filter(|statement| statement.effect == Effect::Ledger);
+        let grants: Vec<_> = of_ledger
+            .map(|statement| grant(&statement.right, &role))
+            .collect();
+        (!grants.is_empty()).then_some(LedgerProblem::Forbidden { role, grants })
     }
 }

@@ -24,6 +24,19 @@ impl Privilege {
     }
 }
 
+/// What is not done without a right; the greater one counts where one statement gives several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) enum Effect {
+    /// The ledger cannot be used, which its own problem says.
+    Ledger,
+    /// Counters cannot be written.
+    Counters,
+    /// Something else than an insert of page views.
+    Other,
+    /// No page view can be written.
+    Writes,
+}
+
 /// One privilege on columns of a table.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Right {
@@ -35,10 +48,16 @@ pub(in crate::store) struct Right {
     pub sequences: Vec<String>,
     /// The table has row-level security.
     pub row_security: bool,
+    pub effect: Effect,
 }
 
 impl Right {
-    pub(super) fn new(table: &LiveTable, privilege: Privilege, columns: &[&Column]) -> Self {
+    pub(super) fn new(
+        table: &LiveTable,
+        privilege: Privilege,
+        columns: &[&Column],
+        is_of_counters: bool,
+    ) -> Self {
         let sequences = match privilege {
             Privilege::Insert => table
                 .columns
@@ -54,7 +73,35 @@ impl Right {
             columns: columns.iter().map(|column| column.name.clone()).collect(),
             sequences,
             row_security: table.row_security,
+            effect: match privilege {
+                _ if is_of_counters => Effect::Counters,
+                Privilege::Insert => Effect::Writes,
+                Privilege::Select | Privilege::Update => Effect::Other,
+            },
         }
+    }
+
+    /// What of it the role lacks.
+    pub(super) fn lacking(&self, table: &LiveTable) -> Self {
+        let mut lacking = self.clone();
+        lacking.columns.retain(|name| {
+            let live = table.find(name);
+            live.is_some_and(|live| match self.privilege {
+                Privilege::Select => !live.may_select,
+                Privilege::Insert => !live.may_insert,
+                Privilege::Update => !live.may_update,
+            })
+        });
+        let is_locked = |sequence: &String| {
+            let mut columns = table.columns.iter();
+            columns.any(|live| live.locked_sequence.as_ref() == Some(sequence))
+        };
+        lacking.sequences.retain(is_locked);
+        lacking
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.is_empty() && self.sequences.is_empty()
     }
 }
 
@@ -63,20 +110,86 @@ pub(in crate::store) fn quoted(name: &str) -> String {
     one_line(&Dialect::Postgres.quoted(name))
 }
 
-/// Rights on the sidecar's own tables of counters, in the schema `headcount`: privileges, and tables.
-pub(in crate::store) const OF_COUNTERS: [(&[&str], &[&str]); 3] = [
-    (
-        &["SELECT", "INSERT", "UPDATE", "DELETE"],
-        &["counter", "counter_visitor"],
-    ),
-    (&["SELECT", "INSERT", "DELETE"], &["counter_delta"]),
-    (&["SELECT", "UPDATE"], &["counter_lease"]),
+/// One of the sidecar's own tables, in the schema [`OWN`], with the privileges that are needed on it.
+pub(in crate::store) type OwnTable = (&'static str, &'static [&'static str]);
+
+/// The sidecar's own schema.
+pub(in crate::store) const OWN: &str = "headcount";
+
+/// The ledger.
+pub(in crate::store) const OF_LEDGER: &[OwnTable] = &[
+    ("applied_batch", &["SELECT", "INSERT", "DELETE"]),
+    ("format", &["SELECT"]),
 ];
 
-/// Privileges on tables of the sidecar's own schema.
-pub(in crate::store) fn on_own_tables(privileges: &[&str], tables: &[&str]) -> String {
-    let tables: Vec<_> = tables.iter().map(|table| format!("headcount.{table}")).collect();
-    format!("{} ON TABLE {}", privileges.join(", "), tables.join(", "))
+/// The sidecar's tables of counters.
+pub(in crate::store) const OF_COUNTERS: &[OwnTable] = &[
+    ("counter", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("counter_visitor", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("counter_delta", &["SELECT", "INSERT", "DELETE"]),
+    ("counter_lease", &["SELECT", "UPDATE"]),
+];
+
+/// Privileges on one of the sidecar's own tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) struct OwnRight {
+    pub table: &'static str,
+    pub privileges: Vec<&'static str>,
+}
+
+impl OwnRight {
+    /// All of these.
+    pub(in crate::store) fn of(tables: &[OwnTable]) -> Vec<Self> {
+        let right = |(table, privileges): &OwnTable| Self {
+            table,
+            privileges: privileges.to_vec(),
+        };
+        tables.iter().map(right).collect()
+    }
+
+    /// As between GRANT and TO; neighbours with the same privileges are one.
+    pub(in crate::store) fn statements(rights: &[Self]) -> Vec<String> {
+        let groups = rights.chunk_by(|one, next| one.privileges == next.privileges);
+        let statement = |group: &[Self]| {
+            let tables: Vec<_> = group
+                .iter()
+                .map(|right| format!("{OWN}.{}", right.table))
+                .collect();
+            format!(
+                "{} ON TABLE {}",
+                group[0].privileges.join(", "),
+                tables.join(", ")
+            )
+        };
+        groups.map(statement).collect()
+    }
+}
+
+/// The state of some of the sidecar's own tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::store) enum OwnTables {
+    /// They are there, or not wanted.
+    #[default]
+    Usable,
+    /// They were not made.
+    Missing,
+    /// The role lacks rights: the use of their schema, or these.
+    Forbidden { usage: bool, rights: Vec<OwnRight> },
+}
+
+impl OwnTables {
+    /// Whether a batch can leave behind what it adds to counters: one statement of its transaction.
+    pub(super) fn take_deltas(&self) -> bool {
+        match self {
+            Self::Usable => true,
+            Self::Missing => false,
+            Self::Forbidden { usage, rights } => {
+                let refuses =
+                    |right: &OwnRight| right.table == "counter_delta" && right.privileges.contains(&"INSERT");
+                !usage && !rights.iter().any(refuses)
+            }
+        }
+    }
 }
 
 /// Identifiers that are quoted already, with control characters and those that end or turn a line escaped: a name stays

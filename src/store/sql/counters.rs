@@ -19,6 +19,11 @@ use crate::store::operations::{
 
 #[async_trait]
 impl<B: Backend> CounterStore for SqlStore<B> {
+    async fn faults(&self) -> Result<Vec<String>, StoreError> {
+        let found = self.connections.inspect(&[], None).await?;
+        Ok(found.faults_of_counters())
+    }
+
     async fn take_lease(&self, holder: Uuid, ttl: Duration) -> Result<Option<Lease>, StoreError> {
         let context = self.counter_context();
         self.connections.run(&TakeLease { context, holder, ttl }).await

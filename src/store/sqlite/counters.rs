@@ -17,11 +17,11 @@ use super::stats::views;
 use super::values::{key, read_key};
 use crate::ids::CommunityId;
 use crate::store::operations::{Context, first_possible, no_events, spellings};
-use crate::store::operations::{CounterSql, FromAnyRow, Value};
-use crate::store::schema::{AppSchema, Column, CommunityTable, CounterTables, EventTable};
+use crate::store::operations::{CounterSql, FromAnyRow, Value, runs_statements};
+use crate::store::schema::{AppSchema, Column, CommunityTable, EventTable, OwnTables};
 
 /// Whether the sidecar's own tables are there.
-pub(super) async fn state(connection: &mut SqliteConnection) -> Result<CounterTables, sqlx::Error> {
+pub(super) async fn state(connection: &mut SqliteConnection) -> Result<OwnTables, sqlx::Error> {
     let there: bool = sqlx::query_scalar(
         "SELECT count(*) = 4 FROM sqlite_master
          WHERE type = 'table' AND name IN ('headcount_counter', 'headcount_counter_visitor',
@@ -30,9 +30,9 @@ pub(super) async fn state(connection: &mut SqliteConnection) -> Result<CounterTa
     .fetch_one(connection)
     .await?;
     Ok(if there {
-        CounterTables::Usable
+        OwnTables::Usable
     } else {
-        CounterTables::Missing
+        OwnTables::Missing
     })
 }
 
@@ -89,23 +89,7 @@ impl CounterSql for Sqlite {
         Ok((all_views(context, event), arguments))
     }
 
-    async fn execute(
-        connection: &mut SqliteConnection,
-        sql: String,
-        arguments: Vec<Value>,
-    ) -> Result<u64, sqlx::Error> {
-        let query = sqlx::query_with(AssertSqlSafe(sql), bound(arguments)?).persistent(false);
-        Ok(query.execute(connection).await?.rows_affected())
-    }
-
-    async fn fetch<O: FromAnyRow>(
-        connection: &mut SqliteConnection,
-        sql: String,
-        arguments: Vec<Value>,
-    ) -> Result<Vec<O>, sqlx::Error> {
-        let query = sqlx::query_as_with(AssertSqlSafe(sql), bound(arguments)?).persistent(false);
-        query.fetch_all(connection).await
-    }
+    runs_statements!(SqliteConnection, bound);
 
     async fn behind(
         connection: &mut SqliteConnection,

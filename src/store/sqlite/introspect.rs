@@ -12,7 +12,7 @@ use super::values::read_moment;
 use crate::config::Schema;
 use crate::from_row::from_row;
 use crate::store::schema::{
-    Column, CounterTables, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, Reference,
+    Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, OwnTables, Reference,
     TableName,
 };
 
@@ -54,7 +54,8 @@ pub(super) async fn live_schema(
         has_own_partitions: false,
         community: table(connection, &names.community.table).await?,
         lookups,
-        counter_tables: CounterTables::default(),
+        ledger_tables: OwnTables::default(),
+        counter_tables: OwnTables::default(),
         bad_constants,
     })
 }

@@ -7,7 +7,7 @@ use crate::support::backend::Variant;
 use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::service::free_port;
-use crate::support::sidecar::{ROUTES, Told};
+use crate::support::sidecar::{ROUTES, Sidecar, Told};
 use crate::support::world::Parts;
 
 #[test]
@@ -135,6 +135,42 @@ async fn i4_a_missing_trigger_is_named_with_both_cures() {
          trigger that notifies of ended sessions, so that sign-outs are noticed within session.cache_ttl only: \
          run headcount migrate, or set session.revocation = \"off\"\n"
     );
+}
+
+/// In the words of `migrate`, which alone is refused.
+#[tokio::test]
+async fn s24_one_table_where_months_are_configured_is_named_by_check_and_start() {
+    let (database, _) = Database::seeded(Parts::Production, Variant::Default).await;
+    let config = |partitions: &str| {
+        format!(
+            "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{}\"\n\
+             [record]\nevents = \"own\"\nown_partitions = \"{partitions}\"\n",
+            database.url()
+        )
+    };
+    let told = Folder::new(&config("none"), ROUTES).run(&["migrate"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let folder = Folder::new(&config("month"), ROUTES);
+    let told = folder.run(&["migrate"]);
+    let (_, sentence) = told
+        .err
+        .split_once("headcount.page_view has no partitions")
+        .expect("why");
+    let sentence = format!("headcount.page_view has no partitions{}", sentence.trim_end());
+    let told = folder.run(&["check"]);
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+    assert!(
+        told.out.contains(&format!("\nwarning: {sentence}\n")),
+        "{}",
+        told.out
+    );
+    let sidecar = Sidecar::start(&config("month"));
+    let log = sidecar.says("headcount.page_view has no partitions");
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("has no partitions"))
+        .collect();
+    assert!(told.len() == 1 && told[0].contains("WARN"), "{log}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headcount::config::{Revocation, TokenHash};
 use headcount::ids::{BrowserSessionId, SessionToken};
-use headcount::store::{self, migrate};
+use headcount::store::migrate;
 use sqlx::postgres::PgListener;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
@@ -12,6 +12,7 @@ use super::{Told, sessions};
 use crate::store_contract::sessions::{Kind, Members, later};
 use crate::store_site::{SessionRow, Site, Variant, key_of};
 use crate::support::backend;
+use crate::support::examined;
 
 /// A site with the trigger, and somebody who listens.
 async fn site(variant: Variant) -> (Site, PgListener) {
@@ -276,7 +277,7 @@ async fn i20_a_session_without_a_key_is_told_by_a_hash() {
             })
             .await;
             let site = &members.site;
-            assert!(store::check(&site.config).await.unwrap().is_empty());
+            assert!(examined::tables(&site.config).await.unwrap().is_empty());
             let mut listener = listener(url(site)).await;
             let alice = members.member("alice").await;
             members.signs_in(&alice, stored, later()).await;

@@ -1,5 +1,7 @@
 //! Counters of communities: as the statistics over all time, kept by one holder of the lease.
 
+mod columns;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use headcount::routes::CountedTypes;
 use headcount::store::{self, CounterStore, Published, Totals};
 use uuid::Uuid;
 
-use super::{in_community, viewed};
+use super::viewed;
 use crate::store_site::{SessionRow, Site, Variant, another, at, batch, page_view, stored_key};
 
 contract! {
@@ -20,12 +22,7 @@ contract! {
     k1_an_event_without_a_user_is_a_page_view_of_no_visitor,
     k2_one_holder_writes_and_another_takes_over,
     k4_nothing_is_written_where_nothing_has_changed,
-    k5_what_the_app_deletes_or_writes_is_found_and_put_right,
-    k5_columns_that_the_app_overwrites_are_put_right,
-    k6_a_deleted_community_is_no_error,
-    k11_current_visitors_that_somebody_else_wrote_is_noted_and_written_again,
     k13_a_community_is_found_by_its_key_in_any_spelling_or_by_its_slug,
-    k8_columns_of_the_app_are_used_as_they_are,
 }
 
 /// Longer than any test.
@@ -358,131 +355,6 @@ async fn k4_nothing_is_written_where_nothing_has_changed(variant: Variant) {
     assert_eq!(counting.counters.shown_present(10).await.unwrap(), []);
 }
 
-async fn k5_what_the_app_deletes_or_writes_is_found_and_put_right(variant: Variant) {
-    let counting = Counting::new(variant).await;
-    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
-    let alice = counting
-        .views("alice", &gardening, &["2024-03-01T11:00:00Z"; 4])
-        .await;
-    counting.views("bob", &gardening, &["2024-03-01T12:00:00Z"]).await;
-    counting.round().await;
-    counting.agree(&gardening, (2, 5)).await;
-    let unchecked = async |since: &str| {
-        let (communities, last) = counting.counters.unchecked(None, at(since), 10).await.unwrap();
-        assert_eq!(last.as_ref(), Some(&gardening));
-        communities
-    };
-    assert_eq!(unchecked("2024-01-01T00:00:00Z").await, []);
-    assert_eq!(
-        unchecked("2999-01-01T00:00:00Z").await,
-        std::slice::from_ref(&gardening)
-    );
-
-    let names = &site.config.schema.event;
-    site.execute(&format!(
-        r#"DELETE FROM {} WHERE "{}" = '{}'"#,
-        site.table(&names.table),
-        names.columns.user_id,
-        stored_key(alice.as_str())
-    ))
-    .await;
-    let comparison = counting.counters.compare(&gardening).await.unwrap();
-    assert!(!comparison.agrees());
-    assert_eq!(comparison.drift(), 5);
-    counting.counters.recount(&gardening).await.unwrap();
-    counting.round().await;
-    counting.agree(&gardening, (1, 1)).await;
-
-    // Who was deleted and comes again is a visitor once more.
-    site.app_event(
-        &alice,
-        "page_view",
-        &in_community(&gardening),
-        "2024-03-04T00:00:00Z",
-    )
-    .await;
-    assert_eq!(counting.counters.compare(&gardening).await.unwrap().drift(), 2);
-    counting.counters.recount(&gardening).await.unwrap();
-    counting.round().await;
-    counting.agree(&gardening, (2, 2)).await;
-}
-
-async fn k5_columns_that_the_app_overwrites_are_put_right(variant: Variant) {
-    let counting = Counting::new(variant).await;
-    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
-    counting
-        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
-        .await;
-    counting.round().await;
-    let overwrite = format!(
-        "UPDATE {} SET page_views = 0, total_visitors = 0",
-        site.table(&site.config.schema.community.table)
-    );
-    site.execute(&overwrite).await;
-    let comparison = counting.counters.compare(&gardening).await.unwrap();
-    assert!(!comparison.agrees() && comparison.drift() == 0, "{comparison:?}");
-    counting.counters.recount(&gardening).await.unwrap();
-    assert_eq!(counting.round().await.written, 1);
-    counting.agree(&gardening, (1, 1)).await;
-
-    // The next view does so, too: counts are written, not added.
-    site.execute(&overwrite).await;
-    counting.views("bob", &gardening, &["2024-03-01T12:00:00Z"]).await;
-    counting.round().await;
-    counting.agree(&gardening, (2, 2)).await;
-}
-
-async fn k11_current_visitors_that_somebody_else_wrote_is_noted_and_written_again(variant: Variant) {
-    let counting = Counting::new(variant).await;
-    let (site, counters) = (&counting.site, &counting.counters);
-    let gardening = site.community("gardening").await;
-    let here = [(gardening.clone(), Some(2))];
-    counters.publish(counting.holder, &here).await.unwrap();
-    let found = async || counters.compare_present(&gardening).await.unwrap().unwrap();
-    assert!(found().await.shows(2) && !found().await.is_overwritten());
-
-    site.execute(&format!(
-        "UPDATE {} SET current_visitors = 7",
-        site.table(&site.config.schema.community.table)
-    ))
-    .await;
-    let overwritten = found().await;
-    assert!(
-        overwritten.is_overwritten() && (overwritten.shown, overwritten.noted) == (Some(7), 2),
-        "{overwritten:?}"
-    );
-    counters.note_shown(&gardening, overwritten).await.unwrap();
-    assert_eq!(
-        counters.shown_present(10).await.unwrap(),
-        [(gardening.clone(), 7)]
-    );
-    // A round finds that two are there.
-    let published = counters.publish(counting.holder, &here).await.unwrap().unwrap();
-    assert_eq!((published.written, counting.shown(&gardening).await[0]), (1, 2));
-
-    // Written meanwhile: what was found before is not noted.
-    counters.note_shown(&gardening, overwritten).await.unwrap();
-    assert!(found().await.is_overwritten());
-    let again = found().await;
-    counters.note_shown(&gardening, again).await.unwrap();
-    assert!(!found().await.is_overwritten());
-
-    // One that was never written.
-    let cooking = site.community("cooking").await;
-    let never = counters.compare_present(&cooking).await.unwrap().unwrap();
-    assert!(never.shows(0) && !never.is_overwritten(), "{never:?}");
-    assert_eq!(
-        counters
-            .compare_present(&CommunityId::from("no-key"))
-            .await
-            .unwrap(),
-        None
-    );
-    assert!(counters.is_lease_held().await.unwrap());
-    counters.release_lease(counting.holder).await.unwrap();
-    assert!(!counters.is_lease_held().await.unwrap());
-}
-
 async fn k13_a_community_is_found_by_its_key_in_any_spelling_or_by_its_slug(variant: Variant) {
     let counting = Counting::new(variant).await;
     let gardening = counting.site.community("gardening").await;
@@ -498,112 +370,5 @@ async fn k13_a_community_is_found_by_its_key_in_any_spelling_or_by_its_slug(vari
             assert_eq!(found.as_ref(), Some(&gardening), "{named} {order:?}");
         }
         assert_eq!(counting.counters.find("nowhere", order).await.unwrap(), None);
-    }
-}
-
-async fn k6_a_deleted_community_is_no_error(variant: Variant) {
-    let counting = Counting::new(variant).await;
-    let (site, gardening) = (&counting.site, counting.site.community("gardening").await);
-    let cooking = site.community("cooking").await;
-    counting
-        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
-        .await;
-    counting.views("bob", &cooking, &["2024-03-01T11:00:00Z"]).await;
-    let here = [(gardening.clone(), Some(3))];
-    counting.counters.publish(counting.holder, &here).await.unwrap();
-    let names = &site.config.schema.community;
-    site.execute(&format!(
-        r#"DELETE FROM {} WHERE "{}" = '{}'"#,
-        site.table(&names.table),
-        names.columns.id,
-        stored_key(gardening.as_str())
-    ))
-    .await;
-    assert_eq!(counting.round().await, Published { written: 1, left: 0 });
-    let absent = [
-        (gardening.clone(), Some(1)),
-        (CommunityId::from("no key at all"), Some(1)),
-    ];
-    let published = counting.counters.publish(counting.holder, &absent).await;
-    assert_eq!(published.unwrap(), Some(Published::default()));
-    assert_eq!(counting.counters.pending(10).await.unwrap(), []);
-    assert_eq!(counting.counters.shown_present(10).await.unwrap(), []);
-    // More rows than one transaction deletes.
-    let visitors = if variant.is_postgres() {
-        "headcount.counter_visitor"
-    } else {
-        "headcount_counter_visitor"
-    };
-    let many = format!(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
-         INSERT INTO {visitors} (community, user_id) SELECT '{gardening}', 'user-' || CAST(i AS text) FROM n"
-    );
-    site.execute(&many).await;
-    assert_eq!(counting.counters.forget_absent().await.unwrap(), 1);
-    let left = format!("SELECT CAST(count(*) AS text) FROM {visitors}");
-    assert_eq!(site.text(&left).await, "1");
-    assert_eq!(counting.counters.forget_absent().await.unwrap(), 0);
-    let found = counting.counters.find(gardening.as_str(), CommunityKey::Id).await;
-    assert_eq!(found.unwrap(), None);
-    counting.agree(&cooking, (1, 1)).await;
-}
-
-/// Of any integer type, with a default or nullable; counts beyond the type are its greatest number.
-async fn k8_columns_of_the_app_are_used_as_they_are(variant: Variant) {
-    let site = Site::unmigrated_with(variant, |config| {
-        config.counters.enabled = true;
-        config.counters.page_views = "views".into();
-        config.counters.total_visitors = String::new();
-        config.counters.updated_at = String::new();
-        config.counters.current_visitors = "here".into();
-    })
-    .await;
-    let table = site.table(&site.config.schema.community.table);
-    site.execute(&format!("ALTER TABLE {table} ADD COLUMN views smallint"))
-        .await;
-    site.execute(&format!(
-        "ALTER TABLE {table} ADD COLUMN here integer NOT NULL DEFAULT 0"
-    ))
-    .await;
-    let steps = store::migrate(&site.config, false).await.unwrap();
-    assert!(
-        steps.iter().all(|step| !step.title.contains("for counts")),
-        "{steps:?}"
-    );
-    assert_eq!(store::check(&site.config).await.unwrap(), []);
-    let gardening = site.community("gardening").await;
-    let counters =
-        store::open_counters(&site.config, CountedTypes::without_routes(&site.config.record)).unwrap();
-    let holder = Uuid::new_v4();
-    counters.take_lease(holder, TTL).await.unwrap();
-    let alice = site.member("alice").await;
-    viewed(&site, &alice, &gardening, "2024-03-04T00:00:00Z").await;
-    counters.recount(&gardening).await.unwrap();
-    let wish = [(gardening.clone(), Some(i64::MAX))];
-    let published = counters.publish(holder, &wish).await.unwrap().unwrap();
-    assert_eq!(published.written, 1);
-    let sql = format!("SELECT CAST(views AS TEXT) || ' ' || CAST(here AS TEXT) FROM {table}");
-    // SQLite has one type of integers.
-    let greatest = if variant.is_postgres() {
-        i64::from(i32::MAX)
-    } else {
-        i64::MAX
-    };
-    assert_eq!(site.text(&sql).await, format!("1 {greatest}"));
-    assert!(counters.compare(&gardening).await.unwrap().agrees());
-
-    if variant.is_postgres() {
-        let session = site.session(&alice, "another-token", SessionRow::default()).await;
-        let views = vec![page_view("2024-03-05T00:00:00Z"); 33_000];
-        site.store
-            .apply(&batch(&session, &gardening, views))
-            .await
-            .unwrap();
-        while counters.fold(holder).await.unwrap().unwrap().rows > 0 {}
-        let wish = [(gardening.clone(), None)];
-        counters.publish(holder, &wish).await.unwrap().unwrap();
-        assert_eq!(site.text(&sql).await, format!("{} {greatest}", i16::MAX));
-        let comparison = counters.compare(&gardening).await.unwrap();
-        assert!(comparison.agrees(), "{comparison:?}");
     }
 }

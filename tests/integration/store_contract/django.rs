@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use headcount::browser_session::Unusable;
 use headcount::config::SessionKind;
-use headcount::store;
 
 use super::sessions::{DATABASES, Kind, Members, later};
 use crate::store_site::{Site, Variant, token};
 use crate::support::backend::python_says;
+use crate::support::examined;
 
 /// Prints sessions as Django encodes them, each with the account that Django finds in it, or null.
 const ENCODED: &str = r#"
@@ -118,7 +118,7 @@ async fn i18_a_row_that_cannot_be_decoded_is_nobody_and_the_others_go_on() {
         let both = ["garbage", "token-of-alice"].map(token);
         let found = members.site.store.browser_sessions(&both).await.unwrap();
         assert_eq!(found[&both[1]].as_ref().unwrap().as_ref().unwrap().user_id, alice);
-        let notes = store::remarks(&members.site.config).await.unwrap().join("\n");
+        let notes = examined::notes(&members.site.config).await.unwrap().join("\n");
         assert!(
             notes.contains("4 of 5 live sessions cannot be decoded"),
             "{notes}"
@@ -130,7 +130,7 @@ async fn i18_a_row_that_cannot_be_decoded_is_nobody_and_the_others_go_on() {
 async fn i21_a_site_without_djangos_table_is_told_which_sessions_can_be_read() {
     for variant in DATABASES {
         let site = Site::with(variant, |config| config.session.kind = SessionKind::Django).await;
-        let problems = store::check(&site.config).await.unwrap();
+        let problems = examined::tables(&site.config).await.unwrap();
         assert_eq!(
             problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
             [

@@ -6,6 +6,7 @@ use headcount::store::{Applied, LedgerProblem, StoreError};
 
 use super::alice;
 use crate::store_site::{Site, Variant, another, batch, page_view};
+use crate::support::examined;
 
 contract! {
     w6_a_batch_whose_answer_was_lost_is_there_once_when_it_is_tried_again,
@@ -211,16 +212,22 @@ async fn w26_parts_are_forgotten_only_if_they_are_old_by_the_sidecars_clock_too(
 
 async fn a_ledger_that_is_missing_or_newer_is_told(variant: Variant) {
     let site = Site::new(variant).await;
-    assert_eq!(site.store.ledger().await.unwrap(), None);
+    assert_eq!(examined::ledger(&site.config).await.unwrap(), None);
     let format = own(variant, "format");
     site.execute(&format!("UPDATE {format} SET version = 2")).await;
-    let newer = site.store.ledger().await.unwrap();
+    let newer = examined::ledger(&site.config).await.unwrap();
     assert_eq!(newer, Some(LedgerProblem::Newer { found: 2 }));
     site.execute(&format!("DROP TABLE {}", own(variant, "applied_batch")))
         .await;
-    assert_eq!(site.store.ledger().await.unwrap(), Some(LedgerProblem::Missing));
+    assert_eq!(
+        examined::ledger(&site.config).await.unwrap(),
+        Some(LedgerProblem::Missing)
+    );
     let bare = Site::unmigrated(variant).await;
-    assert_eq!(bare.store.ledger().await.unwrap(), Some(LedgerProblem::Missing));
+    assert_eq!(
+        examined::ledger(&bare.config).await.unwrap(),
+        Some(LedgerProblem::Missing)
+    );
     let (_, session, gardening) = alice(&bare).await;
     let error = bare.store.apply(&batch(&session, &gardening, views(1))).await;
     assert!(matches!(error, Err(StoreError::Unavailable(_))), "the views wait");

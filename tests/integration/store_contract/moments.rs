@@ -1,9 +1,8 @@
 //! Moments in the app's tables, in the forms that apps write.
 
-use headcount::store;
-
 use super::{alice, in_community, stats_of_march, viewed};
 use crate::store_site::{SessionRow, Site, Variant, at, batch, page_view, token};
+use crate::support::examined;
 
 contract! {
     s9_events_are_in_the_window_by_their_moment_however_it_is_written,
@@ -161,7 +160,7 @@ async fn s9_times_without_zone_are_those_of_the_configured_one(variant: Variant)
     })
     .await;
     without_zones(&site).await;
-    assert_eq!(store::check(&site.config).await.unwrap(), []);
+    assert_eq!(examined::tables(&site.config).await.unwrap(), []);
     let (alice, session, gardening) = alice(&site).await;
     site.session_lasts(
         &session,
@@ -236,9 +235,9 @@ async fn s9_times_without_zone_are_those_of_the_configured_one(variant: Variant)
 
 async fn s9_times_without_zone_are_told_where_nothing_says_which(variant: Variant) {
     let site = Site::new(variant).await;
-    assert_eq!(store::check(&site.config).await.unwrap(), []);
+    assert_eq!(examined::tables(&site.config).await.unwrap(), []);
     without_zones(&site).await;
-    let problems = store::check(&site.config).await.unwrap();
+    let problems = examined::tables(&site.config).await.unwrap();
     if !variant.is_postgres() {
         assert_eq!(problems, [], "Django's are in UTC");
         return;

@@ -1,10 +1,11 @@
 //! Page views in a table of our own, and in event tables that have only some of the columns.
 
 use headcount::config::Events;
-use headcount::store::{self, StoreError, migrate};
+use headcount::store::{StoreError, migrate};
 
 use super::{alice, stats_of_march};
 use crate::store_site::{Site, Variant, another, batch, page_view, token};
+use crate::support::examined;
 
 contract! {
     s18_page_views_may_be_in_a_table_of_our_own,
@@ -69,7 +70,7 @@ async fn s18_page_views_may_be_in_a_table_of_our_own(variant: Variant) {
     let stats = stats_of_march(&site, &gardening).await;
     assert_eq!((stats.page_views, stats.total_visitors), (2, 1));
     assert_eq!(site.pages_visited(&session).await, 3);
-    let found = store::check(&site.config).await.unwrap();
+    let found = examined::tables(&site.config).await.unwrap();
     assert!(found.is_empty(), "{found:?}");
 }
 
@@ -133,7 +134,7 @@ async fn s19_an_event_table_may_lack_columns(variant: Variant) {
         "CREATE TABLE views (who {key} NOT NULL, kind varchar(20) NOT NULL, about {json} NOT NULL, at {moment} NOT NULL)"
     ))
     .await;
-    let found = store::check(&site.config).await.unwrap();
+    let found = examined::tables(&site.config).await.unwrap();
     assert!(found.is_empty(), "{found:?}");
     let (_, session, gardening) = alice(&site).await;
     let views = batch(&session, &gardening, vec![page_view("2024-03-01T10:00:00Z")]);
@@ -166,7 +167,7 @@ async fn s22_a_view_takes_what_it_can(variant: Variant) {
     let profiles = site.config.schema.profile.table.clone();
     // A view of several rows in one takes no updates, on SQLite no view does.
     behind_a_view(&site, &profiles, "SELECT DISTINCT * FROM").await;
-    let found = store::check(&site.config).await.unwrap();
+    let found = examined::tables(&site.config).await.unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(!found[0].blocks_writes());
     let text = found[0].to_string();
@@ -185,7 +186,7 @@ async fn s22_a_view_takes_what_it_can(variant: Variant) {
         // A plain view is as good as its table.
         let sessions = site.config.schema.session.table.clone();
         behind_a_view(&site, &sessions, "SELECT * FROM").await;
-        assert_eq!(store::check(&site.config).await.unwrap(), found);
+        assert_eq!(examined::tables(&site.config).await.unwrap(), found);
         let store = site.reconfigured(|_| {});
         store.apply(&another(&views)).await.unwrap();
         assert_eq!(site.pages_visited(&session).await, 3);
@@ -197,7 +198,7 @@ async fn s22_a_view_that_takes_no_events_is_named_and_they_wait(variant: Variant
     let (_, session, gardening) = alice(&site).await;
     let events = site.config.schema.event.table.clone();
     behind_a_view(&site, &events, "SELECT DISTINCT * FROM").await;
-    let found = store::check(&site.config).await.unwrap();
+    let found = examined::tables(&site.config).await.unwrap();
     let text = found.iter().map(ToString::to_string).collect::<String>();
     assert!(
         text.contains("is a view that takes no INSERT") && text.contains("record.events"),

@@ -7,6 +7,7 @@ use headcount::store::{self, StoreError};
 
 use super::alice;
 use crate::store_site::{SessionRow, Site, Variant, batch, page_view, stored_key, token};
+use crate::support::examined;
 
 contract! {
     s14_names_and_pictures_may_be_in_another_table,
@@ -74,7 +75,9 @@ async fn shown(site: &Site, users: &[UserId]) -> Vec<(String, Option<String>)> {
 }
 
 async fn problems(site: &Site) -> Vec<String> {
-    let problems = store::check(&site.config).await.expect("the database answers");
+    let problems = examined::tables(&site.config)
+        .await
+        .expect("the database answers");
     problems.iter().map(ToString::to_string).collect()
 }
 
@@ -104,7 +107,7 @@ async fn s15_a_user_of_several_rows_is_shown_once_and_check_warns(variant: Varia
     let alice = member(&site, Some(7)).await;
     assert_eq!(shown(&site, &[alice]).await, [("alice".to_owned(), None)]);
 
-    let found = store::check(&site.config).await.unwrap();
+    let found = examined::tables(&site.config).await.unwrap();
     assert!(found.iter().all(store::SchemaProblem::is_a_warning), "{found:?}");
     let found = problems(&site).await;
     assert_eq!(found.len(), 2, "{found:?}");
@@ -131,7 +134,7 @@ async fn s15_a_join_that_cannot_be_is_named_with_the_key_to_change(variant: Vari
             unreachable!("it is")
         };
         change(joined);
-        let problems = store::check(&config).await.expect("the database answers");
+        let problems = examined::tables(&config).await.expect("the database answers");
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         problems.join("\n")
     };
@@ -346,7 +349,7 @@ async fn s20_without_an_event_table_everything_else_goes_on(variant: Variant) {
     let (alice, session, gardening) = alice(&site).await;
     let events = site.table(&site.config.schema.event.table);
     site.execute(&format!("DROP TABLE {events}")).await;
-    let found = store::check(&site.config).await.unwrap();
+    let found = examined::tables(&site.config).await.unwrap();
     assert!(
         found.len() == 1 && found[0].is_a_warning() && found[0].to_string().contains("no statistics"),
         "{found:?}"

@@ -1,10 +1,10 @@
 //! What `headcount check` says of sessions that would not be recognised, or not as whom they are.
 
 use headcount::config::TokenHash;
-use headcount::store;
 
 use super::sessions::{DATABASES, Kind, Members, later};
 use crate::store_site::Variant;
+use crate::support::examined;
 
 /// What nobody would be recognised by is said, without a value of a row.
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn i21_rows_that_would_not_be_recognised_are_told() {
             for (stored, account) in rows {
                 members.has_session(stored, *account, later()).await;
             }
-            let notes = store::remarks(&members.site.config).await.unwrap().join("\n");
+            let notes = examined::notes(&members.site.config).await.unwrap().join("\n");
             let plain = notes.replace(['"', '`'], "Q").replace('_', "");
             let said = said.replace(
                 "TABLE",
@@ -119,7 +119,7 @@ async fn i19_an_account_of_another_type_is_told() {
             .execute("ALTER TABLE accounts_userprofile DROP account_id, ADD account_id uuid")
             .await;
         members.site.config.schema.profile.columns.account = column.into();
-        let problems = store::check(&members.site.config).await.unwrap();
+        let problems = examined::tables(&members.site.config).await.unwrap();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].to_string().ends_with(said), "{}", problems[0]);
     }
@@ -153,11 +153,11 @@ async fn i19_sessions_that_name_accounts_are_told_where_nothing_leads_to_profile
             })
             .await;
             assert!(
-                store::check(&members.site.config).await.unwrap().is_empty(),
+                examined::tables(&members.site.config).await.unwrap().is_empty(),
                 "{variant:?} {kind:?}"
             );
             members.site.config.schema.profile.columns.account.clear();
-            let problems = store::check(&members.site.config).await.unwrap();
+            let problems = examined::tables(&members.site.config).await.unwrap();
             let (profile, account) = (named("accounts_userprofile"), named("auth_user"));
             let said = match kind {
                 Kind::Django => {
@@ -178,7 +178,7 @@ async fn i19_sessions_that_name_accounts_are_told_where_nothing_leads_to_profile
             );
             // Where the profile's own key is the account's, nothing is missing.
             members.site.config.schema.profile.columns.id = "account_id".into();
-            let problems = store::check(&members.site.config).await.unwrap();
+            let problems = examined::tables(&members.site.config).await.unwrap();
             assert!(
                 !problems
                     .iter()

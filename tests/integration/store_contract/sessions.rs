@@ -9,11 +9,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use headcount::browser_session::{BrowserSession, Unusable};
 use headcount::config::{Config, SessionKind, TokenHash};
 use headcount::ids::{AccountId, BrowserSessionId, SessionToken, UserId};
-use headcount::store::{self, SessionFound, migrate};
+use headcount::store::{SessionFound, migrate};
 use sha2::{Digest as _, Sha256};
 
 use super::{disabled, stats_of_march, viewed};
 use crate::store_site::{SessionRow, Site, Variant, at, batch, key_of, page_view, token};
+use crate::support::examined;
 
 /// How the site keeps its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -365,13 +366,13 @@ async fn i20_a_session_without_a_key_is_not_known_by_its_token(members: Members)
 }
 
 async fn i21_a_site_that_fits_needs_no_other_notes(members: Members) {
-    let problems = store::check(&members.site.config).await.unwrap();
+    let problems = examined::tables(&members.site.config).await.unwrap();
     assert!(problems.is_empty(), "{problems:?}");
     let alice = members.member("alice").await;
     members
         .signs_in(&alice, "a-token-that-is-long-enough", later())
         .await;
-    let notes = store::remarks(&members.site.config).await.unwrap();
+    let notes = examined::notes(&members.site.config).await.unwrap();
     let expected: &[&str] = match members.kind {
         Kind::Full => &[],
         Kind::UserSessions => &[
@@ -405,7 +406,7 @@ async fn i16_a_table_of_tokens_and_users_is_enough() {
         .await;
         site.execute(r#"CREATE TABLE "tokens" ("session_id" varchar(40) UNIQUE, "user_id" bigint)"#)
             .await;
-        assert!(store::check(&site.config).await.unwrap().is_empty());
+        assert!(examined::tables(&site.config).await.unwrap().is_empty());
         let alice = site.member("alice").await;
         site.execute(&format!(r#"INSERT INTO "tokens" VALUES ('token', {alice})"#))
             .await;

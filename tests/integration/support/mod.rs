@@ -6,6 +6,7 @@ pub mod backend;
 pub mod browsers;
 pub mod chromium;
 pub mod database;
+pub mod examined;
 pub mod failing_fsync;
 pub mod fake_upstream;
 mod front;

@@ -17,12 +17,28 @@ struct Foreign {
 
 from_row!(PgRow => Foreign { object, owner });
 
-/// Sentences with what to do; none where the role has every right that migrating needs.
+/// One remedy, in the order in which it is done: what is granted to the role that is to migrate, then, where that is another
+/// than the connection's, which it is. None where the role has every right that migrating needs.
 pub(super) async fn lacking(
     connection: &mut PgConnection,
     config: &Config,
 ) -> Result<Vec<String>, sqlx::Error> {
     let names = Requirements::new(config, Postgres::OWN_EVENTS).names;
+    let tables = [&names.event.table, &names.session.table];
+    let foreign = foreign(connection, tables).await?;
+    let owners = by_owner(foreign);
+    let mut sentences = match &*owners {
+        [] => lacking_of(connection, tables, None).await?,
+        [(owner, _)] => lacking_of(connection, tables, Some(owner)).await?,
+        // Who migrates then is for the operator to choose.
+        _ => Vec::new(),
+    };
+    sentences.extend(as_owner(&owners));
+    Ok(sentences)
+}
+
+/// What of that which is changed belongs to roles of which the connection's is no member.
+async fn foreign(connection: &mut PgConnection, tables: [&String; 2]) -> Result<Vec<Foreign>, sqlx::Error> {
     let mut foreign: Vec<Foreign> = sqlx::query_as(
         "SELECT 'schema headcount' AS object, pg_get_userbyid(nspowner)::text AS owner
          FROM pg_catalog.pg_namespace WHERE nspname = 'headcount' AND NOT pg_has_role(nspowner, 'USAGE')
@@ -34,40 +50,59 @@ pub(super) async fn lacking(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut sentences: Vec<String> = sqlx::query_scalar(
-        "SELECT format('GRANT CREATE ON DATABASE %I TO %I', current_database(), current_user)
-         WHERE to_regnamespace('headcount') IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    for name in [&names.event.table, &names.session.table] {
+    for name in tables {
         let (schema, name) = split(name);
-        let of_table = format!(
-            "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relname = $2 AND c.relkind IN ('r', 'p') AND n.nspname <> 'headcount' AND {NAMED}"
-        );
-        let owner = format!(
+        let sql = format!(
             "SELECT format('table %I.%I', n.nspname, c.relname) AS object, pg_get_userbyid(c.relowner)::text AS owner
-             {of_table} AND NOT pg_has_role(c.relowner, 'USAGE')"
+             {OF_TABLE} AND {NAMED} AND NOT pg_has_role(c.relowner, 'USAGE')"
         );
-        let owner = sqlx::query_as(AssertSqlSafe(owner)).bind(schema).bind(name);
+        let owner = sqlx::query_as(AssertSqlSafe(sql)).bind(schema).bind(name);
         foreign.extend(owner.fetch_all(&mut *connection).await?);
-        // An index is made in its table's schema.
-        let usage = format!(
-            "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', n.nspname, current_user) {of_table}
-             AND pg_has_role(c.relowner, 'USAGE')
-             AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE'))"
-        );
-        let usage = sqlx::query_scalar(AssertSqlSafe(usage)).bind(schema).bind(name);
-        sentences.extend(usage.fetch_all(&mut *connection).await?);
     }
-    sentences.dedup();
-    sentences.extend(as_owner(foreign));
-    Ok(sentences)
+    Ok(foreign)
 }
 
-/// Who may do it.
-fn as_owner(foreign: Vec<Foreign>) -> Option<String> {
+/// SQL: the app's table with the name $2.
+const OF_TABLE: &str = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relname = $2 AND c.relkind IN ('r', 'p') AND n.nspname <> 'headcount'";
+
+/// The GRANTs without which a role cannot migrate, though the tables are its own; `None` is the connection's role.
+async fn lacking_of(
+    connection: &mut PgConnection,
+    tables: [&String; 2],
+    role: Option<&str>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut grants: Vec<String> = sqlx::query_scalar(
+        "SELECT format('GRANT CREATE ON DATABASE %I TO %I', current_database(), role.name)
+         FROM (SELECT coalesce($1::name, current_user) AS name) AS role
+         WHERE to_regnamespace('headcount') IS NULL
+           AND NOT has_database_privilege(role.name, current_database()::text, 'CREATE')",
+    )
+    .bind(role)
+    .fetch_all(&mut *connection)
+    .await?;
+    for name in tables {
+        let (schema, name) = split(name);
+        // An index is made in its table's schema.
+        let sql = format!(
+            "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', found.nspname, role.name)
+             FROM (SELECT n.oid, n.nspname {OF_TABLE} AND {NAMED}) AS found,
+                  (SELECT coalesce($3::name, current_user) AS name) AS role
+             WHERE NOT (has_schema_privilege(role.name, found.oid, 'USAGE')
+                        AND has_schema_privilege(role.name, found.oid, 'CREATE'))"
+        );
+        let usage = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(schema)
+            .bind(name)
+            .bind(role);
+        grants.extend(usage.fetch_all(&mut *connection).await?);
+    }
+    grants.dedup();
+    Ok(grants)
+}
+
+/// The objects of each owner.
+fn by_owner(foreign: Vec<Foreign>) -> Vec<(String, Vec<String>)> {
     let mut owners: Vec<(String, Vec<String>)> = Vec::new();
     for Foreign { object, owner } in foreign {
         match owners.iter_mut().find(|(known, _)| *known == owner) {
@@ -76,7 +111,12 @@ fn as_owner(foreign: Vec<Foreign>) -> Option<String> {
             None => owners.push((owner, vec![object])),
         }
     }
-    match &*owners {
+    owners
+}
+
+/// Who may do it.
+fn as_owner(owners: &[(String, Vec<String>)]) -> Option<String> {
+    match owners {
         [] => None,
         [(owner, objects)] => Some(format!(
             "run headcount migrate as role \"{owner}\", the owner of {}",
@@ -105,6 +145,7 @@ mod tests {
             object: object.into(),
             owner: owner.into(),
         };
+        let as_owner = |foreign| as_owner(&by_owner(foreign));
         assert_eq!(as_owner(Vec::new()), None);
         let of_one = vec![
             foreign("table a", "site"),

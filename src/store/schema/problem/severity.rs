@@ -26,6 +26,7 @@ impl SchemaProblem {
             | Self::LooseToken { .. }
             | Self::NoStatistics { .. }
             | Self::NoOwnTable { .. }
+            | Self::NotPartitioned
             | Self::NoPartition { .. }
             | Self::Lookup { .. }
             | Self::AccountsDisagree { .. }
@@ -44,6 +45,14 @@ impl SchemaProblem {
         match self {
             Self::OfCounters(problem) => problem.is_of_the_role(),
             problem => matches!(problem, Self::Forbidden { .. } | Self::NoPolicy { .. }),
+        }
+    }
+
+    /// Whether it is a right that a GRANT gives: one of [`LackingRights`](crate::store::LackingRights).
+    pub fn is_a_lacking_right(&self) -> bool {
+        match self {
+            Self::OfCounters(problem) => problem.is_a_lacking_right(),
+            problem => matches!(problem, Self::Forbidden { .. }),
         }
     }
 
@@ -73,6 +82,7 @@ impl SchemaProblem {
             Self::LooseJoin { .. }
                 | Self::LooseToken { .. }
                 | Self::NoStatistics { .. }
+                | Self::NotPartitioned
                 | Self::NoPartition { .. }
         )
     }

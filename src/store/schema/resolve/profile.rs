@@ -3,6 +3,7 @@
 use super::{Check, Column, Holds, LiveTable, Needs, Privilege, SchemaProblem};
 use crate::config::{self, JoinedColumn, ProfileColumn};
 use crate::store::schema::check::ColumnUnusable;
+use crate::store::schema::right::Effect;
 use crate::store::schema::{Join, ProfileTable, ProfileValue};
 
 const SECTION: &str = "profile";
@@ -111,7 +112,7 @@ impl Check<'_> {
             });
             return None;
         };
-        self.schema_usage(other);
+        self.schema_usage(other, Effect::Writes);
         let mut column = |table, part, name: &str, holds| self.part(table, key, part, name, holds);
         let of = column(profile, "of", &names.of, Holds::Key);
         let found_by = column(other, "key", &names.key, Holds::Key);
