@@ -17,8 +17,7 @@ pub struct Inspection {
     /// Those of the event types asked about that the event table does not take; or why that cannot be told. None where no
     /// events are written, or the tables have a problem that keeps them from being used.
     pub faulty_types: Result<Vec<(Arc<str>, TypeFault)>, StoreError>,
-    /// A sentence for each index on the event table that is missing, or that of an earlier version; looked for where event
-    /// types were asked about.
+    /// A sentence for each index on the event table that is missing, or that of an earlier version.
     pub indexes: Vec<String>,
 }
 

@@ -70,12 +70,13 @@ impl<B: Backend> Connections<B> {
         } else {
             Ok(None)
         };
-        let Some(app) = resolved.app.as_ref().filter(|_| !types.is_empty()) else {
-            found.faulty_types = Ok(Vec::new());
-            return;
-        };
-        let faulty = <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await;
-        found.faulty_types = faulty.map_err(StoreError::from);
+        found.faulty_types = Ok(Vec::new());
+        let Some(app) = &resolved.app else { return };
+        if !types.is_empty() {
+            found.faulty_types = Err(timed_out(NOT_ASKED));
+            let faulty = <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await;
+            found.faulty_types = faulty.map_err(StoreError::from);
+        }
         // Advice only: it is given where it is known.
         let indexes = <B as Runs<FaultyIndexes>>::run(&FaultyIndexes, app, connection).await;
         found.indexes = indexes.unwrap_or_default();
