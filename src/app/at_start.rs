@@ -61,10 +61,7 @@ pub(super) async fn look(
     }
     // A right that is missing is no fault of the configuration: views are recorded, and the watch over the tables says that
     // counters are not kept.
-    let of_counters = found
-        .tables
-        .iter()
-        .filter(|problem| problem.is_of_counters() && !problem.is_of_the_role());
+    let of_counters = found.tables.iter().filter(|problem| problem.refuses_counters());
     let of_counters: Vec<_> = of_counters.map(ToString::to_string).collect();
     if config.counters.enabled && !of_counters.is_empty() {
         return Err(StartError::Configuration(of_counters.join("; ")));
@@ -100,8 +97,8 @@ pub(super) fn at_reload(store: &Arc<dyn Store>) -> DatabaseCheck {
     })
 }
 
-/// Refuses to replace a running sidecar by one for which `headcount check` fails on the tables. A database that does not
-/// answer, or takes no writes now, says nothing of the configuration.
+/// Refuses to replace a running sidecar by one for which `headcount check` fails on the tables, but for a right that only
+/// counters lack. A database that does not answer, or takes no writes now, says nothing of the configuration.
 fn may_take_over(
     looked: Result<Inspection, StoreError>,
     config: &Config,

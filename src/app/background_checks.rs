@@ -145,13 +145,13 @@ async fn watch_database(store: Arc<dyn Store>, place: String, database: Componen
 /// Checks the communities that API keys name, where the database was away when that was to be done.
 fn check_at_last(api_keys: &ApiKeyFile, status: &Component) {
     if let Some(Err(error)) = api_keys.check_at_last() {
-        api_keys.file.down_for([error.to_string()], |error| {
+        api_keys.file.down_for(error.to_string(), |error| {
             tracing::error!(
                 error,
                 "an API key names what can be no community: it is refused there"
             );
         });
-        status.down_for(api_keys.file.condition().reasons, |_| {});
+        status.show(api_keys.file.condition().reasons);
     }
 }
 

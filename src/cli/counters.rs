@@ -78,7 +78,6 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
             },
             repairs,
             is_kept: false,
-            leaves_present: false,
             seen: 0,
             differing: Vec::new(),
         };
@@ -116,12 +115,17 @@ struct ComparisonRun<'a> {
     /// A sidecar keeps the counters now.
     is_kept: bool,
     here: Here,
-    /// `current_visitors` of one is wrong, and what is right is not known.
-    leaves_present: bool,
     /// Communities that were compared.
     seen: usize,
-    /// Those that differed, each with who is there now where that is to be written, and known.
-    differing: Vec<(CommunityId, Option<i64>)>,
+    /// Those that differed.
+    differing: Vec<Difference>,
+}
+
+/// A community whose counters, or whose `current_visitors`, differed.
+struct Difference {
+    community: CommunityId,
+    /// `current_visitors` did: it is wrong as long as it is not written.
+    of_present: bool,
 }
 
 impl ComparisonRun<'_> {
@@ -189,9 +193,12 @@ impl ComparisonRun<'_> {
     async fn one(&mut self, community: CommunityId) -> Result<(), StoreError> {
         self.seen += 1;
         let differs = self.counters.of_events() && self.events_of(&community).await?;
-        let (differs_here, now) = self.present_in(&community).await?;
-        if differs || differs_here {
-            self.differing.push((community, now));
+        let of_present = self.present_in(&community).await?;
+        if differs || of_present {
+            self.differing.push(Difference {
+                community,
+                of_present,
+            });
         }
         Ok(())
     }
@@ -209,19 +216,19 @@ impl ComparisonRun<'_> {
         Ok(true)
     }
 
-    /// Whether `current_visitors` of a community is wrong, and who is there now where that is known. While a sidecar keeps
-    /// the counters, what was written last is right, or will be in a moment.
-    async fn present_in(&mut self, community: &CommunityId) -> Result<(bool, Option<i64>), StoreError> {
+    /// Whether `current_visitors` of a community is wrong. While a sidecar keeps the counters, what was written last is right,
+    /// or will be in a moment.
+    async fn present_in(&mut self, community: &CommunityId) -> Result<bool, StoreError> {
         if matches!(self.here, Here::Unwritten) {
-            return Ok((false, None));
+            return Ok(false);
         }
         let Some(found) = self.store.compare_present(community).await? else {
-            return Ok((false, None));
+            return Ok(false);
         };
-        let now = self.here.count(community).await;
+        let now = self.here.counts(&[community]).await[0];
         let is_late = !self.is_kept && now.is_some_and(|now| !found.shows(now));
         if !found.is_overwritten() && !is_late {
-            return Ok((false, None));
+            return Ok(false);
         }
         let shown = number(found.shown);
         let right = match now {
@@ -233,14 +240,13 @@ impl ComparisonRun<'_> {
         ));
         if self.repairs {
             self.store.note_shown(community, found).await?;
-            self.leaves_present |= now.is_none();
         }
-        Ok((true, now))
+        Ok(true)
     }
 
     /// Writes the app's columns of what was counted, unless a sidecar does; at the earliest a whole `counters.interval` after
     /// the last write.
-    async fn write(&self) -> Result<(), StoreError> {
+    async fn write(&mut self) -> Result<(), StoreError> {
         if self.differing.is_empty() {
             return Ok(());
         }
@@ -251,20 +257,20 @@ impl ComparisonRun<'_> {
         }
         let outcome = self.write_all(holder).await;
         let released = self.store.release_lease(holder).await;
-        let Some(left) = outcome? else {
+        let Some(Left { locked, unknown }) = outcome? else {
             print_line(
                 "a sidecar has begun to keep the counters meanwhile: it writes what is left within counters.interval",
             );
             return Ok(());
         };
         released?;
-        if left > 0 {
-            let left = counted(left, "community is", "communities are");
+        if locked > 0 {
+            let locked = counted(locked, "community is", "communities are");
             print_line(format_args!(
-                "{left} locked by the app; the next sidecar writes what is left"
+                "{locked} locked by the app; the next sidecar writes what is left"
             ));
         }
-        if self.leaves_present {
+        if unknown {
             print_line("no sidecar runs: the next one writes current_visitors");
         }
         Ok(())
@@ -292,20 +298,36 @@ impl ComparisonRun<'_> {
         }
     }
 
-    /// Writes all, and keeps the lease meanwhile; how many are left. `None` once another has it.
-    async fn write_all(&self, holder: Uuid) -> Result<Option<u64>, StoreError> {
-        let mut left = 0;
+    /// Writes all, and keeps the lease meanwhile; what is left. `None` once another has it. Who is there is asked only now:
+    /// the lease may have been waited for.
+    async fn write_all(&mut self, holder: Uuid) -> Result<Option<Left>, StoreError> {
+        let mut left = Left::default();
         for chunk in self.differing.chunks(usize::try_from(PAGE).unwrap_or(1)) {
             if self.store.take_lease(holder, TTL).await?.is_none() {
                 return Ok(None);
             }
-            let Some(published) = self.store.publish(holder, chunk).await? else {
+            let communities: Vec<_> = chunk.iter().map(|difference| &difference.community).collect();
+            let now = self.here.counts(&communities).await;
+            let is_unknown =
+                |(difference, now): (&Difference, &Option<i64>)| difference.of_present && now.is_none();
+            left.unknown |= chunk.iter().zip(&now).any(is_unknown);
+            let wishes: Vec<_> = communities.into_iter().cloned().zip(now).collect();
+            let Some(published) = self.store.publish(holder, &wishes).await? else {
                 return Ok(None);
             };
-            left += published.left;
+            left.locked += published.left;
         }
         Ok(Some(left))
     }
+}
+
+/// What a repair has not written.
+#[derive(Default)]
+struct Left {
+    /// Communities that the app has locked.
+    locked: u64,
+    /// `current_visitors` of one is wrong, and what is right is not known.
+    unknown: bool,
 }
 
 /// How the command knows who is there now.
@@ -329,20 +351,23 @@ impl Here {
         ))
     }
 
-    /// How many are in a community now. Redis is not asked again once it has not answered.
-    async fn count(&mut self, community: &CommunityId) -> Option<i64> {
-        let Self::Redis(redis) = self else { return None };
-        let asked = [Scope::from(community)];
+    /// How many are in each of these communities now, where that is known. Redis is not asked again once it has not answered.
+    async fn counts(&mut self, communities: &[&CommunityId]) -> Vec<Option<i64>> {
+        let Self::Redis(redis) = self else {
+            return vec![None; communities.len()];
+        };
+        let asked: Vec<Scope> = communities.iter().copied().map(Scope::from).collect();
         let reason = match timeout(REDIS, redis.all_counts(&asked)).await {
             Ok(Ok(answer)) => {
-                let count = answer.value.first().map(|count| count.current);
-                return count.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+                let counts = answer.value.iter();
+                let counts = counts.map(|count| Some(i64::try_from(count.current).unwrap_or(i64::MAX)));
+                return counts.collect();
             }
             Ok(Err(error)) => format!("Redis does not say who is there ({})", chain(&error)),
             Err(_) => "Redis does not answer".to_owned(),
         };
         *self = Self::Unknown(reason);
-        None
+        vec![None; communities.len()]
     }
 }
 

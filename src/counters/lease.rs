@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
+use super::rounds::unix_now;
 use crate::retry::jittered;
 
 /// How long the lease is held without being renewed. With the pause, the time until another has it: less than 10 s.
@@ -18,6 +19,10 @@ impl Shared {
     pub(super) async fn keep_lease(&self) {
         // One that waits for another's sockets may never serve, and knows nobody who is there.
         self.serves.started().await;
+        // Where nobody ever writes, that is late, too.
+        if self.metrics.last_write.get() <= 0.0 {
+            self.metrics.last_write.set(unix_now());
+        }
         let mut renewed = Instant::now();
         while !self.ending.load(Ordering::Relaxed) {
             let asked = Instant::now();
@@ -32,6 +37,8 @@ impl Shared {
                         self.set_held(Some(Instant::now() + pause));
                     }
                 }
+                // Another may be able to write what this one cannot.
+                Ok(Err(error)) if error.is_of_the_configuration() => self.lose(),
                 // While the database cannot be asked, nobody can take it either. Rounds report the failure.
                 Ok(Err(_)) | Err(_) if renewed.elapsed() < TTL => {}
                 Ok(_) | Err(_) => self.lose(),

@@ -23,7 +23,7 @@ metrics! {
     pub struct Metrics {
         /// 1 while this sidecar writes the counters of communities
         lease_held: IntGauge = "counters_lease_held",
-        /// When counters were last written or found to need no writing, Unix time; 0 before the first
+        /// When counters were last written or found to need no writing, at first when the sidecar began, Unix time; 0 without counters
         last_write: Gauge = "counters_last_write_timestamp_seconds",
         /// Rows of communities that were written
         written: Counter = "counters_written_total",

@@ -4,7 +4,7 @@
 //!
 //! One community at a time, each in one statement, with a pause as long as it took.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,6 +23,9 @@ const AGAIN: Duration = Duration::from_secs(300);
 /// Communities that are looked up at a time.
 const PAGE: i64 = 100;
 
+/// Most communities of one pass that are remembered because their `current_visitors` could not be compared.
+const MOST_FAILED: usize = 100;
+
 /// A pass that goes on until every community has been compared, with pauses where some cannot be.
 struct Pass {
     /// Communities that were compared later than that are done.
@@ -31,6 +34,31 @@ struct Pass {
     drift: u64,
     /// In how many communities something else had written `current_visitors`.
     overwritten: u64,
+    present: PresentProgress,
+}
+
+/// How far a pass has compared `current_visitors`. Of a comparison with the events, the database remembers it.
+#[derive(Default)]
+struct PresentProgress {
+    /// The last community that was reached.
+    after: Option<CommunityId>,
+    /// All were reached.
+    is_over: bool,
+    /// Those of them that could not be compared, at most [`MOST_FAILED`].
+    failed: BTreeSet<CommunityId>,
+}
+
+/// Why a pass does not go on now.
+enum Interruption {
+    /// Another holder goes on from here; this one, once it has the lease again.
+    LeaseLost,
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Interruption {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Shared {
@@ -78,51 +106,30 @@ impl Shared {
             since: earliest,
             drift: 0,
             overwritten: 0,
+            present: PresentProgress::default(),
         });
-        self.go_on(pass).await?;
-        *unfinished = None;
+        match self.go_on(pass).await {
+            Ok(()) => *unfinished = None,
+            Err(Interruption::LeaseLost) => {}
+            Err(Interruption::Failed(error)) => return Err(error),
+        }
         Ok(())
     }
 
-    /// Compares all communities that were not compared since, `current_visitors` in any case: a community that was counted anew
-    /// meanwhile has its events compared with that, and nothing else. The pass is done only where none of them fails.
-    async fn go_on(&self, pass: &mut Pass) -> Result<(), StoreError> {
-        let (mut after, mut failed) = (None, None);
-        while self.config.of_events() || self.presence.is_some() {
-            let (unchecked, mut last) = self.store.unchecked(after.as_ref(), pass.since, PAGE).await?;
-            let unchecked: HashSet<CommunityId> = unchecked.into_iter().collect();
-            let communities = if self.presence.is_some() {
-                let all = DateTime::<Utc>::MAX_UTC.min(Utc::now() + TimeDelta::days(1));
-                let communities;
-                (communities, last) = self.store.unchecked(after.as_ref(), all, PAGE).await?;
-                communities
-            } else {
-                unchecked.iter().cloned().collect()
-            };
-            for community in communities {
-                // Another holder goes on from here.
-                if !self.is_held() {
-                    return Ok(());
-                }
-                let began = Instant::now();
-                let is_unchecked = unchecked.contains(&community);
-                match self.reconcile(&community, is_unchecked, pass).await {
-                    Ok(()) => {}
-                    Err(error) => {
-                        self.metrics.failures[CounterOperation::Compare].inc();
-                        failed = Some(error);
-                    }
-                }
-                sleep(began.elapsed()).await;
-            }
-            match last {
-                Some(last) => after = Some(last),
-                None => break,
-            }
+    /// Compares `current_visitors` of all communities, and with their events those that were not compared since: one that was
+    /// counted anew meanwhile has its events compared with that. The pass is done only where none of them fails; a retry
+    /// compares what is left.
+    async fn go_on(&self, pass: &mut Pass) -> Result<(), Interruption> {
+        let mut failed = None;
+        if self.presence.is_some() {
+            self.compare_present(pass, &mut failed).await?;
+        }
+        if self.config.of_events() {
+            self.compare_events(pass, &mut failed).await?;
         }
         self.store.forget_absent().await?;
         if let Some(error) = failed {
-            return Err(error);
+            return Err(error.into());
         }
         self.store.note_pass().await?;
         self.metrics.drift.set(pass.drift.try_into().unwrap_or(i64::MAX));
@@ -138,23 +145,104 @@ impl Shared {
         Ok(())
     }
 
-    /// Compares one community, and counts it where it differs. `is_unchecked`: it was not compared with its events yet.
-    async fn reconcile(
+    /// Compares `current_visitors` of those communities that this pass has not reached yet, or could not compare.
+    async fn compare_present(
+        &self,
+        pass: &mut Pass,
+        failed: &mut Option<StoreError>,
+    ) -> Result<(), Interruption> {
+        for community in pass.present.failed.clone() {
+            self.compare_present_in(&community, pass, failed).await?;
+        }
+        while !pass.present.is_over {
+            let all = DateTime::<Utc>::MAX_UTC.min(Utc::now() + TimeDelta::days(1));
+            let after = pass.present.after.as_ref();
+            let (communities, last) = self.store.unchecked(after, all, PAGE).await?;
+            for community in communities {
+                if !self.compare_present_in(&community, pass, failed).await? {
+                    return Ok(());
+                }
+                pass.present.after = Some(community);
+            }
+            match last {
+                Some(last) => pass.present.after = Some(last),
+                None => pass.present.is_over = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of one, which is remembered where it cannot be compared; false where too many are, so that the retry begins
+    /// with it.
+    async fn compare_present_in(
         &self,
         community: &CommunityId,
-        is_unchecked: bool,
         pass: &mut Pass,
-    ) -> Result<(), StoreError> {
-        if self.presence.is_some() && self.reconcile_present(community).await? {
-            pass.overwritten += 1;
+        failed: &mut Option<StoreError>,
+    ) -> Result<bool, Interruption> {
+        let present = &mut pass.present;
+        match self.in_turn(self.reconcile_present(community)).await? {
+            Ok(is_overwritten) => {
+                present.failed.remove(community);
+                pass.overwritten += u64::from(is_overwritten);
+            }
+            Err(error) => {
+                *failed = Some(error);
+                if present.failed.len() >= MOST_FAILED && !present.failed.contains(community) {
+                    return Ok(false);
+                }
+                present.failed.insert(community.clone());
+            }
         }
-        if !(is_unchecked && self.config.of_events()) {
-            return Ok(());
+        Ok(true)
+    }
+
+    /// Compares those communities with their events that were not compared since the pass began.
+    async fn compare_events(
+        &self,
+        pass: &mut Pass,
+        failed: &mut Option<StoreError>,
+    ) -> Result<(), Interruption> {
+        let mut after = None;
+        loop {
+            let (communities, last) = self.store.unchecked(after.as_ref(), pass.since, PAGE).await?;
+            for community in communities {
+                match self.in_turn(self.reconcile(&community)).await? {
+                    Ok(drift) => pass.drift += drift,
+                    Err(error) => *failed = Some(error),
+                }
+            }
+            match last {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
         }
+    }
+
+    /// One comparison, then a pause as long as it took; an error only where the lease is gone. Failures are counted here.
+    async fn in_turn<T>(
+        &self,
+        comparison: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<Result<T, StoreError>, Interruption> {
+        if !self.is_held() {
+            return Err(Interruption::LeaseLost);
+        }
+        let began = Instant::now();
+        let outcome = comparison.await;
+        if outcome.is_err() {
+            self.metrics.failures[CounterOperation::Compare].inc();
+        }
+        sleep(began.elapsed()).await;
+        Ok(outcome)
+    }
+
+    /// Compares one community with its events, and counts it where it differs; by how much it did.
+    async fn reconcile(&self, community: &CommunityId) -> Result<u64, StoreError> {
         let comparison = self.store.compare(community).await?;
         let drift = comparison.drift();
         if comparison.agrees() {
-            return self.store.note_checked(community).await;
+            self.store.note_checked(community).await?;
+            return Ok(0);
         }
         self.store.recount(community).await?;
         if drift > 0 {
@@ -164,8 +252,7 @@ impl Shared {
                 "the counters of a community differed from its events and are counted anew"
             );
         }
-        pass.drift += drift;
-        Ok(())
+        Ok(drift)
     }
 
     /// Compares `current_visitors` of one community with what was written last. It is written by a round, so that no
@@ -180,3 +267,6 @@ impl Shared {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

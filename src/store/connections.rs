@@ -24,7 +24,7 @@ use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
 use super::schema::SchemaProblem;
 use super::schema::right::grant;
-use super::schema::{AppSchema, Requirements, ResolvedSchema};
+use super::schema::{AppSchema, Requirements};
 use super::{DatabaseState, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;

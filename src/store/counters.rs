@@ -25,7 +25,8 @@ pub trait CounterStore: Send + Sync + 'static {
     async fn faults(&self) -> Result<Vec<String>, StoreError>;
 
     /// Takes the lease if it is free or held by `holder`, for `ttl` from now by the database's clock; `None` while another
-    /// holds it.
+    /// holds it. An error [of the configuration](StoreError::is_of_the_configuration) where what it is for cannot be
+    /// written: it is neither taken nor renewed.
     async fn take_lease(&self, holder: Uuid, ttl: Duration) -> Result<Option<Lease>, StoreError>;
 
     /// Gives the lease up. Nothing if another has it.
@@ -41,11 +42,11 @@ pub trait CounterStore: Send + Sync + 'static {
     /// compared as by [`CounterStore::note_checked`].
     async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError>;
 
-    /// Compares a community's counters with its events.
+    /// Compares a community's counters with its events. An error where the app's columns cannot be used.
     async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError>;
 
-    /// Compares a community's `current_visitors` with what was written last; `None` where there is no such column or
-    /// community.
+    /// Compares a community's `current_visitors` with what was written last; `None` where no such column is wanted, or there
+    /// is no such community. An error where the app's columns cannot be used.
     async fn compare_present(&self, community: &CommunityId)
     -> Result<Option<PresentComparison>, StoreError>;
 
@@ -66,7 +67,8 @@ pub trait CounterStore: Send + Sync + 'static {
     async fn pending(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError>;
 
     /// Writes the app's columns where they differ; `None` if `holder` has not the lease. Rows that the app has locked are
-    /// left for the next time. With each community comes who is there now, where that is known.
+    /// left for the next time. With each community comes who is there now, where that is known. An error where the columns
+    /// cannot be used.
     async fn publish(
         &self,
         holder: Uuid,

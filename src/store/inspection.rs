@@ -20,7 +20,7 @@ pub struct Inspection {
     /// events are written, or the tables have a problem that keeps them from being used.
     pub faulty_types: Result<Vec<(Arc<str>, TypeFault)>, StoreError>,
     /// A sentence for each lookup that no index serves, and for each index on the event table that is missing, or that of an
-    /// earlier version; those of the event table are looked for where event types were asked about.
+    /// earlier version.
     pub indexes: Vec<String>,
 }
 

@@ -26,9 +26,9 @@ pub(super) use communities::{CommunityCriterion, FindCommunity, FindSlug, ReadKe
 pub(super) use counter_dialect::{CounterSql, FromAnyRow, Value, runs_statements};
 pub(super) use counters::{
     AddDeltas, Compare, ComparePresent, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold,
-    ForgetAbsent, Forgotten, IsLeaseHeld, LastPass, NoteChecked, NotePass, NoteShown, Pending, Publish,
-    Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, all_time, definition, deltas,
-    first_possible, greatest, greatest_totals, no_events, spellings,
+    ForgetAbsent, Forgotten, IsLeaseHeld, LastPass, NoColumns, NoteChecked, NotePass, NoteShown, Pending,
+    Publish, Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, all_time, definition,
+    deltas, first_possible, greatest, greatest_totals, no_columns, no_events, spellings,
 };
 pub(super) use events::{FaultyIndexes, FaultyTypes, LookAtEvents, PastVisitors};
 pub(super) use ledger::{ForgetOld, MakePartitions, MissingParts, NoteParts};

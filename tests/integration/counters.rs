@@ -6,6 +6,7 @@ mod django;
 mod journey;
 mod plans;
 mod surroundings;
+mod unusable;
 
 use std::path::Path;
 

@@ -76,12 +76,13 @@ impl<B: Backend> Connections<B> {
         } else {
             Ok(None)
         };
-        let Some(app) = resolved.app.as_ref().filter(|_| !types.is_empty()) else {
-            found.faulty_types = Ok(Vec::new());
-            return;
-        };
-        let faulty = <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await;
-        found.faulty_types = faulty.map_err(StoreError::from);
+        found.faulty_types = Ok(Vec::new());
+        let Some(app) = &resolved.app else { return };
+        if !types.is_empty() {
+            found.faulty_types = Err(timed_out(NOT_ASKED));
+            let faulty = <B as Runs<FaultyTypes<'_>>>::run(&FaultyTypes { types }, app, connection).await;
+            found.faulty_types = faulty.map_err(StoreError::from);
+        }
         // Advice only: it is given where it is known.
         let wanted = FaultyIndexes {
             visits: self.wanted.visits_index,
@@ -90,10 +91,6 @@ impl<B: Backend> Connections<B> {
         found.indexes.extend(indexes.unwrap_or_default());
     }
 
-    /// What the configuration demands of the tables.
-    pub(in crate::store) fn wanted(&self) -> &Requirements {
-        &self.wanted
-    }
 
     /// The schema, read on first use. One task reads, the others wait for it (within their own limit).
     pub(super) async fn schema(

@@ -2,7 +2,9 @@
 
 use super::statement::alone;
 use crate::store::counters::{Comparison, ComparisonRow};
-use crate::store::operations::{Backend, Compare, CounterSql, NoteChecked, Runs, Value, greatest_totals};
+use crate::store::operations::{
+    Backend, Compare, CounterSql, NoteChecked, Runs, Value, greatest_totals, no_columns,
+};
 use crate::store::schema::{AppSchema, Column, CounterColumns};
 
 /// The statement of [`Compare`], with its arguments.
@@ -22,9 +24,9 @@ pub(in crate::store) fn compare_sql<B: CounterSql>(
         Value::Flag(operation.context.until_ours),
         Value::Text(key.flatten()),
     ]);
-    let counters = app.counters.as_ref();
+    let counters = app.counters.as_ref().ok_or_else(no_columns)?;
     let column = |pick: fn(&CounterColumns) -> Option<&Column>| {
-        let shown = counters.and_then(pick).zip(table).map(|(column, table)| {
+        let shown = pick(counters).zip(table).map(|(column, table)| {
             let (id, key) = (&table.id, B::as_key("one.id", &table.id));
             format!(
                 "SELECT CAST({column} AS bigint) FROM {} WHERE {id} = {key}",

@@ -2,7 +2,7 @@
 
 use super::statement::alone;
 use crate::store::counters::PresentComparison;
-use crate::store::operations::{Backend, ComparePresent, NoteShown, Runs, Value, greatest};
+use crate::store::operations::{Backend, ComparePresent, NoteShown, Runs, Value, greatest, no_columns};
 use crate::store::schema::AppSchema;
 
 impl<B: Backend> Runs<ComparePresent<'_>> for B {
@@ -12,9 +12,8 @@ impl<B: Backend> Runs<ComparePresent<'_>> for B {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<Option<PresentComparison>, sqlx::Error> {
-        let columns = app.counters.as_ref();
-        let column = columns.and_then(|columns| columns.current_visitors.as_ref());
-        let (Some(column), Some(table)) = (column, &app.community) else {
+        let columns = app.counters.as_ref().ok_or_else(no_columns)?;
+        let (Some(column), Some(table)) = (&columns.current_visitors, &app.community) else {
             return Ok(None);
         };
         let Some(key) = B::stored(community, &table.id)? else {

@@ -117,7 +117,18 @@ pub(in crate::store) struct AddDeltas<'a> {
     pub types: &'a [Arc<str>],
 }
 
-/// Takes or renews the lease.
+/// The app's columns for counts, or the tables of counters, cannot be used now.
+pub(in crate::store) struct NoColumns;
+
+/// The error of reading or writing the app's columns where they cannot be used now. The schema is read again for it.
+pub(in crate::store) fn no_columns() -> sqlx::Error {
+    sqlx::Error::Configuration(
+        "the columns for counts, or the tables of counters, cannot be used: headcount check says why".into(),
+    )
+}
+
+/// Takes or renews the lease; neither where the columns cannot be written. That is no error of a statement: it is asked
+/// every few seconds, and the schema is read again in its own time.
 pub(in crate::store) struct TakeLease<'a> {
     pub context: Context<'a>,
     pub holder: Uuid,
@@ -218,7 +229,7 @@ macro_rules! operations {
 
 operations! {
     AddDeltas<'_> => (), true;
-    TakeLease<'_> => Option<Lease>, true;
+    TakeLease<'_> => Result<Option<Lease>, NoColumns>, true;
     ReleaseLease => (), true;
     Fold<'_> => Option<Folded>, true;
     Uncounted<'_> => Vec<CommunityId>, false;

@@ -16,7 +16,8 @@ pub struct CounterColumns {
 }
 
 impl Check<'_> {
-    /// The columns, if each that is wanted can be written. `None` also where one cannot, with a problem that says why.
+    /// The columns, if each that is wanted can be written, and the tables of counters can be used. `None` also where not, with
+    /// a problem that says why.
     /// `keys`: the columns that communities are known by.
     pub(super) fn counters(
         &mut self,
@@ -56,7 +57,8 @@ impl Check<'_> {
         .collect();
         let mut may = |privilege| self.of_counters(|check| check.may(table, privilege, &all));
         let (may_read, may_write) = (may(Privilege::Select), may(Privilege::Update));
-        (may_read && may_write).then_some(columns)
+        let are_tables_usable = self.live.counter_tables == OwnTables::Usable;
+        (may_read && may_write && are_tables_usable).then_some(columns)
     }
 
     /// Looks for problems that keep counters from being written, and nothing else.

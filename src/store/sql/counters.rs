@@ -12,9 +12,9 @@ use crate::ids::CommunityId;
 use crate::store::StoreError;
 use crate::store::counters::{Comparison, CounterStore, Folded, Lease, PresentComparison, Published, Totals};
 use crate::store::operations::{
-    Backend, Compare, ComparePresent, FindCommunity, Fold, ForgetAbsent, IsLeaseHeld, LastPass, NoteChecked,
-    NotePass, NoteShown, Pending, Publish, ReadKeys, Recount, ReleaseLease, ShownPresent, TakeLease,
-    Unchecked, Uncounted,
+    Backend, Compare, ComparePresent, FindCommunity, Fold, ForgetAbsent, IsLeaseHeld, LastPass, NoColumns,
+    NoteChecked, NotePass, NoteShown, Pending, Publish, ReadKeys, Recount, ReleaseLease, ShownPresent,
+    TakeLease, Unchecked, Uncounted, no_columns,
 };
 
 #[async_trait]
@@ -26,7 +26,8 @@ impl<B: Backend> CounterStore for SqlStore<B> {
 
     async fn take_lease(&self, holder: Uuid, ttl: Duration) -> Result<Option<Lease>, StoreError> {
         let context = self.counter_context();
-        self.connections.run(&TakeLease { context, holder, ttl }).await
+        let taken = self.connections.run(&TakeLease { context, holder, ttl }).await?;
+        taken.map_err(|NoColumns| StoreError::from(no_columns()))
     }
 
     async fn release_lease(&self, holder: Uuid) -> Result<(), StoreError> {

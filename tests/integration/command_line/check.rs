@@ -1,8 +1,10 @@
 //! `headcount check`: files alone, and against a real Postgres.
 
+use headcount::store;
 use sqlx::AssertSqlSafe;
 
 use super::{Folder, IN_ORDER};
+use crate::store_site::{self, Site};
 use crate::support::backend::Variant;
 use crate::support::database::Database;
 use crate::support::postgres::Postgres;
@@ -75,6 +77,36 @@ async fn a_site_as_it_is_needs_nothing() {
         "{}",
         told.out
     );
+}
+
+/// As after an upgrade without `headcount migrate`. The routes write no event type of their own.
+#[tokio::test]
+async fn d25_an_index_that_is_missing_or_of_an_earlier_version_is_named_whatever_routes_write() {
+    for variant in [
+        store_site::Variant::PostgresDefault,
+        store_site::Variant::SqliteDefault,
+    ] {
+        let site = Site::unmigrated(variant).await;
+        store::migrate(&site.config, false).await.expect("it is migrated");
+        site.execute(
+            "DROP INDEX headcount_event_visitor; DROP INDEX headcount_event_community;
+             CREATE INDEX headcount_event_community ON accounts_userevent (user_id)",
+        )
+        .await;
+        let url = site.config.database.url.as_ref().expect("a URL").expose();
+        let config = format!("[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{url}\"\n");
+        let told = Folder::new(&config, ROUTES).run(&["check"]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let sidecar = Sidecar::start(&config);
+        for said in [told.out, sidecar.log()] {
+            for fault in [
+                "the index headcount_event_visitor is missing",
+                "the index headcount_event_community is that of an earlier version, or of other columns",
+            ] {
+                assert_eq!(said.matches(fault).count(), 1, "{fault}: {said}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use headcount::store;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::{ON, by_the_columns, command, execute, parsed, start, wanted};
+use super::{HELD, ON, by_the_columns, command, execute, parsed, start, text, wanted};
 use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::member::Member;
@@ -11,8 +11,8 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self, eventually};
 use crate::support::service::free_port;
-use crate::support::sidecar::{self, Sidecar};
-use crate::support::world::{Parts, Wanted, World};
+use crate::support::sidecar::{self, Process, Sidecar};
+use crate::support::world::{Parts, Wanted, World, any_prefix};
 
 #[tokio::test]
 async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
@@ -92,7 +92,7 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
 }
 
 #[tokio::test]
-async fn k8_k12_a_role_with_the_printed_rights_keeps_counters_and_each_that_is_missing_is_named() {
+async fn k8_k12_k20_a_role_with_the_printed_rights_keeps_counters_and_each_that_is_missing_is_named() {
     let wanted = Wanted {
         config: ON.into(),
         ..Wanted::new(Parts::Production, Variant::Counters)
@@ -173,7 +173,8 @@ async fn k8_k12_a_role_with_the_printed_rights_keeps_counters_and_each_that_is_m
     pool.close().await;
 }
 
-/// With the first write that fails, with the first batch that cannot be counted, and where the sidecar starts again.
+/// With the first write that fails, with the first batch that cannot be counted, and where the sidecar starts again, or takes
+/// over.
 async fn are_named_while_it_runs(world: &mut World, alice: &Member, role: &str, run: &impl AsyncFn(String)) {
     for (privilege, table) in [
         (r#"UPDATE ("page_views")"#, r#""public"."communities_community""#),
@@ -183,12 +184,10 @@ async fn are_named_while_it_runs(world: &mut World, alice: &Member, role: &str, 
         alice.sees(&world.community("rust")).await;
         let cure = format!(r#"GRANT {privilege} ON TABLE {table} TO "{role}""#);
         eventually(async || world.sidecar.log().contains(&cure)).await;
-        eventually(async || {
-            let ready = reqwest::get(world.sidecar.admin_url("/readyz")).await;
-            let ready = ready.expect("an answer").text().await.expect("a text");
-            ready.contains(&cure)
-        })
-        .await;
+        is_degraded(world, &cure).await;
+        if table != "headcount.counter_delta" {
+            another_keeps_the_counters(world, alice, role).await;
+        }
         run(cure).await;
     }
     // One that starts serves, and says so.
@@ -200,19 +199,46 @@ async fn are_named_while_it_runs(world: &mut World, alice: &Member, role: &str, 
     world.sidecar.restart();
     let cure =
         format!(r#"GRANT UPDATE ("page_views") ON TABLE "public"."communities_community" TO "{role}""#);
-    eventually(async || {
-        let ready = reqwest::get(world.sidecar.admin_url("/readyz")).await;
-        let ready = ready.expect("an answer").text().await.expect("a text");
-        ready.contains("degraded") && ready.contains(&cure)
-    })
-    .await;
+    is_degraded(world, &cure).await;
     let told = world.sidecar.says("counters cannot be written");
     assert!(told.contains("ERROR"), "{told}");
+    // So does one that takes over.
+    let mut old = world.sidecar.hand_over();
+    assert_eq!(old.wait_for_end(), Some(0));
+    is_degraded(world, &cure).await;
     let before = by_the_columns(world, "rust").await["page_views"].clone();
     alice.sees(&world.community("rust")).await;
     world.wait_for_views(1).await;
     run(cure).await;
     eventually(async || by_the_columns(world, "rust").await["page_views"] != before).await;
+}
+
+async fn is_degraded(world: &World, cure: &str) {
+    eventually(async || {
+        let ready = reqwest::get(world.sidecar.admin_url("/readyz")).await;
+        let ready = ready.expect("an answer").text().await.expect("a text");
+        ready.contains("degraded") && ready.contains(cure)
+    })
+    .await;
+}
+
+/// The sidecar whose role lacks a right leaves the lease to one whose role has it, and reports no write.
+async fn another_keeps_the_counters(world: &World, alice: &Member, role: &str) {
+    const LAST: &str = "headcount_counters_last_write_timestamp_seconds";
+    world.sidecar.wait_for_metric(HELD, |held| held == 0.0).await;
+    let stands = world.sidecar.metric(LAST).await;
+    let config = std::fs::read_to_string(world.sidecar.config()).expect("a configuration");
+    let config = config.replace(&format!("postgres://{role}@"), "postgres://postgres@");
+    let config = config.split("[listen]").next().expect("what is before it");
+    let mut proper = Sidecar::start(config);
+    proper.wait_for_metric(HELD, |held| held == 1.0).await;
+    let before = by_the_columns(world, "rust").await["page_views"].clone();
+    alice.sees(&world.community("rust")).await;
+    eventually(async || by_the_columns(world, "rust").await["page_views"] != before).await;
+    let metrics = world.sidecar.metrics().await;
+    assert_eq!((metrics[HELD], metrics[LAST]), (0.0, stands));
+    proper.signal("TERM");
+    assert_eq!(proper.wait_for_end(), Some(0));
 }
 
 /// However long `counters.interval` is: as long as that after the last write.
@@ -304,10 +330,14 @@ async fn long_ago(world: &World) {
 
 /// With a sidecar that runs, and without one, where Redis knows who is there.
 #[tokio::test]
-async fn k11_current_visitors_that_something_else_overwrote_is_repaired() {
+async fn k11_k22_current_visitors_that_something_else_overwrote_is_repaired() {
     let redis = Proxy::before(redis::shared().port()).await;
+    let prefix = any_prefix();
     let mut world = start(Wanted {
         redis: Some(format!("redis://127.0.0.1:{}", redis.port())),
+        key_prefix: Some(prefix.clone()),
+        // A test holds up what takes the lease.
+        database: "lock_timeout = \"60s\"".into(),
         ..wanted()
     })
     .await;
@@ -337,14 +367,50 @@ async fn k11_current_visitors_that_something_else_overwrote_is_repaired() {
         }
         assert_eq!(current(&world).await, Some(1));
     }
+    who_leaves_before_the_lease_is_taken_is_not_written(&world, &prefix).await;
     execute(&world, overwrite).await;
     redis.refuse().await;
     let told = command(&world.sidecar, &verify);
     assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
     for said in [
-        "9 in the app's column, 1 written last",
+        "9 in the app's column, 0 written last",
         "written last: Redis does not",
     ] {
         assert!(told.out.contains(said), "{}", told.out);
     }
+}
+
+/// The lease may be waited for as long as `counters.interval`; here until the test lets it be taken.
+async fn who_leaves_before_the_lease_is_taken_is_not_written(world: &World, prefix: &str) {
+    long_ago(world).await;
+    execute(
+        world,
+        "UPDATE communities_community SET current_visitors = 9 WHERE id = 42;
+         CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;
+         CREATE TRIGGER held_up BEFORE UPDATE ON headcount.counter_lease EXECUTE FUNCTION wait_for_the_test()",
+    )
+    .await;
+    let pool = Postgres::shared().pool(world.database.name());
+    let mut holding_up = pool.begin().await.expect("a transaction");
+    holding_up
+        .execute("SELECT pg_advisory_xact_lock(7)")
+        .await
+        .expect("the lock");
+    let config = world.sidecar.config();
+    let arguments = ["counters", "repair", "--config", &config];
+    let mut repair = Process::start(&world.sidecar.folder(), &arguments, &[]);
+    let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                                WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)::text";
+    eventually(async || text(world, waits).await == "true").await;
+    repair.says("current_visitors 9 in the app's column, 1 there now by Redis");
+    let keys: Vec<String> = redis::shared().does(&["KEYS", &format!("{prefix}*")]).await;
+    for key in &keys {
+        redis::shared().does::<()>(&["DEL", key]).await;
+    }
+    holding_up.rollback().await.expect("the lock is given up");
+    pool.close().await;
+    assert_eq!(repair.wait_for_end(), Some(0), "{}", repair.log());
+    assert_eq!(by_the_columns(world, "rust").await["current_visitors"], 0);
+    execute(world, "DROP FUNCTION wait_for_the_test CASCADE").await;
 }

@@ -1,13 +1,16 @@
 //! Redis away, a pooler, events of our own in partitions, SQLite.
 
-use super::{COMMUNITIES, HELD, ON, agree, by_the_columns, command, start, wanted};
+use headcount::store;
+
+use super::{COMMUNITIES, HELD, ON, agree, by_the_columns, command, parsed, start, text, wanted};
 use crate::support::backend::Variant;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self, eventually};
-use crate::support::sidecar::{Sidecar, WAITING};
-use crate::support::world::{Parts, Wanted};
+use crate::support::service::wait_until;
+use crate::support::sidecar::{Process, Sidecar, WAITING};
+use crate::support::world::{Parts, Wanted, World};
 
 #[tokio::test]
 async fn k7_while_redis_is_away_who_is_here_keeps_its_last_value() {
@@ -119,14 +122,36 @@ async fn k1_with_sqlite_and_presence_in_memory() {
     assert_eq!(by_the_columns(&world, "rust").await["page_views"], 2);
 }
 
-/// It may never serve, and knows of nobody who is there.
+/// It may never serve, and knows of nobody who is there. Nobody else wants the lease from its start on.
 #[tokio::test]
 async fn k1_a_process_that_waits_for_the_sockets_of_another_keeps_no_counters() {
-    let mut world = start(wanted()).await;
+    let without = Wanted {
+        config: String::new(),
+        ..wanted()
+    };
+    let mut world = without.start().await;
+    let config = wanted().configuration(&world.site, &world.database);
+    store::migrate(&parsed(&config), false).await.expect("migrated");
+    let path = world.sidecar.config();
+    let before = std::fs::read_to_string(&path).expect("a configuration");
+    std::fs::write(path, format!("{before}\n{ON}")).expect("a configuration");
     let waiting = world.sidecar.newcomer();
     waiting.says(WAITING);
+    never_takes_the_lease(&world, &waiting, 1).await;
     world.sidecar.signal("TERM");
     assert_eq!(world.sidecar.wait_for_end(), Some(0));
-    let other = Sidecar::start(&wanted().configuration(&world.site, &world.database));
+    never_takes_the_lease(&world, &waiting, 4).await;
+    let other = Sidecar::start(&config);
     other.wait_for_metric(HELD, |held| held == 1.0).await;
+}
+
+/// Reloads three times, from the `first` of all on. Each asks the database more than taking the lease would.
+async fn never_takes_the_lease(world: &World, waiting: &Process, first: usize) {
+    let was_never_held = "SELECT (holder IS NULL AND expires_at IS NULL)::text FROM headcount.counter_lease";
+    for times in first..first + 3 {
+        waiting.signal("HUP");
+        let count = || waiting.log().matches("route files loaded").count();
+        wait_until("a reload", || count() == times);
+        assert_eq!(text(world, was_never_held).await, "true");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use crate::store::counters::Lease;
-use crate::store::operations::{Backend as _, Runs, TakeLease};
+use crate::store::operations::{Backend as _, NoColumns, Runs, TakeLease};
 use crate::store::postgres::statement::query_scalar;
 use crate::store::schema::AppSchema;
 
@@ -15,11 +15,14 @@ impl Runs<TakeLease<'_>> for Postgres {
     /// not taken then.
     async fn run(
         operation: &TakeLease<'_>,
-        _: &AppSchema,
+        app: &AppSchema,
         connection: &mut PgConnection,
-    ) -> Result<Option<Lease>, sqlx::Error> {
+    ) -> Result<Result<Option<Lease>, NoColumns>, sqlx::Error> {
         const SET: &str = "SET holder = $1, expires_at = clock_timestamp() + make_interval(secs => $2)";
         const SINCE: &str = "extract(epoch FROM clock_timestamp() - l.round_at)::float8";
+        if app.counters.is_none() {
+            return Ok(Err(NoColumns));
+        }
         let mut transaction = Postgres::begin(connection, operation.context.database).await?;
         let renew = format!(
             "UPDATE headcount.counter_lease AS l {SET}
@@ -43,8 +46,8 @@ impl Runs<TakeLease<'_>> for Postgres {
             }
         }
         transaction.commit().await?;
-        Ok(taken.map(|since| Lease {
+        Ok(Ok(taken.map(|since| Lease {
             since_round: since.map(|since| Duration::try_from_secs_f64(since).unwrap_or_default()),
-        }))
+        })))
     }
 }

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use crate::store::counter_sql::holds;
 use crate::store::counters::Published;
-use crate::store::operations::{Backend as _, Publish, Runs, greatest};
+use crate::store::operations::{Backend as _, Publish, Runs, greatest, no_columns};
 use crate::store::postgres::moment;
 use crate::store::postgres::statement::{query, query_scalar};
 use crate::store::schema::{AppSchema, CounterColumns};
@@ -18,11 +18,7 @@ impl Runs<Publish<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<Option<Published>, sqlx::Error> {
         let (Some(table), Some(columns)) = (&app.community, &app.counters) else {
-            // They cannot be written now.
-            return Ok(Some(Published {
-                written: 0,
-                left: operation.communities.len() as u64,
-            }));
+            return Err(no_columns());
         };
         let id = &table.id;
         let wanted = operation.communities.iter();

@@ -62,9 +62,16 @@ impl SchemaProblem {
     }
 
     /// Whether a sidecar that serves is not to be replaced by one that finds this. What holds for a while, or only makes
-    /// sign-outs noticed later, is no reason.
+    /// sign-outs noticed later, is no reason; nor is what a start accepts of the counters.
     pub fn prevents_a_take_over(&self) -> bool {
-        !self.is_a_question() && !matches!(self, Self::ReadOnly | Self::NoTrigger { .. })
+        let is_accepted = self.is_of_counters() && !self.refuses_counters();
+        !self.is_a_question() && !is_accepted && !matches!(self, Self::ReadOnly | Self::NoTrigger { .. })
+    }
+
+    /// Whether a sidecar that is to keep counters is refused for it: they cannot be kept as they are configured, whatever the
+    /// role may do. Without a right it serves, records, and keeps none.
+    pub fn refuses_counters(&self) -> bool {
+        self.is_of_counters() && !self.is_of_the_role()
     }
 
     /// Whether the counters cannot be kept as they are configured.

@@ -6,7 +6,7 @@ use chrono::Utc;
 use sqlx::{Sqlite, SqliteConnection};
 
 use crate::store::counters::Lease;
-use crate::store::operations::{Backend as _, Runs, TakeLease};
+use crate::store::operations::{Backend as _, NoColumns, Runs, TakeLease};
 use crate::store::schema::AppSchema;
 
 fn micros_of(duration: Duration) -> i64 {
@@ -16,9 +16,12 @@ fn micros_of(duration: Duration) -> i64 {
 impl Runs<TakeLease<'_>> for Sqlite {
     async fn run(
         operation: &TakeLease<'_>,
-        _: &AppSchema,
+        app: &AppSchema,
         connection: &mut SqliteConnection,
-    ) -> Result<Option<Lease>, sqlx::Error> {
+    ) -> Result<Result<Option<Lease>, NoColumns>, sqlx::Error> {
+        if app.counters.is_none() {
+            return Ok(Err(NoColumns));
+        }
         let now = Utc::now().timestamp_micros();
         let mut transaction = Sqlite::begin(connection, operation.context.database).await?;
         let round: Option<Option<i64>> = sqlx::query_scalar(
@@ -31,8 +34,8 @@ impl Runs<TakeLease<'_>> for Sqlite {
         .fetch_optional(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(round.map(|round| Lease {
+        Ok(Ok(round.map(|round| Lease {
             since_round: round.map(|at| Duration::from_micros(u64::try_from(now - at).unwrap_or_default())),
-        }))
+        })))
     }
 }

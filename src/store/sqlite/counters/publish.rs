@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use crate::store::counter_sql::holds;
 use crate::store::counters::Published;
 use crate::store::operations::CounterSql as _;
-use crate::store::operations::{Backend as _, Publish, Runs, greatest};
+use crate::store::operations::{Backend as _, Publish, Runs, greatest, no_columns};
 use crate::store::schema::{AppSchema, CounterColumns};
 use crate::store::sqlite::values::moment;
 
@@ -17,11 +17,7 @@ impl Runs<Publish<'_>> for Sqlite {
         connection: &mut SqliteConnection,
     ) -> Result<Option<Published>, sqlx::Error> {
         let (Some(table), Some(columns)) = (&app.community, &app.counters) else {
-            // They cannot be written now.
-            return Ok(Some(Published {
-                written: 0,
-                left: operation.communities.len() as u64,
-            }));
+            return Err(no_columns());
         };
         let mut transaction = Sqlite::begin(connection, operation.context.database).await?;
         if !holds::<Sqlite>(&mut transaction, operation.holder).await? {

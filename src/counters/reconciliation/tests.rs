@@ -1,0 +1,282 @@
+//! What a pass compares again after a failure.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::*;
+use crate::config::{CommunityKey, Counters};
+use crate::presence::SteadyClock;
+use crate::presence::memory::InMemory;
+use crate::shutdown::Shutdown;
+use crate::status::Component;
+use crate::store::{Comparison, CounterStore, Folded, Lease, Published, Totals};
+
+/// More than two pages of communities, of which a test says which cannot be compared; it notes each comparison.
+struct Fake {
+    communities: Vec<CommunityId>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those whose `current_visitors` cannot be compared.
+    present_fails: BTreeSet<CommunityId>,
+    /// Those whose events cannot be.
+    events_fail: BTreeSet<CommunityId>,
+    /// Those that were compared with their events.
+    checked: BTreeSet<CommunityId>,
+    /// The comparisons, in order.
+    of_present: Vec<CommunityId>,
+    of_events: Vec<CommunityId>,
+    passes: u32,
+    /// After so many comparisons of `current_visitors`, the lease is another's.
+    loses_after: Option<usize>,
+    held: Option<watch::Sender<Option<Instant>>>,
+}
+
+impl State {
+    /// The comparisons since the last call: of `current_visitors`, and with events.
+    fn compared(&mut self) -> (Vec<CommunityId>, Vec<CommunityId>) {
+        (
+            std::mem::take(&mut self.of_present),
+            std::mem::take(&mut self.of_events),
+        )
+    }
+}
+
+fn community(number: usize) -> CommunityId {
+    CommunityId::new(format!("{number:04}"))
+}
+
+fn failure() -> StoreError {
+    StoreError::Unavailable(sqlx::Error::PoolTimedOut)
+}
+
+#[async_trait]
+impl CounterStore for Fake {
+    async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        state.of_events.push(community.clone());
+        if state.events_fail.contains(community) {
+            return Err(failure());
+        }
+        Ok(Comparison {
+            counted: Totals::default(),
+            kept: Some(Totals::default()),
+            shown: None,
+            greatest: Totals::default(),
+        })
+    }
+
+    async fn compare_present(
+        &self,
+        community: &CommunityId,
+    ) -> Result<Option<PresentComparison>, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        state.of_present.push(community.clone());
+        if state.loses_after == Some(state.of_present.len()) {
+            state.loses_after = None;
+            state.held.as_ref().unwrap().send_replace(None);
+        }
+        if state.present_fails.contains(community) {
+            return Err(failure());
+        }
+        Ok(None)
+    }
+
+    async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError> {
+        self.state.lock().unwrap().checked.insert(community.clone());
+        Ok(())
+    }
+
+    async fn unchecked(
+        &self,
+        after: Option<&CommunityId>,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<(Vec<CommunityId>, Option<CommunityId>), StoreError> {
+        let state = self.state.lock().unwrap();
+        let behind = self
+            .communities
+            .iter()
+            .filter(|key| after.is_none_or(|after| *key > after));
+        let page: Vec<_> = behind.take(usize::try_from(limit).unwrap()).cloned().collect();
+        let last = page.last().cloned();
+        let is_checked = |key: &CommunityId| since < Utc::now() && state.checked.contains(key);
+        Ok((page.into_iter().filter(|key| !is_checked(key)).collect(), last))
+    }
+
+    async fn last_pass(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let state = self.state.lock().unwrap();
+        Ok(Some(if state.passes > 0 {
+            Utc::now()
+        } else {
+            DateTime::UNIX_EPOCH
+        }))
+    }
+
+    async fn note_pass(&self) -> Result<(), StoreError> {
+        self.state.lock().unwrap().passes += 1;
+        Ok(())
+    }
+
+    async fn forget_absent(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn take_lease(&self, _: Uuid, _: Duration) -> Result<Option<Lease>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn release_lease(&self, _: Uuid) -> Result<(), StoreError> {
+        unimplemented!()
+    }
+
+    async fn fold(&self, _: Uuid) -> Result<Option<Folded>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn uncounted(&self, _: &[CommunityId], _: i64) -> Result<Vec<CommunityId>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn recount(&self, _: &CommunityId) -> Result<Totals, StoreError> {
+        unimplemented!()
+    }
+
+    async fn note_shown(&self, _: &CommunityId, _: PresentComparison) -> Result<(), StoreError> {
+        unimplemented!()
+    }
+
+    async fn is_lease_held(&self) -> Result<bool, StoreError> {
+        unimplemented!()
+    }
+
+    async fn faults(&self) -> Result<Vec<String>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn shown_present(&self, _: i64) -> Result<Vec<(CommunityId, i64)>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn pending(&self, _: i64) -> Result<Vec<CommunityId>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn publish(
+        &self,
+        _: Uuid,
+        _: &[(CommunityId, Option<i64>)],
+    ) -> Result<Option<Published>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn find(&self, _: &str, _: CommunityKey) -> Result<Option<CommunityId>, StoreError> {
+        unimplemented!()
+    }
+
+    async fn disconnect(&self) {}
+}
+
+/// The holder of the lease, and what it compares.
+fn holder(number: usize, state: State) -> (Shared, Arc<Fake>) {
+    let store = Arc::new(Fake {
+        communities: (0..number).map(community).collect(),
+        state: Mutex::new(state),
+    });
+    let held = watch::Sender::new(Some(Instant::now()));
+    store.state.lock().unwrap().held = Some(held.clone());
+    let window = Duration::from_secs(60);
+    let shared = Shared {
+        holder: Uuid::new_v4(),
+        config: Counters::default(),
+        store: store.clone(),
+        presence: Some(Arc::new(InMemory::new(window, SteadyClock::of_the_machine()))),
+        metrics: Arc::default(),
+        held,
+        postponed: Mutex::default(),
+        serves: Shutdown::new(),
+        ending: AtomicBool::new(false),
+        rounds: Component::default(),
+        comparisons: Component::default(),
+    };
+    (shared, store)
+}
+
+#[tokio::test(start_paused = true)]
+async fn k21_a_pass_that_failed_compares_only_what_is_left() {
+    let (present, events) = (community(7), community(230));
+    let (shared, store) = holder(
+        250,
+        State {
+            present_fails: BTreeSet::from([present.clone()]),
+            events_fail: BTreeSet::from([events.clone()]),
+            ..State::default()
+        },
+    );
+    let mut unfinished = None;
+    let compared = || store.state.lock().unwrap().compared();
+    shared.pass_if_due(&mut unfinished).await.unwrap_err();
+    let (of_present, of_events) = compared();
+    assert_eq!((of_present.len(), of_events.len()), (250, 250));
+
+    shared.pass_if_due(&mut unfinished).await.unwrap_err();
+    assert_eq!(compared(), (vec![present.clone()], vec![events.clone()]));
+    store.state.lock().unwrap().present_fails.clear();
+    shared.pass_if_due(&mut unfinished).await.unwrap_err();
+    assert_eq!(compared(), (vec![present], vec![events.clone()]));
+    store.state.lock().unwrap().events_fail.clear();
+    shared.pass_if_due(&mut unfinished).await.unwrap();
+    assert_eq!(compared(), (vec![], vec![events]));
+    assert_eq!(store.state.lock().unwrap().passes, 1);
+    shared.pass_if_due(&mut unfinished).await.unwrap();
+    assert_eq!(compared(), (vec![], vec![]));
+}
+
+/// Where many cannot be compared, such as without a right, the rest is left for the next try.
+#[tokio::test(start_paused = true)]
+async fn k21_a_pass_remembers_a_bounded_number_of_failures() {
+    let (shared, store) = holder(
+        250,
+        State {
+            present_fails: (0..250).map(community).collect(),
+            ..State::default()
+        },
+    );
+    let mut unfinished = None;
+    // Their events are compared all the same.
+    for events in [250, 0] {
+        shared.pass_if_due(&mut unfinished).await.unwrap_err();
+        let (of_present, of_events) = store.state.lock().unwrap().compared();
+        assert_eq!((of_present.len(), of_events.len()), (MOST_FAILED + 1, events));
+    }
+    store.state.lock().unwrap().present_fails.clear();
+    shared.pass_if_due(&mut unfinished).await.unwrap();
+    let (of_present, _) = store.state.lock().unwrap().compared();
+    assert_eq!(of_present.len(), 250);
+    assert_eq!(store.state.lock().unwrap().passes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn k21_a_pass_goes_on_where_the_lease_was_lost() {
+    let (shared, store) = holder(
+        250,
+        State {
+            loses_after: Some(120),
+            ..State::default()
+        },
+    );
+    let mut unfinished = None;
+    shared.pass_if_due(&mut unfinished).await.unwrap();
+    let (of_present, _) = store.state.lock().unwrap().compared();
+    assert_eq!(of_present.len(), 120);
+    shared.held.send_replace(Some(Instant::now()));
+    shared.pass_if_due(&mut unfinished).await.unwrap();
+    let (of_present, of_events) = store.state.lock().unwrap().compared();
+    assert_eq!((of_present.len(), of_events.len()), (130, 250));
+}
