@@ -44,12 +44,26 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     let routes: SharedRoutes = Arc::new(ArcSwap::from_pointee(table));
     let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
     let store = store::open_counting(&config, counted.clone()).context("the database")?;
-    let inspection = at_start::look(&store, &config, &routes.load(), ports.are_taken_over()).await?;
-    if let Some(api_keys) = &key_files.api_keys {
-        let checked = api_keys.check_against(store.keys());
-        checked.map_err(|error| StartError::Configuration(error.to_string()))?;
-    }
-    let spool = recording::create_spool(spools).await?;
+    let look = async {
+        let found = at_start::look(&store, &config, &routes.load(), ports.are_taken_over()).await?;
+        if let Some(api_keys) = &key_files.api_keys {
+            let checked = api_keys.check_against(store.keys());
+            checked.map_err(|error| StartError::Configuration(error.to_string()))?;
+        }
+        Ok(found)
+    };
+    // One waits for the database, the other for the disk.
+    let (looked, spool) = tokio::join!(look, recording::create_spool(spools));
+    let spool = spool?;
+    let inspection = match looked {
+        Ok(found) => found,
+        Err(refused) => {
+            if let Some((_, spool)) = spool {
+                spool.close().await;
+            }
+            return Err(refused);
+        }
+    };
 
     config.limits.max_connections = Some(open_files::connections(&config.limits));
     let shared = SharedParts::new(config, routes, store, background, shutdown.clone())?;

@@ -178,11 +178,15 @@ async fn a24_a_key_for_what_can_be_no_community_is_refused_with_its_line() {
         "{checked:?}"
     );
     world.sidecar.kill();
+    let spool = world.sidecar.directory().join("spool");
+    let files = || std::fs::read_dir(&spool).expect("the spool's folder").count();
+    let before = files();
     let refused = tells("run");
     assert!(
         refused.code == Some(64) && refused.err.contains(reason),
         "{refused:?}"
     );
+    assert_eq!(files(), before, "a spool that nothing was put into");
     file.has(&limited(&community));
     assert_eq!(tells("check").code, Some(0));
     world.sidecar.restart();

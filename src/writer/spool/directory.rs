@@ -150,8 +150,7 @@ impl Directory {
         };
         let made = async {
             files.create()?;
-            let mut connection = file::connect_new(&files.database, self.fsync).await?;
-            file::initialise(&mut connection).await?;
+            let connection = file::make(&files.database, self.fsync).await?;
             let tokens = Tokens::open(&files.tokens, self.fsync)?;
             Ok::<_, SpoolError>((connection, tokens))
         };

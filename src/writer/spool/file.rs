@@ -6,8 +6,9 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
+use tokio::task::spawn_blocking;
 
 use super::SpoolError;
 use crate::batch::WriterId;
@@ -188,13 +189,6 @@ pub(super) fn check_header(database: &Path) -> io::Result<Option<UnusableFile>> 
     })
 }
 
-/// Opens a file that is still empty.
-pub(super) async fn connect_new(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
-    // SQLite keeps this setting in the file and writes it each time it is set, which a full disk would refuse.
-    let options = options(database, fsync).auto_vacuum(SqliteAutoVacuum::Incremental);
-    options.connect().await
-}
-
 /// Opens the file as it is, and writes nothing.
 pub(super) async fn connect(database: &Path, fsync: bool) -> Result<SqliteConnection, sqlx::Error> {
     options(database, fsync).connect().await
@@ -214,14 +208,36 @@ fn options(database: &Path, fsync: bool) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Makes a new file's tables.
-pub(super) async fn initialise(connection: &mut SqliteConnection) -> Result<(), SpoolError> {
+/// Makes a spool of a file that is still empty, and opens it.
+///
+/// The disk is waited for once, when the file is finished. Until then nothing in it can be lost, and what a process leaves
+/// that ends before is a spool without rows, or none. Its name is in the folder for good with the first commit: SQLite syncs the
+/// folder when it makes the log.
+pub(super) async fn make(database: &Path, fsync: bool) -> Result<SqliteConnection, SpoolError> {
+    let unsynced = SqliteConnectOptions::new()
+        .filename(database)
+        .create_if_missing(false)
+        .synchronous(SqliteSynchronous::Off)
+        .disable_statement_logging();
+    let mut connection = unsynced.connect().await?;
+    // Both settings are kept in the file and are commits, too: hence not among the options, where they come before
+    // `synchronous`. `auto_vacuum` would be written each time it is set, which a full disk would refuse.
+    let settings = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
     let format = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
-    let all = format!("BEGIN IMMEDIATE; {TABLES} {format} COMMIT;");
+    let all = format!("{settings} BEGIN IMMEDIATE; {TABLES} {format} COMMIT;");
     connection
         .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(all)))
         .await?;
-    Ok(())
+    // This moves everything from the log into the file.
+    sqlx::Connection::close(connection).await?;
+    if fsync {
+        // While SQLite has the file open this would give up its locks: a process' locks end when it closes any descriptor.
+        let file = File::open(database)?;
+        spawn_blocking(move || file.sync_all())
+            .await
+            .map_err(io::Error::other)??;
+    }
+    Ok(connect(database, fsync).await?)
 }
 
 /// Makes a file one of this version, whose rows an earlier one cannot read.

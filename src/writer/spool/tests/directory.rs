@@ -24,6 +24,23 @@ async fn what_a_process_leaves_behind_is_taken_over_by_another_and_by_one_only()
     assert!(folder.directory.adopt(&[], 8).await.unwrap().is_empty(), "taken");
 }
 
+/// The file is synced before anything is committed to the log, the log with the first commit.
+#[tokio::test]
+async fn w16_the_file_of_a_new_spool_is_whole_without_its_log() {
+    let folder = Folder::new();
+    let spool = folder.directory.create().await.unwrap();
+    let copy = folder.home.path().join("copy.spool");
+    std::fs::copy(&spool.files.database, &copy).unwrap();
+    let file::Opened::Spool(mut opened) = file::open(&copy, true, true).await.unwrap() else {
+        panic!("another file")
+    };
+    for (setting, value) in [("auto_vacuum", "2"), ("journal_mode", "wal")] {
+        let setting = sqlx::AssertSqlSafe(format!("SELECT CAST({setting} AS TEXT) FROM pragma_{setting}"));
+        let kept: String = sqlx::query_scalar(setting).fetch_one(&mut opened).await.unwrap();
+        assert_eq!(kept, value);
+    }
+}
+
 #[tokio::test]
 async fn not_more_spools_are_taken_over_than_there_is_room_for() {
     let folder = Folder::new();
