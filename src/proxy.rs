@@ -60,7 +60,7 @@ pub use edge::Edge;
 pub use front::Front;
 pub use handshakes::Handshakes;
 pub use metrics::Metrics;
-pub use upstream::Upstreams;
+pub use upstream::{NO_AUTHORITIES, Upstreams};
 
 use limits::Refusal;
 use messages::has_no_body;

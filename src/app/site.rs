@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::{Config, Listen};
-use crate::proxy::{Front, Handshakes, Sidecar};
+use crate::proxy::{Front, Handshakes, NO_AUTHORITIES, Sidecar};
 use crate::reload::Certificate;
 use crate::shutdown::{Closing, Shutdown};
 use crate::tasks::{Task, Tasks};
@@ -186,9 +186,7 @@ fn configuration(config: &Config, addresses: &Listen) -> ServerConf {
         // `app` waits for requests in flight and then ends the process; this is only its backstop.
         grace_period_seconds: Some(drain.as_secs() + 60),
         graceful_shutdown_timeout_seconds: Some(0),
-        // The app is reached without TLS: no certificates of authorities are read for its connections, which would take
-        // a sixth of the time to the first answer.
-        ca_file: Some("/dev/null".into()),
+        ca_file: Some(NO_AUTHORITIES.into()),
         ..ServerConf::default()
     }
 }

@@ -23,6 +23,7 @@ use crate::config;
 use crate::status::Status;
 
 use probe::HealthProbe;
+pub use probe::NO_AUTHORITIES;
 use servers::AppComponents;
 pub(super) use servers::{Address, Servers};
 

@@ -7,20 +7,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::connectors::http::Connector as HttpConnector;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_load_balancing::Backend;
-use pingora_load_balancing::health_check::{HealthCheck, TcpHealthCheck};
+use pingora_load_balancing::health_check::HealthCheck;
 
 use super::peer;
 use super::servers::{Address, Finding, Servers, Trouble};
 use crate::config;
 
+/// Where Pingora reads the certificates of authorities from, for connections to the app, which have no TLS. Reading those of the
+/// system takes a good part of the time to the first answer, and each reader keeps them in memory.
+pub const NO_AUTHORITIES: &str = "/dev/null";
+
 /// Probes an address, and reports to [`Servers`]: to Pingora every probe succeeds, whose own state and log lines are not
 /// used.
 pub(super) struct HealthProbe {
     servers: Arc<Servers>,
-    connect: Box<TcpHealthCheck>,
+    connect: TransportConnector,
     /// A request whose answer must be 200, where one is configured.
     health: Option<RequestHeader>,
     /// A request for any answer.
@@ -32,8 +38,6 @@ pub(super) struct HealthProbe {
 
 impl HealthProbe {
     pub(super) fn new(upstream: &config::Upstream, servers: Arc<Servers>) -> Result<Self> {
-        let mut connect = TcpHealthCheck::new();
-        connect.peer_template.options.connection_timeout = Some(upstream.connect_timeout);
         let request = |method: &str, path: &str| {
             let mut request = RequestHeader::build(method, path.as_bytes(), None)?;
             request.insert_header("Host", upstream.health_host.as_str())?;
@@ -41,14 +45,30 @@ impl HealthProbe {
             Ok::<_, Box<Error>>(request)
         };
         let health = upstream.health_path.as_deref();
+        let options = ConnectorOptions {
+            ca_file: Some(NO_AUTHORITIES.into()),
+            // Each probe has a connection of its own.
+            ..ConnectorOptions::new(1)
+        };
         Ok(Self {
             servers,
-            connect,
+            connect: TransportConnector::new(Some(options.clone())),
             health: health.map(|path| request("GET", path)).transpose()?,
             any: request("HEAD", "/")?,
             timeout: upstream.connect_timeout,
-            connector: HttpConnector::new(None),
+            connector: HttpConnector::new(Some(options)),
         })
+    }
+
+    fn peer(&self, target: &Backend) -> Result<HttpPeer> {
+        let mut peer = peer(&target.addr)?;
+        peer.options.connection_timeout = Some(self.timeout);
+        peer.options.total_connection_timeout = Some(self.timeout);
+        Ok(peer)
+    }
+
+    async fn connects(&self, target: &Backend) -> Result<()> {
+        self.connect.new_stream(&self.peer(target)?).await.map(drop)
     }
 
     /// Sends a request, of whose answer only the status is read. No finding where there is no connection for a reason of our
@@ -60,9 +80,7 @@ impl HealthProbe {
         request: &RequestHeader,
     ) -> Result<u16, Option<Finding>> {
         let no_connection = |error: Box<Error>| self.servers.without_connection(address, &error);
-        let mut peer = peer(&target.addr).map_err(no_connection)?;
-        peer.options.connection_timeout = Some(self.timeout);
-        peer.options.total_connection_timeout = Some(self.timeout);
+        let peer = self.peer(target).map_err(no_connection)?;
         let connected = self.connector.get_http_session(&peer).await;
         let (mut session, _) = connected.map_err(no_connection)?;
         let silent = |how: String| Some(Finding::Trouble(Trouble::Silent(how)));
@@ -101,7 +119,7 @@ impl HealthProbe {
                 let answered = self.status(target, address, &self.any).await;
                 answered.map(|_| Finding::Answers)
             }
-            None => match self.connect.check(target).await {
+            None => match self.connects(target).await {
                 Ok(()) => Ok(Finding::Connects),
                 Err(error) => Err(self.servers.without_connection(address, &error)),
             },
