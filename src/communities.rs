@@ -44,8 +44,9 @@ pub struct Communities {
     store: Arc<dyn Store>,
     keys: AppKeys,
     known: Cache<CommunityRef, Option<CommunityId>>,
-    /// The last id of each slug, and of each key that was looked up, however old.
-    last: Cache<CommunityRef, CommunityId>,
+    /// The last id of each slug, and of each key that was looked up, however old; never `None`. It has the type of `known`, since
+    /// there is as much code again for each type of cache.
+    last: Cache<CommunityRef, Option<CommunityId>>,
     /// The slugs of communities.
     slugs: Cache<CommunityId, Option<Arc<str>>>,
     lookups: Semaphore,
@@ -150,8 +151,12 @@ impl Communities {
         match self.cached(Some(named)).await {
             Ok(PageCommunity::Community(found)) => Some(found),
             Ok(PageCommunity::Nothing | PageCommunity::NoKey) => None,
-            Err(NotCached) => self.last.get(named).await,
+            Err(NotCached) => self.last_id(named).await,
         }
+    }
+
+    async fn last_id(&self, named: &CommunityRef) -> Option<CommunityId> {
+        self.last.get(named).await.flatten()
     }
 
     /// Looks a community up on `runtime`, where it is not cached, and its slug where callers name it so, for later
@@ -230,7 +235,7 @@ impl Communities {
             }
         };
         match &found {
-            Some(id) => self.last.insert(asked.clone(), id.clone()).await,
+            Some(_) => self.last.insert(asked.clone(), found.clone()).await,
             None => self.last.invalidate(asked).await,
         }
         Ok(found)

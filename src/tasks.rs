@@ -90,7 +90,8 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.0.runtime.spawn(self.clone().keeping(task, make))
+        let task = self.clone().supervise(task, Box::new(make));
+        self.0.runtime.spawn(task)
     }
 
     /// The same, in the caller's own task, for a runtime that is not ours.
@@ -98,7 +99,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.supervise(task, make, |make| make().boxed()).await;
+        self.supervise(task, Box::new(make)).await;
     }
 
     /// Runs `work` on a worker that keeps its state, such as its queue, over failures: guards must account for what it
@@ -109,23 +110,20 @@ impl Tasks {
         worker: W,
         work: for<'a> fn(&'a mut W) -> BoxFuture<'a, ()>,
     ) -> JoinHandle<()> {
-        self.0.runtime.spawn(self.clone().supervise(task, worker, work))
+        let work = KeptWorker { worker, work };
+        let task = self.clone().supervise(task, Box::new(work));
+        self.0.runtime.spawn(task)
     }
 
     /// Runs the work until it ends after [`Tasks::end`], with a new start after each failure.
-    async fn supervise<W: Send + 'static>(
-        self,
-        task: Task,
-        mut worker: W,
-        mut work: impl for<'a> FnMut(&'a mut W) -> BoxFuture<'a, ()> + Send,
-    ) {
+    async fn supervise(self, task: Task, mut work: Box<dyn Repeated>) {
         let ending = &self.0.ending;
         let mut backoff = PAUSES;
         loop {
             let since = Instant::now();
             let is_last = ending.has_started();
             // The future is created inside, in case that panics.
-            let run = AssertUnwindSafe(async { faulty(task, work(&mut worker)).await });
+            let run = AssertUnwindSafe(async { faulty(task, work.start()).await });
             let outcome = run.catch_unwind().await;
             if outcome.is_ok() {
                 tokio::select! {
@@ -222,6 +220,29 @@ impl Tasks {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Task, TaskFailures>> {
         self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work of any type that can be started again: what supervises it is compiled once.
+trait Repeated: Send {
+    fn start(&mut self) -> BoxFuture<'_, ()>;
+}
+
+impl<F: Future<Output = ()> + Send + 'static, M: FnMut() -> F + Send> Repeated for M {
+    fn start(&mut self) -> BoxFuture<'_, ()> {
+        self().boxed()
+    }
+}
+
+/// A worker, and how it works.
+struct KeptWorker<W> {
+    worker: W,
+    work: for<'a> fn(&'a mut W) -> BoxFuture<'a, ()>,
+}
+
+impl<W: Send> Repeated for KeptWorker<W> {
+    fn start(&mut self) -> BoxFuture<'_, ()> {
+        (self.work)(&mut self.worker)
     }
 }
 

@@ -69,11 +69,11 @@ impl Communities {
             .filter(|_| key != CommunityKey::Slug && is_well_formed(asked, CommunityKey::Id))
             .and_then(|types| Some(CommunityId::from(&*types.community.canonical(asked)?)));
         if let Some(id) = canonical {
-            let spelled = self.last.get(&CommunityRef::Id(id.as_str().into())).await;
+            let spelled = self.last_id(&CommunityRef::Id(id.as_str().into())).await;
             return Some(spelled.unwrap_or(id).into());
         }
         let slug: Arc<str> = asked.into();
-        let id = self.last.get(&CommunityRef::Slug(Arc::clone(&slug))).await?;
+        let id = self.last_id(&CommunityRef::Slug(Arc::clone(&slug))).await?;
         let slug = Some(slug).filter(|_| key != CommunityKey::Id);
         Some(AskedCommunity { id, slug })
     }

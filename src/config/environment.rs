@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::error::{ConfigError, SetBy};
-use super::source::{Source, in_words};
+use super::source::{Source, typed};
 
 /// Every variable with this prefix overrides a key: `HEADCOUNT__DATABASE__URL`.
 const PREFIX: &str = "HEADCOUNT__";
@@ -66,7 +66,8 @@ impl Source {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Config, ConfigError> {
         // The file is checked first without variables, since its errors have lines.
-        let file: Config = self.typed()?;
+        let mut table = self.table()?;
+        let file: Config = typed(&table).map_err(|(key, problem)| self.error_at(key, problem))?;
         let variables: BTreeMap<_, _> = environment
             .into_iter()
             .filter(|(name, _)| name.starts_with(PREFIX))
@@ -74,8 +75,7 @@ impl Source {
         if variables.is_empty() {
             return Ok(file);
         }
-        let mut table: Table = toml::from_str(&self.text).map_err(|e| self.toml_error(None, &e))?;
-        let mut typed: BTreeMap<String, (Vec<String>, &String)> = BTreeMap::new();
+        let mut as_toml: BTreeMap<String, (Vec<String>, &String)> = BTreeMap::new();
         for (name, text) in &variables {
             let keys: Vec<String> = name[PREFIX.len()..]
                 .split("__")
@@ -89,7 +89,7 @@ impl Source {
             } else {
                 value_of(text)
             };
-            let is_typed = !value.is_str();
+            let is_toml = !value.is_str();
             if keys.len() < 2 || !set(&mut table, &keys, value) {
                 return Err(ConfigError {
                     set_by: SetBy::Variable(name.clone()),
@@ -100,8 +100,8 @@ impl Source {
                 });
             }
             self.overridden.insert(keys.join("."), name.clone());
-            if is_typed {
-                typed.insert(keys.join("."), (keys, text));
+            if is_toml {
+                as_toml.insert(keys.join("."), (keys, text));
             }
         }
         for keys in self.overridden.keys().cloned().collect::<Vec<_>>() {
@@ -112,18 +112,14 @@ impl Source {
                 unset(&mut table, &other);
             }
         }
-        let read = |table: &Table| {
-            serde_path_to_error::deserialize(Value::Table(table.clone()))
-                .map_err(|error| (error.path().to_string(), in_words(error.inner())))
-        };
-        let mut result = read(&table);
+        let mut result = typed(&table);
         // Each round reads one variable fewer as TOML.
         while let Err((key, problem)) = &result {
-            let Some((keys, text)) = typed.remove(key) else {
+            let Some((keys, text)) = as_toml.remove(key) else {
                 break;
             };
             set(&mut table, &keys, Value::String(text.clone()));
-            let as_text = read(&table);
+            let as_text = typed(&table);
             if as_text.as_ref().is_err_and(|(again, _)| again == key) {
                 // The key takes neither; the error about the TOML says more.
                 result = Err((key.clone(), problem.clone()));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
+use toml::Table;
 use toml_edit::TableLike;
 
 use super::error::{ConfigError, SetBy};
@@ -17,23 +18,21 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Parses the file.
+    /// Reads the file as a type.
     pub(super) fn typed<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        let document = toml::Deserializer::parse(&self.text).map_err(|e| self.toml_error(None, &e))?;
-        serde_path_to_error::deserialize(document).map_err(|error| {
-            let path = error.path().to_string();
-            let key = (path != ".").then_some(path);
-            self.toml_error(key, error.inner())
-        })
+        typed(&self.table()?).map_err(|(key, problem)| self.error_at(key, problem))
     }
 
-    pub(super) fn toml_error(&self, key: Option<String>, error: &toml::de::Error) -> ConfigError {
-        let line = error.span().map(|span| line_of(&self.text, span.start));
-        ConfigError {
-            set_by: SetBy::File(self.path.clone(), line),
-            key,
-            problem: in_words(error),
-        }
+    /// Parses the file.
+    pub(super) fn table(&self) -> Result<Table, ConfigError> {
+        toml::from_str(&self.text).map_err(|error: toml::de::Error| {
+            let line = error.span().map(|span| line_of(&self.text, span.start));
+            ConfigError {
+                set_by: SetBy::File(self.path.clone(), line),
+                key: None,
+                problem: in_words(error.message()),
+            }
+        })
     }
 
     /// An error about one key, placed where the key was written.
@@ -91,9 +90,36 @@ impl Source {
     }
 }
 
+/// Reads a table as a type; the error is the dotted key and what is wrong with it.
+///
+/// A type's derived code is large, and there is as much of it again for each format that it is read from: hence from one,
+/// JSON's values, which the rest of the sidecar reads, too.
+pub(super) fn typed<T: DeserializeOwned>(table: &Table) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize(json_table(table))
+        .map_err(|error| (error.path().to_string(), in_words(&error.inner().to_string())))
+}
+
+fn json_table(table: &Table) -> serde_json::Value {
+    let entries = table.iter().map(|(key, value)| (key.clone(), json(value)));
+    serde_json::Value::Object(entries.collect())
+}
+
+/// TOML as JSON. Dates keep the form in which they are read as dates and as nothing else.
+fn json(value: &toml::Value) -> serde_json::Value {
+    match value {
+        toml::Value::Table(table) => json_table(table),
+        toml::Value::Array(values) => values.iter().map(json).collect(),
+        toml::Value::String(text) => text.as_str().into(),
+        toml::Value::Integer(number) => (*number).into(),
+        toml::Value::Boolean(flag) => (*flag).into(),
+        toml::Value::Float(number) => (*number).into(),
+        toml::Value::Datetime(date) => serde_json::to_value(date).unwrap_or_default(),
+    }
+}
+
 /// A parser's message on one line, with an example for durations and sizes.
-pub(super) fn in_words(error: &toml::de::Error) -> String {
-    let message = error.message().trim().replace('\n', "; ");
+fn in_words(message: &str) -> String {
+    let message = message.trim().replace('\n', "; ");
     for (end, example) in [
         ("expected a duration", "expected a duration, for example \"5s\""),
         (

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{ConnectOptions as _, Connection, Pool};
 use tokio::runtime::Handle;
@@ -24,7 +25,7 @@ use idle_policy::{IdleAction, IdlePolicy};
 use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
 use super::schema::right::grant;
-use super::schema::{Requirements, ResolvedSchema};
+use super::schema::{AppSchema, Requirements, ResolvedSchema};
 use super::{Alarms, LedgerProblem, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
@@ -92,9 +93,21 @@ impl<B: Backend> Connections<B> {
     where
         B: Runs<O>,
     {
-        let outcome = match self.attempt(operation).await {
-            Err(error) if !O::WRITES && (error.lost_connection() || error.stale_statements()) => {
-                self.attempt(operation).await
+        let mut running = RunningOperation {
+            operation,
+            output: None,
+        };
+        self.run_any(&mut running, O::WRITES).await?;
+        match running.output {
+            Some(output) => Ok(output),
+            None => unreachable!("an operation that succeeds has an output"),
+        }
+    }
+
+    async fn run_any(&self, operation: &mut dyn AnyOperation<B>, writes: bool) -> Result<(), StoreError> {
+        let outcome = match self.attempt(operation, writes).await {
+            Err(error) if !writes && (error.lost_connection() || error.stale_statements()) => {
+                self.attempt(operation, writes).await
             }
             outcome => outcome,
         };
@@ -151,28 +164,25 @@ impl<B: Backend> Connections<B> {
         not_connected::<B>(error, &self.pool.connect_options())
     }
 
-    async fn attempt<O: StoreOperation>(&self, operation: &O) -> Result<O::Output, StoreError>
-    where
-        B: Runs<O>,
-    {
+    async fn attempt(&self, operation: &mut dyn AnyOperation<B>, writes: bool) -> Result<(), StoreError> {
         let mut lease = self.lease().await?;
-        if O::WRITES && self.within_limit(lease.connection.ping()).await.is_err() {
+        if writes && self.within_limit(lease.connection.ping()).await.is_err() {
             self.idle_policy.mark_broken();
             drop(lease); // its place in the pool may be the only one
             lease = self.lease().await?;
         }
         let outcome = self
             .within_limit(async {
-                if O::WRITES {
+                if writes {
                     let app = self.schema(&mut lease.connection, true).await?;
-                    return <B as Runs<O>>::run(operation, &app, &mut lease.connection).await;
+                    return operation.run(&app, &mut lease.connection).await;
                 }
                 let mut reading = B::begin_reading(&mut lease.connection, self.limit).await?;
                 let app = self.schema(&mut reading, false).await?;
-                <B as Runs<O>>::run(operation, &app, &mut reading).await
+                operation.run(&app, &mut reading).await
             })
             .await;
-        self.settle(lease, outcome, O::WRITES)
+        self.settle(lease, outcome, writes)
     }
 
     /// The types of the app's keys, if they were read.
@@ -314,6 +324,36 @@ impl<B: Backend> Connections<B> {
             }
         }
         outcome
+    }
+}
+
+/// An operation, whatever its type and its output's: what is done around it is compiled once for each database, and not
+/// for each of the operations.
+trait AnyOperation<B: Backend>: Send {
+    /// Runs it, and keeps the output.
+    fn run<'c>(
+        &'c mut self,
+        app: &'c AppSchema,
+        connection: &'c mut B::Connection,
+    ) -> BoxFuture<'c, Result<(), sqlx::Error>>;
+}
+
+/// An operation, and its output once it has run.
+struct RunningOperation<'a, O: StoreOperation> {
+    operation: &'a O,
+    output: Option<O::Output>,
+}
+
+impl<B: Backend + Runs<O>, O: StoreOperation> AnyOperation<B> for RunningOperation<'_, O> {
+    fn run<'c>(
+        &'c mut self,
+        app: &'c AppSchema,
+        connection: &'c mut B::Connection,
+    ) -> BoxFuture<'c, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            self.output = Some(<B as Runs<O>>::run(self.operation, app, connection).await?);
+            Ok(())
+        })
     }
 }
 
