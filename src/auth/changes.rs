@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::browser_session::BrowserSession;
 use crate::ids::{BrowserSessionId, SessionToken, TokenFingerprint};
@@ -23,8 +23,8 @@ pub(super) struct SessionChanges {
     known: RwLock<ChangeLog>,
     /// How many sessions' changes are remembered one by one.
     capacity: usize,
-    /// For each fingerprint, when a session of such a token may last have appeared.
-    appearances: Box<[AtomicU64]>,
+    /// For each fingerprint, when a session of such a token may last have appeared; made with the first.
+    appearances: OnceLock<Box<[AtomicU64]>>,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl SessionChanges {
             latest: AtomicU64::new(0),
             known: RwLock::default(),
             capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
-            appearances: (0..TokenFingerprint::COUNT).map(|_| AtomicU64::new(0)).collect(),
+            appearances: OnceLock::new(),
         }
     }
 
@@ -78,16 +78,18 @@ impl SessionChanges {
 
     /// A session of a token with this fingerprint may exist now.
     pub(super) fn appeared(&self, fingerprint: TokenFingerprint) {
-        let appearance = &self.appearances[fingerprint.index()];
+        let never = || (0..TokenFingerprint::COUNT).map(|_| AtomicU64::new(0)).collect();
+        let appearance = &self.appearances.get_or_init(never)[fingerprint.index()];
         self.add(|_, moment| appearance.store(moment.0, Ordering::Release));
     }
 
     /// Whether a session may have appeared for a token that had none at `moment`.
     pub(super) fn may_have_appeared(&self, token: &SessionToken, moment: ChangeNumber) -> bool {
-        moment != self.now() && {
-            let appearance = &self.appearances[token.fingerprint().index()];
+        let appeared = |all: &Box<[AtomicU64]>| {
+            let appearance = &all[token.fingerprint().index()];
             appearance.load(Ordering::Acquire) > moment.0
-        }
+        };
+        moment != self.now() && self.appearances.get().is_some_and(appeared)
     }
 
     /// Whether no change of the session was notified since `moment`.

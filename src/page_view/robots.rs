@@ -25,8 +25,10 @@ const NAMES: [&str; 8] = [
 
 /// Which user agents are robots. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Robots {
-    list: Arc<Bots>,
+pub(super) struct Robots(Arc<RobotLists>);
+
+struct RobotLists {
+    known: Bots,
     added: Patterns,
     removed: Patterns,
 }
@@ -34,11 +36,11 @@ pub(super) struct Robots {
 impl Robots {
     /// Compiles the library's list, which takes milliseconds.
     pub(super) fn new(patterns: &BotPatterns) -> Self {
-        Self {
-            list: Arc::default(),
+        Self(Arc::new(RobotLists {
+            known: Bots::default(),
             added: patterns.add.clone(),
             removed: patterns.remove.clone(),
-        }
+        }))
     }
 
     /// Whether this is a robot. An empty user agent is one: every browser sends one.
@@ -47,13 +49,14 @@ impl Robots {
         if name.is_empty() {
             return true;
         }
-        if self.removed.is_match(name) {
+        let lists = &*self.0;
+        if lists.removed.is_match(name) {
             return false;
         }
         !calls_itself_a_browser(name)
             || NAMES.iter().any(|known| name.contains(known))
-            || self.added.is_match(name)
-            || self.list.is_bot(name)
+            || lists.added.is_match(name)
+            || lists.known.is_bot(name)
     }
 }
 

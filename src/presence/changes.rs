@@ -11,14 +11,14 @@ use tokio::sync::broadcast;
 
 use super::{Count, CountChange, Scope};
 
-/// Events that a subscriber may be behind; some 100 bytes each.
+/// Events that a subscriber may be behind. There is room for all of them from the first subscriber on, some 50 bytes each.
 const CAPACITY: usize = 4_096;
 
 /// An event for subscribers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A count changed.
-    Change(CountChange),
+    /// A count changed. Shared, which keeps the room for events small.
+    Change(Arc<CountChange>),
     /// Changes are reported from now on. Earlier ones may have been missed.
     Listening,
 }
@@ -41,10 +41,8 @@ impl CountChanges {
     pub fn tell(&self, scope: &Scope, count: Count) {
         // Most of the time there is a subscriber; without one no event is made.
         if self.0.get().is_some_and(|sender| sender.receiver_count() > 0) {
-            self.send(Event::Change(CountChange {
-                scope: scope.clone(),
-                count,
-            }));
+            let scope = scope.clone();
+            self.send(Event::Change(CountChange { scope, count }.into()));
         }
     }
 

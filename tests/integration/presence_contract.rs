@@ -356,11 +356,8 @@ async fn p7_a_count_taken_before_somebody_came_back_is_outdated(site: Site) {
     assert_eq!(back.current, 1);
     assert!(back.seq > without.seq);
     let change = |count| {
-        let community = Scope::from("42");
-        Event::Change(CountChange {
-            scope: community,
-            count,
-        })
+        let scope = Scope::from("42");
+        Event::Change(CountChange { scope, count }.into())
     };
     let mut heard = changes.recv().await.unwrap();
     // The nodes of a Cluster pass it on to each other: it may come after the beginning.
@@ -438,14 +435,8 @@ async fn a_subscriber_hears_of_every_change_in_order(site: Site) {
     expected.push(swept.changes[0].count);
     for count in expected {
         let heard = changes.recv().await.unwrap();
-        let community = Scope::from("42");
-        assert_eq!(
-            heard,
-            Event::Change(CountChange {
-                scope: community,
-                count
-            })
-        );
+        let scope = Scope::from("42");
+        assert_eq!(heard, Event::Change(CountChange { scope, count }.into()));
     }
 }
 

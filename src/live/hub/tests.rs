@@ -39,10 +39,9 @@ impl Told {
 
     /// Says so to all who listen, whatever a reading would say.
     fn publish(&self, community: &str, count: Count) {
-        self.changes.send(Event::Change(CountChange {
-            scope: community.into(),
-            count,
-        }));
+        let scope = community.into();
+        self.changes
+            .send(Event::Change(CountChange { scope, count }.into()));
     }
 
     fn readings(&self) -> usize {

@@ -180,7 +180,7 @@ fn heard(message: &Msg, changes: &CountChanges, probe: &mut Probe) {
         return;
     };
     if let Some(change) = parse_change(text) {
-        changes.send(Event::Change(change));
+        changes.send(Event::Change(change.into()));
     } else {
         probe.heard(text, Instant::now());
     }

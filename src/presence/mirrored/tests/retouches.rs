@@ -113,10 +113,13 @@ async fn p14_changes_of_a_store_that_lacks_somebody_are_held_back_until_it_does_
     let community = "1".into();
     assert_eq!(
         changes.recv().await,
-        Ok(Event::Change(CountChange {
-            scope: community,
-            count
-        }))
+        Ok(Event::Change(
+            CountChange {
+                scope: community,
+                count
+            }
+            .into()
+        ))
     );
 }
 
