@@ -125,7 +125,6 @@ impl Recording {
         let authenticator = authenticator(shared, jwt_keys.clone());
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
-        let limits = BatchLimits::new(record, &config.spool, &config.database);
         let writer = spool.map(|(directory, spool)| {
             let parts = Dependencies {
                 store: store.clone(),
@@ -136,24 +135,14 @@ impl Recording {
                 spool,
                 status: status.clone(),
             };
+            let limits = BatchLimits::new(record, &config.spool, &config.database);
             let (handle, appender, applier) =
                 Writer::new(record, limits, parts, bytes.clone(), &metrics.writer);
             workers.push(appender.start(tasks, stop.subscribe()));
             workers.push(applier.start(tasks, stop.subscribe()));
             handle
         });
-        let resolver = Resolver {
-            authenticator: authenticator.clone(),
-            communities: communities.clone(),
-            admission: config.api.timeout,
-            window: record.window,
-            // Where nothing is written there is no spool to wait in.
-            patience: if record.writes() {
-                config.spool.max_unspooled / 2
-            } else {
-                NO_HURRY
-            },
-        };
+        let resolver = resolver(config, &authenticator, &communities);
         let touches = presence.clone();
         let destinations = Destinations {
             presence,
@@ -259,6 +248,22 @@ fn presence_worker(shared: &SharedParts) -> (PresenceHandle, PresenceWorker) {
         metrics.presence.clone(),
         metrics.views.queued[Queue::Presence].clone(),
     )
+}
+
+/// Finds out whose views those are that come with unknown tokens.
+fn resolver(config: &Config, authenticator: &Arc<Authenticator>, communities: &Arc<Communities>) -> Resolver {
+    Resolver {
+        authenticator: authenticator.clone(),
+        communities: communities.clone(),
+        admission: config.api.timeout,
+        window: config.record.window,
+        // Where nothing is written there is no spool to wait in.
+        patience: if config.record.writes() {
+            config.spool.max_unspooled / 2
+        } else {
+            NO_HURRY
+        },
+    }
 }
 
 fn authenticator(shared: &SharedParts, jwt_keys: Option<Arc<KeyFile>>) -> Arc<Authenticator> {
