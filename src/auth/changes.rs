@@ -85,11 +85,9 @@ impl SessionChanges {
 
     /// Whether a session may have appeared for a token that had none at `moment`.
     pub(super) fn may_have_appeared(&self, token: &SessionToken, moment: ChangeNumber) -> bool {
-        let appeared = |all: &Box<[AtomicU64]>| {
-            let appearance = &all[token.fingerprint().index()];
-            appearance.load(Ordering::Acquire) > moment.0
-        };
-        moment != self.now() && self.appearances.get().is_some_and(appeared)
+        let index = token.fingerprint().index();
+        let appeared = |appearance: &AtomicU64| appearance.load(Ordering::Acquire) > moment.0;
+        moment != self.now() && self.appearances.get().is_some_and(|all| appeared(&all[index]))
     }
 
     /// Whether no change of the session was notified since `moment`.
