@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
 use tokio::task::spawn_blocking;
 
@@ -214,17 +214,17 @@ fn options(database: &Path, fsync: bool) -> SqliteConnectOptions {
 /// that ends before is a spool without rows, or none. Its name is in the folder for good with the first commit: SQLite syncs the
 /// folder when it makes the log.
 pub(super) async fn make(database: &Path, fsync: bool) -> Result<SqliteConnection, SpoolError> {
-    // SQLite keeps `auto_vacuum` in the file and writes it each time it is set, which a full disk would refuse.
     let unsynced = SqliteConnectOptions::new()
         .filename(database)
         .create_if_missing(false)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .synchronous(SqliteSynchronous::Off)
         .disable_statement_logging();
     let mut connection = unsynced.connect().await?;
-    // The change of the journal's mode is a commit, too: hence not among the options, where it comes before `synchronous`.
+    // Both settings are kept in the file and are commits, too: hence not among the options, where they come before
+    // `synchronous`. `auto_vacuum` would be written each time it is set, which a full disk would refuse.
+    let settings = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;";
     let format = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
-    let all = format!("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; {TABLES} {format} COMMIT;");
+    let all = format!("{settings} BEGIN IMMEDIATE; {TABLES} {format} COMMIT;");
     connection
         .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(all)))
         .await?;

@@ -31,8 +31,14 @@ async fn w16_the_file_of_a_new_spool_is_whole_without_its_log() {
     let spool = folder.directory.create().await.unwrap();
     let copy = folder.home.path().join("copy.spool");
     std::fs::copy(&spool.files.database, &copy).unwrap();
-    let opened = file::open(&copy, true, true).await.unwrap();
-    assert!(matches!(opened, file::Opened::Spool(_)));
+    let file::Opened::Spool(mut opened) = file::open(&copy, true, true).await.unwrap() else {
+        panic!("another file")
+    };
+    for (setting, value) in [("auto_vacuum", "2"), ("journal_mode", "wal")] {
+        let setting = sqlx::AssertSqlSafe(format!("SELECT CAST({setting} AS TEXT) FROM pragma_{setting}"));
+        let kept: String = sqlx::query_scalar(setting).fetch_one(&mut opened).await.unwrap();
+        assert_eq!(kept, value);
+    }
 }
 
 #[tokio::test]
