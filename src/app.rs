@@ -16,7 +16,6 @@ mod serving;
 mod shared_parts;
 mod site;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,7 +33,7 @@ use listeners::Listeners;
 use serving::Ports;
 pub use serving::TakeOver;
 
-/// Most threads of the runtime on which everything but the proxying runs.
+/// Threads of the runtime on which everything but the proxying runs.
 const BACKGROUND_THREADS: usize = 2;
 
 /// Why the sidecar does not start.
@@ -169,29 +168,11 @@ pub(crate) fn open_geoip(config: &Config) -> Result<Option<GeoIp>, StartError> {
     })
 }
 
-/// A core is the proxying's. Where two threads share one with everything else, they do no more than one does, and whichever
-/// is woken wakes the other as well: wake-ups are most of what recording costs where there are few requests.
-fn background_threads(cores: usize) -> usize {
-    cores.saturating_sub(1).clamp(1, BACKGROUND_THREADS)
-}
-
 fn background_runtime() -> anyhow::Result<Runtime> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(background_threads(cores))
+        .worker_threads(BACKGROUND_THREADS)
         .thread_name("background")
         .enable_all()
         .build()
         .context("the background runtime")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_background_has_the_cores_that_proxying_leaves_at_most_two() {
-        let threads = [1, 2, 3, 4, 64].map(background_threads);
-        assert_eq!(threads, [1, 1, 2, 2, 2]);
-    }
 }
