@@ -81,7 +81,7 @@ pub(super) struct PatternReader<'a> {
     pub pattern: &'a Pattern,
 }
 
-impl<'a> PatternReader<'a> {
+impl PatternReader<'_> {
     /// The route of a pattern that names a community.
     pub(super) fn route(&self, taken: &mut TakenNames) -> Option<GuessedRoute> {
         if self.pattern.view.contains(".admin.") || self.pattern.view.starts_with("django.contrib.") {
