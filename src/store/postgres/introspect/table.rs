@@ -137,16 +137,16 @@ pub(super) async fn table(
     }))
 }
 
-struct ReferenceRow {
+struct ForeignKeyRow {
     column_name: String,
     schema: String,
     name: String,
 }
 
-from_row!(PgRow => ReferenceRow { column_name, schema, name });
+from_row!(PgRow => ForeignKeyRow { column_name, schema, name });
 
 async fn references(connection: &mut PgConnection, table: Oid) -> Result<Vec<Reference>, sqlx::Error> {
-    let rows: Vec<ReferenceRow> = query_as(
+    let rows: Vec<ForeignKeyRow> = query_as(
         "SELECT a.attname::text AS column_name, n.nspname::text AS schema, c.relname::text AS name
          FROM pg_catalog.pg_constraint k
          JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
@@ -158,7 +158,7 @@ async fn references(connection: &mut PgConnection, table: Oid) -> Result<Vec<Ref
     .bind(table)
     .fetch_all(connection)
     .await?;
-    let read = |row: ReferenceRow| Reference {
+    let read = |row: ForeignKeyRow| Reference {
         column: row.column_name,
         table: TableName {
             dialect: Dialect::Postgres,
@@ -173,7 +173,7 @@ async fn references(connection: &mut PgConnection, table: Oid) -> Result<Vec<Ref
     clippy::struct_excessive_bools,
     reason = "independent facts from the catalogue"
 )]
-struct ColumnRow {
+struct ColumnFacts {
     name: String,
     base_type: String,
     type_name: String,
@@ -191,10 +191,10 @@ struct ColumnRow {
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnRow { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, is_unique, is_indexed, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnFacts { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, is_unique, is_indexed, may_select, may_insert, may_update });
 
 async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
-    let rows: Vec<ColumnRow> = query_as(
+    let rows: Vec<ColumnFacts> = query_as(
         "SELECT a.attname::text AS name,
                 coalesce(base.typname, t.typname)::text AS base_type,
                 pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
@@ -244,8 +244,8 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
     Ok(rows.into_iter().map(LiveColumn::from).collect())
 }
 
-impl From<ColumnRow> for LiveColumn {
-    fn from(row: ColumnRow) -> Self {
+impl From<ColumnFacts> for LiveColumn {
+    fn from(row: ColumnFacts) -> Self {
         Self {
             column: Column {
                 dialect: Dialect::Postgres,
