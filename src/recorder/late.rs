@@ -230,7 +230,7 @@ impl Worker {
                     visitor.settle();
                 }
                 Ok(LookupAnswer::NoSession(_) | LookupAnswer::NoKey | LookupAnswer::Forbidden) => {
-                    visitor.settle()
+                    visitor.settle();
                 }
                 Ok(LookupAnswer::Doubtful(until)) => self.doubtful.push_back((until, visitor)),
                 Err(LookupFailure::Unavailable) => {

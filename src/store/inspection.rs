@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::event_types::{TypeFault, refused};
 use super::schema::{Requirements, ResolvedSchema};
 use super::{LackingRights, LedgerProblem, SchemaProblem, StoreError};
+use crate::config::Revocation;
 use crate::routes::RouteTable;
 
 /// What was found, over one connection: nothing of it is older than the rest.
@@ -116,7 +117,7 @@ pub(super) fn problems(resolved: &ResolvedSchema, wanted: &Requirements) -> Vec<
     if resolved.read_only && wanted.writes {
         problems.push(SchemaProblem::ReadOnly);
     }
-    if wanted.trigger && !resolved.session_trigger {
+    if wanted.revocation == Revocation::Trigger && !resolved.session_trigger {
         let table = wanted.names.session.table.clone();
         problems.push(SchemaProblem::NoTrigger { table });
     }

@@ -91,7 +91,6 @@ impl<B: Backend> Connections<B> {
         found.indexes.extend(indexes.unwrap_or_default());
     }
 
-
     /// The schema, read on first use. One task reads, the others wait for it (within their own limit).
     pub(super) async fn schema(
         &self,

@@ -20,8 +20,8 @@ pub(in crate::store) struct Requirements {
     pub writes: bool,
     /// Our own event table is to have a partition for each month.
     pub by_month: bool,
-    /// The database is to notify of ended sessions.
-    pub trigger: bool,
+    /// How ended sessions become known: a trigger is needed where the database notifies of them.
+    pub revocation: Revocation,
     /// The indexes of visits are wanted.
     pub visits_index: bool,
     /// Columns for counts, where they are wanted.
@@ -48,7 +48,7 @@ impl Requirements {
             writes: config.record.writes(),
             by_month: config.record.events == Events::Own
                 && config.record.own_partitions == OwnPartitions::Month,
-            trigger: config.session.revocation == Revocation::Trigger,
+            revocation: config.session.revocation,
             visits_index: config.record.visits_index,
             counters: config.counters.enabled.then(|| config.counters.clone()),
             time_zone: config.database.time_zone,

@@ -34,7 +34,7 @@ async fn v45_what_is_in_order_again_is_logged_once_and_readyz_clears_without_a_v
     assert_eq!(readyz(&world).await, "ok\n");
 
     let rights = [
-        r#"INSERT ON TABLE headcount.counter_delta"#,
+        "INSERT ON TABLE headcount.counter_delta",
         r#"UPDATE ("page_views") ON TABLE "public"."communities_community""#,
     ];
     for right in rights {

@@ -243,7 +243,7 @@ async fn s23_what_can_never_be_updated_keeps_no_event_from_being_written(variant
         (applied.left_out, "pages_visited: ")
     } else {
         assert_eq!(applied.left_out, [""; 0]);
-        let problems = store::check(&site.config).await.unwrap();
+        let problems = examined::tables(&site.config).await.unwrap();
         let told = problems.iter().map(ToString::to_string);
         (told.collect(), "is a view that takes no UPDATE")
     };
