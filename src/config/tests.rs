@@ -584,7 +584,7 @@ fn page_views_go_to_the_apps_table_to_our_own_or_nowhere() {
     let on_sqlite = MINIMAL.replace("postgres://app:secret@db/app", "sqlite:///app.sqlite3");
     let problem = refused(&format!("{on_sqlite}\n[record]\nvisits_index = true"));
     assert!(
-        problem.contains("record.visits_index needs a Postgres database"),
+        problem.contains("record.visits_index: needs a Postgres database"),
         "{problem}"
     );
 }
