@@ -1,7 +1,7 @@
 //! Settings that all sidecars on the same keys must share, and the rules where they differ. Pure.
 //!
 //! Each sidecar records its settings, with the time, in every partition, each time that it touches or sweeps.
-//! Settings that were not used for [`KEPT`](super::KEPT) no longer count: so a change that is rolled out from
+//! Settings that were not used for [`KEPT`] no longer count: so a change that is rolled out from
 //! sidecar to sidecar is complete when the last of the old ones has gone, and an emptied Redis knows the settings
 //! again at once.
 //!

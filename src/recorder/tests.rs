@@ -50,47 +50,34 @@ impl Fake for Table {
     }
 }
 
-/// Access that is decided by the session: nobody may see a community that does not exist.
-struct Nowhere;
-
-#[async_trait]
-impl AccessPolicy for Nowhere {
-    async fn admit(
-        &self,
-        _: Option<Arc<BrowserSession>>,
-        asked: &[String],
-    ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
-        Ok(asked.iter().map(|_| None).collect())
-    }
-
-    async fn still_admits(
-        &self,
-        _: Option<Arc<BrowserSession>>,
-        communities: &[CommunityId],
-        _: Option<&CommunityId>,
-    ) -> Result<Vec<bool>, Denied> {
-        Ok(vec![false; communities.len()])
-    }
-
-    fn needs_recheck(&self) -> bool {
-        false
-    }
+/// Access that is decided already.
+struct Decided {
+    admits: bool,
+    /// It is asked for each time.
+    needs_recheck: bool,
 }
 
 /// Access that the app decides, and that is checked each time.
-struct Strict;
+const STRICT: Decided = Decided {
+    admits: true,
+    needs_recheck: true,
+};
+
+/// Nobody may see a community that does not exist.
+const NOWHERE: Decided = Decided {
+    admits: false,
+    needs_recheck: false,
+};
 
 #[async_trait]
-impl AccessPolicy for Strict {
+impl AccessPolicy for Decided {
     async fn admit(
         &self,
         _: Option<Arc<BrowserSession>>,
         asked: &[String],
     ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
-        Ok(asked
-            .iter()
-            .map(|id| Some(CommunityId::from(id.as_str()).into()))
-            .collect())
+        let community = |id: &String| self.admits.then(|| CommunityId::from(id.as_str()).into());
+        Ok(asked.iter().map(community).collect())
     }
 
     async fn still_admits(
@@ -99,11 +86,11 @@ impl AccessPolicy for Strict {
         communities: &[CommunityId],
         _: Option<&CommunityId>,
     ) -> Result<Vec<bool>, Denied> {
-        Ok(vec![true; communities.len()])
+        Ok(vec![self.admits; communities.len()])
     }
 
     fn needs_recheck(&self) -> bool {
-        true
+        self.needs_recheck
     }
 }
 
@@ -266,11 +253,11 @@ async fn i10_at_the_end_nothing_waits_for_rows() {
 async fn i12_a_view_that_its_page_reports_waits_a_bounded_time_until_it_is_admitted() {
     let bench = Bench::new();
     bench.signs_in("alice");
-    bench.sees_at("alice", Some(Arc::new(Strict))).await;
+    bench.sees_at("alice", Some(Arc::new(STRICT))).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.counts(), (1, 0, 0));
     bench.table.hangs.store(true, Ordering::Relaxed);
-    bench.sees_at("bob", Some(Arc::new(Strict))).await;
+    bench.sees_at("bob", Some(Arc::new(STRICT))).await;
     sleep(Duration::from_secs(6)).await;
     assert_eq!(bench.counts(), (1, 0, 0));
     assert_eq!(bench.metrics.dropped[Dropped::AccessUnavailable].get(), 1);

@@ -111,8 +111,8 @@ async fn p32_who_is_not_identified_while_present_is_counted_once() {
 #[tokio::test(start_paused = true)]
 async fn p32_a_reported_view_is_admitted_however_late() {
     for (policy, is_present) in [
-        (Arc::new(Nowhere) as Arc<dyn AccessPolicy>, 0),
-        (Arc::new(Strict), 1),
+        (Arc::new(NOWHERE) as Arc<dyn AccessPolicy>, 0),
+        (Arc::new(STRICT), 1),
     ] {
         let (bench, presence, _stop) = Bench::of_presence(Duration::from_secs(300));
         bench.signs_in("alice");
