@@ -58,16 +58,28 @@ pub struct LackingRights {
     role: String,
     /// Whole statements.
     grants: Vec<String>,
+    /// Counters cannot be written without some of them.
+    of_counters: bool,
 }
 
 impl LackingRights {
     pub(super) fn of(resolved: &ResolvedSchema) -> Self {
         let role = quoted(&resolved.user);
-        let lacking = resolved.lacking.statements().into_iter();
+        let lacking = resolved.lacking.statements();
+        let is_of_counters = |statement: &GrantedRight| statement.effects.contains(&Effect::Counters);
         Self {
-            grants: lacking.map(|statement| grant(&statement.right, &role)).collect(),
+            of_counters: lacking.iter().any(is_of_counters),
+            grants: lacking
+                .iter()
+                .map(|statement| grant(&statement.right, &role))
+                .collect(),
             role,
         }
+    }
+
+    /// Whether counters cannot be written without some of them, whatever else cannot be done.
+    pub(super) fn keep_from_counting(&self) -> bool {
+        self.of_counters
     }
 
     /// Whether none is lacking.

@@ -35,7 +35,7 @@ impl Inspection {
 
     /// The same of what keeps counters from being written.
     pub(super) fn faults_of_counters(&self) -> Vec<String> {
-        self.sentences(SchemaProblem::is_of_counters, false)
+        self.sentences(SchemaProblem::is_of_counters, self.lacking.keep_from_counting())
     }
 
     fn sentences(&self, counts: impl Fn(&SchemaProblem) -> bool, mut lacks_rights: bool) -> Vec<String> {

@@ -56,7 +56,7 @@ impl ResolvedSchema {
     pub(in crate::store) fn forbidden_ledger(&self) -> Option<LedgerProblem> {
         let role = Dialect::Postgres.quoted(&self.user);
         let lacking = self.lacking.statements().into_iter();
-        let of_ledger = lacking.filter(|statement| statement.effect == Effect::Ledger);
+        let of_ledger = lacking.filter(|statement| statement.effects.contains(&Effect::Ledger));
         let grants: Vec<_> = of_ledger
             .map(|statement| grant(&statement.right, &role))
             .collect();

@@ -1,6 +1,7 @@
 //! Rights that the database role needs on the app's tables, and their SQL: one source for `headcount grants` and for each
 //! sentence that says what the role lacks. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Column, Dialect, LiveTable, TableName};
@@ -24,7 +25,10 @@ impl Privilege {
     }
 }
 
-/// What is not done without a right; the greater one counts where one statement gives several.
+/// What is not done without the rights that one statement gives.
+pub(in crate::store) type Effects = BTreeSet<Effect>;
+
+/// What is not done without a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) enum Effect {
     /// The ledger cannot be used, which its own problem says.

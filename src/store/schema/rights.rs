@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::right::{Effect, OWN, OwnRight, OwnTables, on_columns, usage_of_schema, usage_of_sequence};
+use super::right::{Effect, Effects, OWN, OwnRight, OwnTables, on_columns, usage_of_schema, usage_of_sequence};
 use super::{Privilege, Right, SchemaProblem, TableName};
 
 /// Rights on tables and what they are in.
 #[derive(Debug, Clone, Default)]
 pub(in crate::store) struct Rights {
     /// The use of schemas, by their names.
-    pub schemas: BTreeMap<String, Effect>,
+    pub schemas: BTreeMap<String, Effects>,
     /// On the app's tables, and on our own event table, in the order in which these are checked; one that is given already
     /// keeps its place, without columns.
     pub tables: Vec<Right>,
@@ -21,14 +21,16 @@ pub(in crate::store) struct Rights {
 /// What one GRANT gives: as between GRANT and TO.
 pub(in crate::store) struct GrantedRight {
     pub right: String,
-    pub effect: Effect,
+    pub effects: Effects,
 }
 
 impl Rights {
     /// The use of a schema.
     pub(super) fn use_of(&mut self, schema: &str, effect: Effect) {
-        let known = self.schemas.entry(schema.to_owned()).or_insert(effect);
-        *known = effect.max(*known);
+        self.schemas
+            .entry(schema.to_owned())
+            .or_default()
+            .insert(effect);
     }
 
     /// Rights on tables of the sidecar's own.
@@ -48,39 +50,45 @@ impl Rights {
 
     /// The statements that give them: schemas, tables with their sequences, the sidecar's own tables. Each once.
     pub(in crate::store) fn statements(&self) -> Vec<GrantedRight> {
-        let statement = |right, effect| GrantedRight { right, effect };
+        let statement = |right, effects: &Effects| GrantedRight {
+            right,
+            effects: effects.clone(),
+        };
         let schemas = self.schemas.iter();
         let mut statements: Vec<_> = schemas
-            .map(|(schema, effect)| statement(usage_of_schema(schema), *effect))
+            .map(|(schema, effects)| statement(usage_of_schema(schema), effects))
             .collect();
         for table in self.by_table() {
             if table.privileges().next().is_some() {
                 statements.push(statement(
                     on_columns(table.privileges(), &table.name),
-                    table.effect,
+                    &table.effects,
                 ));
             }
             let sequences = table.sequences.iter();
-            statements.extend(sequences.map(|name| statement(usage_of_sequence(name), Effect::Writes)));
+            let writes = Effects::from([Effect::Writes]);
+            statements.extend(sequences.map(|name| statement(usage_of_sequence(name), &writes)));
         }
         for of_one in self.own.chunk_by(|one, next| one.0 == next.0) {
             let rights: Vec<_> = of_one.iter().map(|(_, right)| right.clone()).collect();
             let rights = OwnRight::statements(&rights);
-            statements.extend(rights.into_iter().map(|right| statement(right, of_one[0].0)));
+            let effects = Effects::from([of_one[0].0]);
+            statements.extend(rights.into_iter().map(|right| statement(right, &effects)));
         }
         statements
     }
 
-    /// A problem for each statement, but for those of the ledger. `user`: the role, quoted.
+    /// A problem for each statement, but for those of the ledger alone. `user`: the role, quoted.
     pub(super) fn problems(&self, user: &str) -> Vec<SchemaProblem> {
         let of_tables = self.statements().into_iter();
-        let of_tables = of_tables.filter(|statement| statement.effect != Effect::Ledger);
-        let problem = |GrantedRight { right, effect }| {
-            let (user, writes) = (user.to_owned(), effect == Effect::Writes);
+        let of_tables = of_tables.filter(|statement| statement.effects != Effects::from([Effect::Ledger]));
+        let problem = |GrantedRight { right, effects }| {
+            let (user, writes) = (user.to_owned(), effects.contains(&Effect::Writes));
             let problem = SchemaProblem::Forbidden { right, user, writes };
-            match effect {
-                Effect::Counters => SchemaProblem::OfCounters(Box::new(problem)),
-                _ => problem,
+            if writes || effects.contains(&Effect::Other) {
+                problem
+            } else {
+                SchemaProblem::OfCounters(Box::new(problem))
             }
         };
         of_tables.map(problem).collect()
@@ -105,7 +113,7 @@ impl Rights {
 pub(in crate::store) struct TableRights {
     pub name: TableName,
     pub row_security: bool,
-    effect: Effect,
+    effects: Effects,
     /// In the order of [`PRIVILEGES`]; each with its columns.
     columns: [Vec<String>; 3],
     sequences: Vec<String>,
@@ -118,7 +126,7 @@ impl TableRights {
         Self {
             name: of.table.clone(),
             row_security: of.row_security,
-            effect: Effect::Ledger,
+            effects: Effects::new(),
             columns: Default::default(),
             sequences: Vec::new(),
         }
@@ -133,7 +141,7 @@ impl TableRights {
         add(&mut self.columns[kind], &right.columns);
         add(&mut self.sequences, &right.sequences);
         if !right.columns.is_empty() {
-            self.effect = self.effect.max(right.effect);
+            self.effects.insert(right.effect);
         }
     }
 
