@@ -1,19 +1,26 @@
 //! Linking of release builds: relocations in the packed form, a twentieth of the binary's size. Only where the C library here
-//! can read it (glibc from 2.36 on), as then it can where the binary runs: one that is older than the builder's lacks other
-//! things, too.
+//! can read it (glibc from 2.36 on): the binary then needs that where it runs. `HEADCOUNT_PLAIN_RELOCATIONS=1` leaves them as
+//! they are, for a system that is older than the builder's.
 
 use std::process::Command;
 
 /// The first glibc that reads packed relocations.
 const READS_PACKED: (u32, u32) = (2, 36);
+/// Leaves relocations as they are.
+const PLAIN: &str = "HEADCOUNT_PLAIN_RELOCATIONS";
 
 fn main() {
     println!("cargo::rerun-if-changed=.cargo/build.rs");
+    println!("cargo::rerun-if-env-changed={PLAIN}");
     let of_target = |name: &str| std::env::var(name).unwrap_or_default();
     // The linker that Rust brings along is the default of this target alone; others may not know the form.
     let is_known =
         of_target("TARGET") == "x86_64-unknown-linux-gnu" && of_target("HOST") == of_target("TARGET");
-    if is_known && of_target("PROFILE") == "release" && glibc().is_some_and(|version| version >= READS_PACKED)
+    let is_plain = std::env::var_os(PLAIN).is_some();
+    if is_known
+        && !is_plain
+        && of_target("PROFILE") == "release"
+        && glibc().is_some_and(|version| version >= READS_PACKED)
     {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }

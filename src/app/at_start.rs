@@ -18,8 +18,7 @@ const START_LOOK: Duration = Duration::from_secs(2);
 
 /// Looks at the database, and refuses to start where it says that it cannot do what is configured: write page views, their
 /// event types, or counters (a right that is missing for these alone refuses nothing). The answer is what was found; `None` where
-/// the database does not answer. The store knows the
-/// types of the app's keys then: the first pages name communities by them.
+/// the database does not answer. The store knows the types of the app's keys then: the first pages name communities by them.
 ///
 /// # Errors
 /// The operator must fix the configuration, the route files or the environment.

@@ -156,8 +156,8 @@ fn check_at_last(api_keys: &ApiKeyFile, status: &Component) {
 }
 
 /// Compares the configuration with the live schema as soon as the database answers, then periodically, and when a
-/// statement has failed in a way that the tables may be the reason of. Logs each
-/// mismatch in the sentences of `headcount check`. `first` is what the start has found, if anything.
+/// statement has failed in a way that the tables may be the reason of. Logs each mismatch in the sentences of
+/// `headcount check`. `first` is what the start has found, if anything.
 async fn check_schema(
     store: Arc<dyn Store>,
     mut first: Option<Inspection>,

@@ -271,7 +271,13 @@ impl ComparisonRun<'_> {
             ));
         }
         if unknown {
-            print_line("no sidecar runs: the next one writes current_visitors");
+            let why = match &self.here {
+                Here::Unknown(reason) => reason.as_str(),
+                _ => "who is there is not known",
+            };
+            print_line(format_args!(
+                "no sidecar runs: the next one writes current_visitors ({why})"
+            ));
         }
         Ok(())
     }

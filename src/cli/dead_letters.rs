@@ -5,8 +5,7 @@ use clap::{Args, Subcommand};
 use super::{Failure, block_on, print_line};
 use crate::batch::BatchKey;
 use crate::config::Config;
-use crate::printable::counted;
-use crate::printable::one_line;
+use crate::printable::{counted, one_line};
 use crate::writer::spool::Directory;
 use crate::writer::spool::letters::{DeadLetter, LetterAction};
 

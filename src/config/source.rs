@@ -112,7 +112,9 @@ fn json(value: &toml::Value) -> serde_json::Value {
         toml::Value::String(text) => text.as_str().into(),
         toml::Value::Integer(number) => (*number).into(),
         toml::Value::Boolean(flag) => (*flag).into(),
-        toml::Value::Float(number) => (*number).into(),
+        toml::Value::Float(number) if number.is_finite() => (*number).into(),
+        // No number in JSON: a text, which is no number where one is wanted.
+        toml::Value::Float(number) => number.to_string().into(),
         toml::Value::Datetime(date) => serde_json::to_value(date).unwrap_or_default(),
     }
 }
@@ -122,6 +124,10 @@ fn in_words(message: &str) -> String {
     let message = message.trim().replace('\n', "; ");
     for (end, example) in [
         ("expected a duration", "expected a duration, for example \"5s\""),
+        (
+            "invalid socket address syntax",
+            "expected an address with its port, for example \"127.0.0.1:8080\" or \"[::1]:8080\"; names are not taken",
+        ),
         (
             "expected parsable string",
             "expected a size, for example \"64KiB\"",

@@ -34,6 +34,26 @@ fn refused(text: &str) -> String {
 }
 
 #[test]
+fn what_is_no_finite_number_is_none_and_may_be_a_text() {
+    for (section, key, value) in [
+        ("limits", "max_connections", "inf"),
+        ("api", "site_identities", "nan"),
+    ] {
+        let problem = refused(&format!("{MINIMAL}\n[{section}]\n{key} = {value}"));
+        assert!(problem.contains(&format!("{section}.{key}")), "{problem}");
+    }
+    let config = parse_with(
+        MINIMAL,
+        &[
+            ("HEADCOUNT__REDIS__URL", "redis://127.0.0.1/"),
+            ("HEADCOUNT__REDIS__PASSWORD", "nan"),
+            ("HEADCOUNT__REDIS__USERNAME", "inf"),
+        ],
+    );
+    assert_eq!(config.unwrap().redis.username.as_deref(), Some("inf"));
+}
+
+#[test]
 fn a_variable_takes_the_place_of_the_file_that_holds_a_secret() {
     let text = "[upstream]\nservers = [\"127.0.0.1:8000\"]\n[database]\nurl_file = \"nowhere\"";
     let config = parse_with(text, &[("HEADCOUNT__DATABASE__URL", "postgres://owner@db/app")]).unwrap();

@@ -49,6 +49,7 @@ struct PresentProgress {
 }
 
 /// Why a pass does not go on now.
+#[derive(Debug)]
 enum Interruption {
     /// Another holder goes on from here; this one, once it has the lease again.
     LeaseLost,
@@ -67,7 +68,12 @@ impl Shared {
         loop {
             self.held().await;
             let outcome = self.pass_if_due(&mut unfinished).await;
-            let failed: Vec<String> = outcome.err().iter().map(StoreError::chain).collect();
+            let failed: Vec<String> = match &outcome {
+                Ok(()) => Vec::new(),
+                Err(Interruption::Failed(error)) => vec![error.chain()],
+                // Another sidecar goes on: what failed here may still fail.
+                Err(Interruption::LeaseLost) => continue,
+            };
             let pause = if failed.is_empty() { LOOK } else { AGAIN };
             if !failed.is_empty() {
                 self.metrics.failures[CounterOperation::Compare].inc();
@@ -86,7 +92,7 @@ impl Shared {
         }
     }
 
-    async fn pass_if_due(&self, unfinished: &mut Option<Pass>) -> Result<(), StoreError> {
+    async fn pass_if_due(&self, unfinished: &mut Option<Pass>) -> Result<(), Interruption> {
         let last = self.store.last_pass().await?;
         let now = Utc::now();
         let due = self.config.reconcile_at.last_before(now);
@@ -108,11 +114,8 @@ impl Shared {
             overwritten: 0,
             present: PresentProgress::default(),
         });
-        match self.go_on(pass).await {
-            Ok(()) => *unfinished = None,
-            Err(Interruption::LeaseLost) => {}
-            Err(Interruption::Failed(error)) => return Err(error),
-        }
+        self.go_on(pass).await?;
+        *unfinished = None;
         Ok(())
     }
 
@@ -219,7 +222,7 @@ impl Shared {
         }
     }
 
-    /// One comparison, then a pause as long as it took; an error only where the lease is gone. Failures are counted here.
+    /// One comparison, then a pause as long as it took; an error only where the lease is gone.
     async fn in_turn<T>(
         &self,
         comparison: impl Future<Output = Result<T, StoreError>>,
@@ -229,9 +232,6 @@ impl Shared {
         }
         let began = Instant::now();
         let outcome = comparison.await;
-        if outcome.is_err() {
-            self.metrics.failures[CounterOperation::Compare].inc();
-        }
         sleep(began.elapsed()).await;
         Ok(outcome)
     }

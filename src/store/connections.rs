@@ -137,6 +137,11 @@ impl<B: Backend> Connections<B> {
         self.state = state;
     }
 
+    /// Notes whether page views were written that the counters lack; whether that was so before.
+    pub(super) fn lacks_counts(&self, now: bool) -> bool {
+        self.state.lacks_counts.swap(now, Ordering::Relaxed)
+    }
+
     /// What is shared with other pools of the same database.
     pub(super) fn state(&self) -> Arc<DatabaseState> {
         Arc::clone(&self.state)
@@ -249,8 +254,8 @@ impl<B: Backend> Connections<B> {
             .is_none_or(|last| last.elapsed() > WAITS_APART)
         {
             tracing::warn!(
-                "work waits for a connection to the database: the {} of database.max_connections are in use; the \
-                 database is slow, or database.max_connections too low",
+                "work has waited for a connection to the database: it did not answer, or is slow, or more than the {} \
+                 connections of one pool (database.max_connections) are needed",
                 self.pool.options().get_max_connections()
             );
         }

@@ -21,8 +21,8 @@ pub struct Examination {
     pub inspection: Inspection,
     /// The types of the app's keys, where the tables could be read.
     pub keys: AppKeys,
-    /// Remarks about connection, server, sessions and events, which need no action. None where tables lack something without
-    /// which they are not read.
+    /// Remarks about connection, server, sessions and events, which need no action. None where the role lacks a right, or the
+    /// tables something without which they are not read.
     pub notes: Vec<String>,
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use super::schema::right::{connecting, grant, making_partitions, one_line, policy, quoted};
-use super::schema::{ResolvedSchema, TableRights};
+use super::schema::{Effect, GrantedRight, ResolvedSchema, TableRights};
 
 /// The SQL.
 pub(super) fn sql(resolved: &ResolvedSchema, role: &str) -> String {
@@ -29,6 +29,10 @@ pub(super) fn sql(resolved: &ResolvedSchema, role: &str) -> String {
         for statement in making_partitions(&role) {
             let _ = writeln!(sql, "--   {statement};");
         }
+        let _ = writeln!(
+            sql,
+            "-- as a superuser, who then also runs GRANT {role} TO the role that runs `headcount migrate`."
+        );
     }
     let tables = resolved.needed.by_table();
     for table in tables.iter().filter(|table| table.row_security) {
@@ -102,7 +106,8 @@ impl fmt::Display for LackingRights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::{Dialect, Effect, Privilege, Right, Rights, TableName};
+    use crate::store::schema::right::{Effects, OWN};
+    use crate::store::schema::{Dialect, Privilege, Right, Rights, TableName};
 
     fn right(table: &str, privilege: Privilege, columns: &[&str]) -> Right {
         Right {
@@ -122,7 +127,7 @@ mod tests {
     fn needing(tables: Vec<Right>) -> ResolvedSchema {
         let schemas = tables
             .iter()
-            .filter_map(|right| Some((right.table.schema.clone()?, Effect::Other)));
+            .filter_map(|right| Some((right.table.schema.clone()?, Effects::from([Effect::Other]))));
         let needed = Rights {
             schemas: schemas.collect(),
             tables,
@@ -192,6 +197,33 @@ DROP DATABASE site;--"
         assert!(text.contains(
             r#"--   CREATE POLICY headcount_select ON "public"."hidden" FOR SELECT TO "the ""role""" USING (true);"#
         ));
+    }
+
+    /// What several things need is one statement, and each of them knows that it lacks that.
+    #[test]
+    fn d20_each_part_knows_what_it_lacks_though_others_lack_it_too() {
+        let of_counters = Right {
+            effect: Effect::Counters,
+            ..right("community", Privilege::Update, &["page_views"])
+        };
+        let mut resolved = needing(vec![right("community", Privilege::Select, &["slug"])]);
+        assert!(!LackingRights::of(&resolved).keep_from_counting());
+        resolved = needing(vec![
+            of_counters.clone(),
+            right("community", Privilege::Select, &["slug"]),
+        ]);
+        assert!(LackingRights::of(&resolved).keep_from_counting());
+        assert!(resolved.forbidden_ledger().is_none());
+        resolved
+            .lacking
+            .schemas
+            .insert(OWN.into(), Effects::from([Effect::Ledger, Effect::Counters]));
+        let ledger = resolved
+            .forbidden_ledger()
+            .expect("it cannot be used")
+            .to_string();
+        assert!(ledger.contains("USAGE ON SCHEMA"), "{ledger}");
+        assert_eq!(resolved.lacking.statements().len(), 3, "two schemas, one table");
     }
 
     #[test]

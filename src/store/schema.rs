@@ -44,10 +44,8 @@ pub use profile::{Join, ProfileTable, ProfileValue};
 pub(super) use requirements::Requirements;
 pub(super) use resolve::resolve;
 pub(super) use resolved::ResolvedSchema;
-#[cfg(test)]
-pub(super) use right::Effect;
-pub(super) use right::{OwnTables, Privilege, Right};
-pub(super) use rights::{Rights, TableRights};
+pub(super) use right::{Effect, OwnTables, Privilege, Right};
+pub(super) use rights::{GrantedRight, Rights, TableRights};
 pub(super) use sessions::{DurationColumns, PageCounter, all};
 pub use sessions::{SessionTable, SessionUser};
 

@@ -317,7 +317,7 @@ impl Drain {
             self.updates.set(
                 applied.left_out,
                 |left_out| tracing::error!("page views are written, but not {left_out}"),
-                |_| tracing::info!("page views are written with all updates beside them again"),
+                |_| tracing::info!("no update beside page views fails any more"),
             );
         }
         self.metrics.batch_rows.observe(applied.views);

@@ -121,7 +121,7 @@ async fn s23_what_can_never_be_written_is_told_with_its_reason_and_holds_up_noth
         !readyz(&world).await.contains("page view")
     })
     .await;
-    let told = "page views are written with all updates beside them again";
+    let told = "no update beside page views fails any more";
     let log = world.sidecar.says(told);
     assert_eq!(log.matches(told).count(), 1, "{log}");
 }

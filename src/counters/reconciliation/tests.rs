@@ -272,7 +272,8 @@ async fn k21_a_pass_goes_on_where_the_lease_was_lost() {
         },
     );
     let mut unfinished = None;
-    shared.pass_if_due(&mut unfinished).await.unwrap();
+    let lost = shared.pass_if_due(&mut unfinished).await;
+    assert!(matches!(lost, Err(Interruption::LeaseLost)), "{lost:?}");
     let (of_present, _) = store.state.lock().unwrap().compared();
     assert_eq!(of_present.len(), 120);
     shared.held.send_replace(Some(Instant::now()));

@@ -1,5 +1,6 @@
 //! The live schema as operations use it: read on first use, kept, and read again where it may have changed.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,10 @@ use crate::store::inspection::{self, Inspection};
 use crate::store::operations::{Backend, FaultyIndexes, FaultyTypes, Runs};
 use crate::store::schema::{AppSchema, ResolvedSchema, SchemaProblems, resolve};
 use crate::store::{LackingRights, SchemaProblem, StoreError};
+
+/// Longest time in which the schema is read for operations: those of all pools wait for it meanwhile, whatever time the
+/// statements of the pool may take that reads it.
+const LOADING: Duration = Duration::from_secs(5);
 
 const NOT_ASKED: &str = "the database did not answer in time, so that it was not asked for all";
 
@@ -123,7 +128,7 @@ impl<B: Backend> Connections<B> {
         }
     }
 
-    /// Reads the schema. A write begins its transaction after this; a read has begun before.
+    /// Reads the schema, within [`LOADING`]. A write begins its transaction after this; a read has begun before.
     async fn load(
         &self,
         connection: &mut B::Connection,
@@ -133,12 +138,16 @@ impl<B: Backend> Connections<B> {
         if let Some(resolved) = self.state.schema.load_full() {
             return Ok(resolved);
         }
-        let live = if is_writing {
-            let mut reading = B::begin_reading(connection, self.limit).await?;
-            B::introspect(&mut reading, &self.wanted).await?
-        } else {
-            B::introspect(connection, &self.wanted).await?
+        let reading = async {
+            if is_writing {
+                let mut reading = B::begin_reading(connection, self.limit).await?;
+                B::introspect(&mut reading, &self.wanted).await
+            } else {
+                B::introspect(connection, &self.wanted).await
+            }
         };
+        let live = timeout(LOADING, reading).await;
+        let live = live.map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))??;
         let resolved = Arc::new(resolve(&self.wanted, &live));
         self.state.keep(&resolved);
         Ok(resolved)

@@ -26,6 +26,9 @@ pub enum MigrateError {
     /// Our own event table is one, and was to have partitions.
     #[error("{NOT_PARTITIONED}")]
     NotPartitioned,
+    /// The role may not change the app's tables, and nothing was made yet: our own tables would be its own.
+    #[error("the app's tables are of another role, so that nothing was changed: {0}")]
+    NotTheOwner(String),
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]
     Busy,

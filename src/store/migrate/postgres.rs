@@ -17,6 +17,7 @@ use super::{
 use crate::config::{Config, Events};
 use crate::store::operations::Backend as _;
 use crate::store::postgres::{event_index, pooler};
+use crate::store::schema::AppSchema;
 use crate::store::schema::right::grant;
 
 const SCHEMA: &str = "headcount";
@@ -39,6 +40,9 @@ pub(super) const OWN: &[Own] = &[
         include_str!("../../../migrations/postgres/0003_counters.sql"),
     ),
 ];
+
+/// The index on the app's sessions.
+const SESSION_USER: &str = include_str!("../../../migrations/app/postgres/session_user.sql");
 
 /// Longest wait for a lock on the app's table, during which the app's writers wait behind us.
 const LOCK_TIMEOUT: &str = "5s";
@@ -109,12 +113,33 @@ async fn alone(
     outcome
 }
 
+/// Whether nothing was made so far, and the app's tables lack an addition: whoever begins makes our own tables, and the owner of
+/// the app's tables could not go on with those of another role.
+async fn is_refused(connection: &mut PgConnection, app: &AppSchema) -> Result<bool, MigrateError> {
+    let made: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+        .bind(SCHEMA)
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut lacking = Vec::new();
+    if !made {
+        for addition in additions(app, event_index::STATEMENTS, SESSION_USER) {
+            index::add(connection, &addition, true, &mut lacking).await?;
+        }
+    }
+    Ok(!lacking.is_empty())
+}
+
 async fn run(
     connection: &mut PgConnection,
     config: &Config,
     dry_run: bool,
 ) -> Result<Vec<Step>, MigrateError> {
     let mut app = app_schema::<Postgres>(connection, config).await?;
+    if is_refused(connection, &app).await?
+        && let Some(why) = rights::refusal(connection, config).await?
+    {
+        return Err(MigrateError::NotTheOwner(why));
+    }
     let mut steps = own_tables(connection, dry_run).await?;
     if config.record.events == Events::Own {
         steps.extend(page_view::settle(connection, config, &app, dry_run).await?);
@@ -122,11 +147,7 @@ async fn run(
     }
     // The additions are independent: if one fails, the others are still made.
     let mut failed = Vec::new();
-    for addition in additions(
-        &app,
-        event_index::STATEMENTS,
-        include_str!("../../../migrations/app/postgres/session_user.sql"),
-    ) {
+    for addition in additions(&app, event_index::STATEMENTS, SESSION_USER) {
         failed.extend(index::add(connection, &addition, dry_run, &mut steps).await.err());
     }
     let visits_index = config.record.visits_index;

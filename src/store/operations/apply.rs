@@ -29,6 +29,8 @@ pub(in crate::store) struct Apply<'a> {
     pub committing: &'a AtomicBool,
     /// Set when an update beside the events is left out for the first time since the schema was read.
     pub left_out: &'a AtomicBool,
+    /// Set where counters are kept, and lack what the batch adds.
+    pub uncounted: &'a AtomicBool,
 }
 
 impl StoreOperation for Apply<'_> {
@@ -162,11 +164,16 @@ impl Apply<'_> {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<(), FailedAttempt> {
-        if self.rules.counts && app.adds_deltas && app.event.is_some() && !app.left_out.contains(COUNTERS) {
+        if !self.rules.counts || app.event.is_none() {
+            return Ok(());
+        }
+        if app.adds_deltas && !app.left_out.contains(COUNTERS) {
             let types = &self.rules.counted.get();
             let add = AddDeltas { batch, types };
             let added = B::run(&add, app, connection).await;
             added.map_err(FailedAttempt::of(COUNTERS))?;
+        } else {
+            self.uncounted.store(true, Ordering::Relaxed);
         }
         Ok(())
     }

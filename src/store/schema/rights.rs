@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::right::{Effect, Effects, OWN, OwnRight, OwnTables, on_columns, usage_of_schema, usage_of_sequence};
+use super::right::{
+    Effect, Effects, OWN, OwnRight, OwnTables, on_columns, usage_of_schema, usage_of_sequence,
+};
 use super::{Privilege, Right, SchemaProblem, TableName};
 
 /// Rights on tables and what they are in.
@@ -27,10 +29,7 @@ pub(in crate::store) struct GrantedRight {
 impl Rights {
     /// The use of a schema.
     pub(super) fn use_of(&mut self, schema: &str, effect: Effect) {
-        self.schemas
-            .entry(schema.to_owned())
-            .or_default()
-            .insert(effect);
+        self.schemas.entry(schema.to_owned()).or_default().insert(effect);
     }
 
     /// Rights on tables of the sidecar's own.

@@ -20,6 +20,8 @@ const APPLICATION: i64 = 0x4843_4e54;
 const VERSION: i64 = 2;
 /// Longest wait for `headcount dead-letters`, which also works on the file.
 const BUSY: Duration = Duration::from_secs(5);
+/// Ends of the names of the database and of the files that SQLite puts beside it.
+const SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 /// Extension of a spool file.
 pub(super) const EXTENSION: &str = "spool";
 
@@ -67,8 +69,8 @@ impl Files {
     }
 
     /// The database and the files that SQLite puts beside it.
-    fn parts(&self) -> [PathBuf; 3] {
-        ["", "-wal", "-shm"].map(|suffix| with_suffix(&self.database, suffix))
+    fn parts(&self) -> [PathBuf; SUFFIXES.len()] {
+        SUFFIXES.map(|suffix| with_suffix(&self.database, suffix))
     }
 
     /// Opens the lock file, creating it where it is missing, and takes the lock; `None` if another process holds
@@ -114,7 +116,7 @@ impl Files {
     /// is a spool again. Returns the new name.
     pub(super) fn set_aside(&self) -> io::Result<PathBuf> {
         let aside = with_suffix(&self.database, ".set-aside");
-        let database = self.parts().into_iter().zip(["", "-wal", "-shm"]);
+        let database = self.parts().into_iter().zip(SUFFIXES);
         let renamed = database.map(|(part, suffix)| (part, with_suffix(&aside, suffix)));
         let tokens = (self.tokens.clone(), with_suffix(&self.tokens, ".set-aside"));
         for (from, to) in renamed.chain([tokens]) {
@@ -210,8 +212,8 @@ fn options(database: &Path, fsync: bool) -> SqliteConnectOptions {
 
 /// Makes a spool of a file that is still empty, and opens it.
 ///
-/// The disk is waited for once, when the file is finished. Until then nothing in it can be lost, and what a process leaves
-/// that ends before is a spool without rows, or none. Its name is in the folder for good with the first commit: SQLite syncs the
+/// The disk is waited for once, when the file is finished. Until then nothing in it can be lost: what a process leaves that
+/// ends before is a spool without rows, an empty file, or after a power cut one that is set aside as no spool. Its name is in the folder for good with the first commit: SQLite syncs the
 /// folder when it makes the log.
 pub(super) async fn make(database: &Path, fsync: bool) -> Result<SqliteConnection, SpoolError> {
     let unsynced = SqliteConnectOptions::new()

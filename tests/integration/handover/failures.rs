@@ -290,9 +290,12 @@ async fn the_sockets_of_an_old_process_that_dies_meanwhile_are_served_on() {
 async fn a_new_process_ends_when_the_old_one_has_given_it_up_meanwhile() {
     let mut sidecar = sidecar().await;
     let (mut new, sockets) = waiting_without_a_running_one(&mut sidecar);
+    // It answers when it is too late.
+    new.signal("STOP");
     let impatient = place(&sidecar, Duration::from_millis(1));
     let kept = hand_over(&impatient, &sockets).await.unwrap_err();
     assert!(matches!(kept, NotHandedOver::Silent(_)), "{kept}");
+    new.signal("CONT");
     assert_eq!(new.wait_for_end(), Some(1), "{}", new.log());
     let log = new.log();
     assert!(

@@ -8,6 +8,7 @@ use crate::from_row::from_row;
 use crate::store::operations::Backend as _;
 use crate::store::postgres::introspect::{NAMED, split};
 use crate::store::schema::Requirements;
+use crate::store::schema::right::quoted;
 
 /// Something that is changed, of another role.
 struct Foreign {
@@ -27,6 +28,19 @@ pub(super) async fn lacking(
     let tables = [&names.event.table, &names.session.table];
     let foreign = foreign(connection, tables).await?;
     let owners = by_owner(foreign);
+    if let [(owner, objects)] = &*owners
+        && objects.iter().all(|object| object.starts_with(OWN_TABLE))
+    {
+        // The schema is this role's, or would be among them.
+        let user: String = sqlx::query_scalar("SELECT current_user::text")
+            .fetch_one(&mut *connection)
+            .await?;
+        let membership = format!("GRANT {} TO {}", quoted(owner), quoted(&user));
+        let objects = objects.join(" and ");
+        return Ok(vec![format!(
+            "as a superuser run {membership}: {objects} belongs to that role, and schema headcount to this one"
+        )]);
+    }
     let mut sentences = match &*owners {
         [] => lacking_of(connection, tables, None).await?,
         [(owner, _)] => lacking_of(connection, tables, Some(owner)).await?,
@@ -35,6 +49,19 @@ pub(super) async fn lacking(
     };
     sentences.extend(as_owner(&owners));
     Ok(sentences)
+}
+
+/// How the sidecar's own tables are named among what is changed.
+const OWN_TABLE: &str = "table headcount.";
+
+/// Whether the role may change the app's tables; else who may.
+pub(super) async fn refusal(
+    connection: &mut PgConnection,
+    config: &Config,
+) -> Result<Option<String>, sqlx::Error> {
+    let names = Requirements::new(config, Postgres::OWN_EVENTS).names;
+    let foreign = foreign(connection, [&names.event.table, &names.session.table]).await?;
+    Ok(as_owner(&by_owner(foreign)))
 }
 
 /// What of that which is changed belongs to roles of which the connection's is no member.

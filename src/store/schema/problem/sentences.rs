@@ -4,7 +4,7 @@ use crate::store::schema::Privilege;
 
 /// Of our own event table. Only `headcount migrate` is refused: page views are written to the one table as well.
 pub(in crate::store) const NOT_PARTITIONED: &str = "headcount.page_view has no partitions and record.own_partitions is \"month\": rename the table, run headcount migrate \
-     again and copy its rows, or set record.own_partitions to \"none\"";
+     again and copy its rows, all columns but id, or set record.own_partitions to \"none\"";
 
 pub(super) fn loose_join(table: &str, column: &str, is_indexed: bool, key: &str) -> String {
     let index = if is_indexed {
