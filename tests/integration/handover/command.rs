@@ -111,7 +111,7 @@ async fn a_process_that_is_not_there_is_named() {
     let pid = ended.pid();
     ended.signal("TERM");
     assert_eq!(ended.wait_for_end(), Some(0));
-    for pid in [pid, u32::MAX] {
+    for pid in [pid, i32::MAX.unsigned_abs()] {
         let mut command = upgrade(&sidecar, pid, &[]);
         assert_eq!(command.wait_for_end(), Some(1), "{}", command.log());
         let message = format!("headcount: process {pid} cannot be signalled");
@@ -132,7 +132,7 @@ async fn the_unit_in_deploy_says_nothing_that_the_binary_does_not_know() {
     };
     let told = |key: &str, config: &str| {
         let command = value(key)
-            .replace("$MAINPID", &u32::MAX.to_string())
+            .replace("$MAINPID", &i32::MAX.to_string())
             .replace("/etc/headcount/headcount.toml", config);
         let arguments: Vec<_> = command.split(' ').skip(1).collect();
         sidecar::run(&arguments, &[])

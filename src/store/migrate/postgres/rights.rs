@@ -54,14 +54,17 @@ pub(super) async fn lacking(
 /// How the sidecar's own tables are named among what is changed.
 const OWN_TABLE: &str = "table headcount.";
 
-/// Whether the role may change the app's tables; else who may.
+/// Why the role may not change the app's tables, as [`lacking`]; `None` where they are its own.
 pub(super) async fn refusal(
     connection: &mut PgConnection,
     config: &Config,
 ) -> Result<Option<String>, sqlx::Error> {
     let names = Requirements::new(config, Postgres::OWN_EVENTS).names;
     let foreign = foreign(connection, [&names.event.table, &names.session.table]).await?;
-    Ok(as_owner(&by_owner(foreign)))
+    if foreign.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(lacking(connection, config).await?.join("; ")))
 }
 
 /// What of that which is changed belongs to roles of which the connection's is no member.
