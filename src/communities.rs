@@ -6,7 +6,7 @@
 //!
 //! Where the app's table takes several spellings of a key as equal, keys are looked up like slugs.
 //!
-//! The last id of a slug is kept for longer, for callers that prefer a stale id to waiting.
+//! The last id of a slug and the last slug of an id are kept for longer, for callers that prefer a stale one to waiting.
 
 mod asked;
 
@@ -49,6 +49,8 @@ pub struct Communities {
     last: Cache<CommunityRef, Option<CommunityId>>,
     /// The slugs of communities.
     slugs: Cache<CommunityId, Option<Arc<str>>>,
+    /// The last slug of each community, however old; never `None`. It has the type of `slugs`.
+    last_slugs: Cache<CommunityId, Option<Arc<str>>>,
     lookups: Semaphore,
     /// Limits lookups without a caller that waits.
     refreshes: Arc<Semaphore>,
@@ -97,6 +99,7 @@ impl Communities {
             store,
             known,
             last: Cache::new(CAPACITY),
+            last_slugs: Cache::new(CAPACITY),
             lookups: Semaphore::new(MAX_LOOKUPS),
             refreshes: Arc::new(Semaphore::new(MAX_LOOKUPS)),
         }
@@ -205,10 +208,16 @@ impl Communities {
         let look_up = async {
             // Never closed, so acquiring cannot fail.
             let _permit = self.lookups.acquire().await;
-            let slug = self.store.community_slug(community).await?;
-            Ok::<_, StoreError>(slug.map(Arc::from))
+            let slug = self.store.community_slug(community).await?.map(Arc::from);
+            keep_last(&self.last_slugs, community, slug.as_ref()).await;
+            Ok::<_, StoreError>(slug)
         };
         self.slugs.try_get_with_by_ref(community, look_up).await
+    }
+
+    /// The slug of a community as it was when it was looked up last, which may be long ago.
+    async fn last_slug(&self, community: &CommunityId) -> Option<Arc<str>> {
+        self.last_slugs.get(community).await.flatten()
     }
 
     /// What a page's script asks the API for its community by, from the last known answers. Never waits for I/O.
@@ -218,7 +227,7 @@ impl Communities {
         }
         let id = self.last_known(named).await?;
         match key {
-            CommunityKey::Slug => self.slugs.get(&id).await.flatten(),
+            CommunityKey::Slug => self.last_slug(&id).await,
             CommunityKey::Id | CommunityKey::Either => Some(id.as_str().into()),
         }
     }
@@ -231,7 +240,7 @@ impl Communities {
             (CommunityRef::Slug(slug), CommunityKey::Either) => Some(Arc::clone(slug)),
             (_, CommunityKey::Either) => {
                 let id = self.last_known(named).await?;
-                self.slugs.get(&id).await.flatten()
+                self.last_slug(&id).await
             }
         }
     }
@@ -247,11 +256,20 @@ impl Communities {
                 self.store.community_by_key(&key).await?
             }
         };
-        match &found {
-            Some(_) => self.last.insert(asked.clone(), found.clone()).await,
-            None => self.last.invalidate(asked).await,
-        }
+        keep_last(&self.last, asked, found.as_ref()).await;
         Ok(found)
+    }
+}
+
+/// Keeps the last answer that found something.
+async fn keep_last<K, V>(last: &Cache<K, Option<V>>, asked: &K, found: Option<&V>)
+where
+    K: Clone + Eq + std::hash::Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    match found {
+        Some(found) => last.insert(asked.clone(), Some(found.clone())).await,
+        None => last.invalidate(asked).await,
     }
 }
 

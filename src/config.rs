@@ -40,7 +40,7 @@ use serde::Deserialize;
 
 pub use api::{Access, Api, CommunityKey, PageViews};
 pub use api_keys::{
-    ApiKey, KEY_PREFIX, KeyHash, KeyScope, check_communities, is_api_key_name, read_api_keys,
+    ApiKey, KEY_PREFIX, KeyHash, KeyScope, PlacedKeys, check_communities, is_api_key_name, read_api_keys,
 };
 pub use certificate_dates::Validity;
 pub use counters::{Counters, TimeOfDay};

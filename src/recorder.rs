@@ -31,9 +31,9 @@ use crate::geoip::Location;
 use crate::ids::{CommunityId, Finer, SessionToken};
 use crate::live::AccessPolicy;
 use crate::page_view::{Dropped, Metrics, NotCounted, PageView, PresenceDropped, Queue};
-use crate::presence::Whereabouts;
 use crate::presence::moment::Moment;
 use crate::presence::worker::PresenceHandle;
+use crate::presence::{Scope, Whereabouts};
 use crate::tasks::Tasks;
 use crate::writer::Writer;
 
@@ -206,11 +206,11 @@ impl Recorder {
         self.destinations.writer.as_ref().map_or(0, Writer::spooled)
     }
 
-    /// Waits until presence has the views recorded before whose visitors are known, for a moment at most
-    /// ([`PresenceHandle::catch_up`]). For reads of who is there.
-    pub async fn catch_up(&self) {
+    /// Waits until presence has the views in these scopes that were recorded before and whose visitors are known, for a
+    /// moment at most ([`PresenceHandle::catch_up`]). For reads of who is there.
+    pub async fn catch_up(&self, scopes: &[Scope]) {
         if let Some(presence) = &self.destinations.presence {
-            presence.catch_up().await;
+            presence.catch_up(scopes).await;
         }
     }
 

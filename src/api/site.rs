@@ -103,6 +103,7 @@ pub(super) async fn users(
             users.push(user);
         }
     }
+    shared.intake.recorder.catch_up(&[Scope::Site]).await;
     let present = shared.presence.present(&Scope::Site, &users).await;
     let Answer { mut value, stale } = present.map_err(|error| Problem::from_presence(&error))?;
     value.sort_by_key(|seen| users.iter().position(|user| *user == seen.user));

@@ -180,8 +180,8 @@ impl ApiState {
 
     /// One count per scope, in the same order.
     async fn presences(&self, scopes: &[Scope]) -> Result<Answer<Vec<Count>>, Problem> {
-        // A page's own script asks at once: its visitor is among those counted and listed.
-        self.intake.recorder.catch_up().await;
+        // A page's own script asks at once: its visitor is among those counted and listed, unless the store is slow.
+        self.intake.recorder.catch_up(scopes).await;
         let counts = self.presence.all_counts(scopes).await;
         counts.map_err(|error| Problem::from_presence(&error))
     }

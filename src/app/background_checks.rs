@@ -144,14 +144,18 @@ async fn watch_database(store: Arc<dyn Store>, place: String, database: Componen
 
 /// Checks the communities that API keys name, where the database was away when that was to be done.
 fn check_at_last(api_keys: &ApiKeyFile, status: &Component) {
-    if let Some(Err(error)) = api_keys.check_at_last() {
-        api_keys.file.down_for(error.to_string(), |error| {
-            tracing::error!(
-                error,
-                "an API key names what can be no community: it is refused there"
-            );
-        });
-        status.show(api_keys.file.condition().reasons);
+    match api_keys.check_at_last() {
+        Some(Ok(())) => tracing::info!("the communities that API keys name fit the database"),
+        Some(Err(error)) => {
+            api_keys.file.down_for(error.to_string(), |error| {
+                tracing::error!(
+                    error,
+                    "an API key names what can be no community: it is refused there"
+                );
+            });
+            status.show(api_keys.file.condition().reasons);
+        }
+        None => {}
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::{Failure, print_line};
 use crate::auth::api_keys::new_key;
-use crate::config::{self, Config, KeyHash, KeyScope};
+use crate::config::{self, Config, KeyHash, KeyScope, PlacedKeys};
 use crate::key_type::AppKeys;
 use crate::printable::counted;
 use crate::reload::ApiKeyFile;
@@ -86,7 +86,7 @@ pub(super) fn check_communities(config: &Config, keys: AppKeys) -> Result<(), Fa
 
 /// What `check` prints of the keys of a configuration that is valid.
 pub(super) fn check(settings: &config::Api) {
-    let Ok(keys) = settings.keys() else {
+    let Ok(PlacedKeys { keys, .. }) = settings.keys() else {
         // Its file was valid a moment ago.
         return;
     };

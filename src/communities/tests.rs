@@ -27,7 +27,8 @@ impl Fake for Slugs {
 
     async fn community_slug(&self, community: &CommunityId) -> Result<Option<String>, StoreError> {
         self.asked.lock().unwrap().push(format!("slug of {community}"));
-        Ok(Some(format!("slug-{community}")))
+        let id = self.id.lock().unwrap();
+        Ok(id.as_ref().map(|_| format!("slug-{community}")))
     }
 
     async fn community_by_slug(&self, slug: &str) -> Result<Option<CommunityId>, StoreError> {
@@ -195,4 +196,34 @@ async fn v24_a_page_says_a_key_that_its_script_may_ask_for() {
     let _ended = communities.refreshes.acquire_many(all).await.unwrap();
     let known = communities.last_known_key(&topic, CommunityKey::Slug).await;
     assert_eq!(known.as_deref(), Some("slug-42"));
+}
+
+/// A page of a topic long after the community's slug was looked up: both names are in the page, and the slug is asked for again.
+#[tokio::test]
+async fn v23_the_last_slug_of_a_community_outlives_what_is_surely_known() {
+    let (store, communities) = forgetting("42");
+    let topic = CommunityRef::Lookup("topic".into(), "7".into());
+    let refresh = async |key| {
+        communities.refresh(&topic, key, &Handle::current()).await;
+        let all = u32::try_from(MAX_LOOKUPS).unwrap();
+        drop(communities.refreshes.acquire_many(all).await.unwrap());
+        std::mem::take(&mut *store.asked.lock().unwrap())
+    };
+    let slug = async || communities.last_known_slug(&topic, CommunityKey::Either).await;
+    let both = ["topic 7", "slug of 42"];
+    for _ in 0..2 {
+        assert_eq!(
+            refresh(CommunityKey::Either).await,
+            both,
+            "it is not cached any more"
+        );
+        assert!(!communities.slugs.contains_key(&CommunityId::from("42")));
+        assert_eq!(slug().await.as_deref(), Some("slug-42"));
+        let key = communities.last_known_key(&topic, CommunityKey::Slug).await;
+        assert_eq!(key.as_deref(), Some("slug-42"));
+    }
+    // It has none any more.
+    *store.id.lock().unwrap() = None;
+    assert_eq!(communities.slug_of(&"42".into()).await.unwrap(), None);
+    assert_eq!(slug().await, None);
 }

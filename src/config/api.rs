@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::api_keys::{self, ApiKey, KeyScope, read_api_keys};
+use super::api_keys::{self, ApiKey, KeyScope, PlacedKeys, read_api_keys};
 use super::files::ConfigFolder;
 use super::rules::{Checked, Section, ensure, positive, within};
 
@@ -135,10 +135,13 @@ impl Api {
     ///
     /// # Errors
     /// The file is faulty: one sentence with the remedy.
-    pub fn keys(&self) -> Result<Vec<ApiKey>, String> {
+    pub fn keys(&self) -> Result<PlacedKeys, String> {
         match &self.key_file {
             Some(path) => read_api_keys(path, |_| None),
-            None => Ok(self.key.clone()),
+            None => Ok(PlacedKeys {
+                keys: self.key.clone(),
+                places: self.key_places.clone(),
+            }),
         }
     }
 

@@ -183,11 +183,20 @@ impl ApiKey {
     }
 }
 
+/// Keys with where the `communities` of each stand, as errors name places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedKeys {
+    /// The keys.
+    pub keys: Vec<ApiKey>,
+    /// One per key.
+    pub places: Vec<String>,
+}
+
 /// Reads a file of keys: `[[key]]` tables, perhaps none. `fault` as of [`check_communities`].
 ///
 /// # Errors
 /// What is wrong, with file and line. It quotes no hash.
-pub fn read_api_keys(path: &Path, fault: impl Fn(&str) -> Option<String>) -> Result<Vec<ApiKey>, String> {
+pub fn read_api_keys(path: &Path, fault: impl Fn(&str) -> Option<String>) -> Result<PlacedKeys, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{} cannot be read ({error})", path.display()))?;
     let source = Source {
@@ -201,7 +210,10 @@ pub fn read_api_keys(path: &Path, fault: impl Fn(&str) -> Option<String>) -> Res
         check(&key, "key")
             .and_then(|()| check_communities(&key, "key", fault))
             .map_err(|(key, problem)| source.error_at(key, problem))?;
-        Ok(key)
+        let place = |index| source.place_of(&format!("key[{index}].communities"));
+        let places = (0..key.len()).map(|index| place(index).unwrap_or_else(|| path.display().to_string()));
+        let places = places.collect();
+        Ok(PlacedKeys { keys: key, places })
     };
     read().map_err(|error| error.to_string())
 }

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use self::handle::{Message, Taken};
 pub use self::handle::{PresenceHandle, QueueFull};
 use self::pending::{PendingTouches, TouchBatch};
-use self::progress::TouchProgress;
+use self::progress::{OpenCall, TouchProgress};
 use self::sweeps::sweep_until;
 use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
@@ -85,6 +85,7 @@ struct Sent {
     touches: Vec<Touch>,
     outcome: Result<(), PresenceError>,
     _taken: Taken,
+    _call: OpenCall,
 }
 
 /// A handle and its worker, not yet running. `waiting` shows how many touches are queued.
@@ -119,10 +120,10 @@ fn by(
         metrics,
         queue: receiver,
         waiting,
+        pending: PendingTouches::new(now(), Arc::clone(&progress)),
         progress,
         views: 0,
         coalescer: Coalescer::new(record.coalesce, COALESCED_MEMBERS),
-        pending: PendingTouches::new(now()),
         unremembered: BTreeMap::new(),
         most_pending: record.queue_views.get(),
         flushes: Vec::new(),
@@ -159,6 +160,7 @@ impl Worker {
         let (mut is_resting, mut is_hurried) = (false, false);
         let mut looked = tokio::time::Instant::now();
         loop {
+            self.progress.noted(self.views);
             let is_last = is_over || !self.flushes.is_empty();
             while sending.len() < CONCURRENCY
                 && let Some((group, batch)) = self.pending.next((self.now)(), is_last)
@@ -166,9 +168,6 @@ impl Worker {
                 sending.push(send(Arc::clone(&self.presence), group, batch, self.now));
             }
             if sending.is_empty() {
-                if self.pending.has_no_communities() {
-                    self.progress.reached(self.views);
-                }
                 for done in self.flushes.drain(..) {
                     // The caller may have stopped waiting.
                     let _ = done.send(());
@@ -198,6 +197,7 @@ impl Worker {
                 Some(sent) = sending.next(), if !sending.is_empty() => self.note(sent),
                 () = until(due, now), if due.is_some() => {}
                 () = until(sites, now), if sites.is_some() => {}
+                () = progress.site_hurried(), if sites.is_some() => {}
                 () = &mut rest, if is_resting => is_resting = false,
                 () = progress.hurried(), if is_resting && !is_hurried => {
                     is_hurried = true;
@@ -346,7 +346,7 @@ impl Worker {
 
 /// One call.
 async fn send(presence: Arc<dyn Presence>, group: Scope, batch: TouchBatch, now: Now) -> Sent {
-    let TouchBatch { seen, taken } = batch;
+    let TouchBatch { seen, taken, call } = batch;
     // Ages are computed last: a touch that waited is older.
     let touches = seen.into_iter().map(|((user, finer), at)| Touch {
         user,
@@ -360,6 +360,7 @@ async fn send(presence: Arc<dyn Presence>, group: Scope, batch: TouchBatch, now:
         touches,
         outcome,
         _taken: taken,
+        _call: call,
     }
 }
 

@@ -2,11 +2,14 @@
 //! told http where they use https.
 //!
 //! Any client can send such headers. So only peers of this machine or a private network are looked at, and page
-//! navigations only, of which nearly all have to carry them: health checks and clients of a container network do not. The
-//! sentence is logged once; what a stranger sends never makes the sidecar's state a bad one.
+//! navigations only, of which nearly all have to carry them: health checks and clients of a container network do not. They
+//! are counted for one address at a time, and anew when they come from another. Behind network address translation, such as
+//! Docker's published ports, all clients may have one private address, and what they forge looks the same: so the sentence
+//! says when not to name the address. It is logged once; what a stranger sends never makes the sidecar's state a bad one.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName};
@@ -22,8 +25,8 @@ const NAVIGATIONS: u32 = 20;
 #[derive(Debug, Default)]
 pub(super) struct UntrustedProxy {
     is_told: AtomicBool,
-    /// Navigations with forwarding headers; halved by each without.
-    carrying: AtomicU32,
+    /// The last address from which navigations came with forwarding headers, and how many of them; halved by each without.
+    carrying: Mutex<Option<(IpAddr, u32)>>,
 }
 
 impl UntrustedProxy {
@@ -38,22 +41,34 @@ impl UntrustedProxy {
             return;
         }
         let names = forwarding(headers);
-        if names.is_empty() {
-            // Requests may count at the same time: it is no matter of one more or less.
-            let carrying = self.carrying.load(Ordering::Relaxed);
-            self.carrying.store(carrying / 2, Ordering::Relaxed);
-            return;
-        }
-        let carrying = self.carrying.fetch_add(1, Ordering::Relaxed) + 1;
-        if carrying >= NAVIGATIONS && !self.is_told.swap(true, Ordering::Relaxed) {
+        if self.count(peer, !names.is_empty()) >= NAVIGATIONS && !self.is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 %peer,
                 headers = names.join(", "),
                 "a peer that limits.trusted_proxies does not name sends forwarding headers, which are not used: if it is a \
                  proxy, its visitors all have its address, and the app sees http where they use https; add to [limits]: \
-                 trusted_proxies = [\"{peer}\"] (logged once)"
+                 trusted_proxies = [\"{peer}\"]; not if clients without a proxy have this address, too, as behind Docker's \
+                 published ports: each of them could then choose its address (logged once)"
             );
         }
+    }
+
+    /// Counts a navigation with forwarding headers or without. How much speaks for a proxy at this address.
+    fn count(&self, peer: IpAddr, carries: bool) -> u32 {
+        // Requests may count at the same time: it is no matter of one more or less.
+        let Ok(mut counted) = self.carrying.try_lock() else {
+            return 0;
+        };
+        let of_peer = counted.filter(|(address, _)| *address == peer);
+        let before = of_peer.map_or(0, |(_, carrying)| carrying);
+        if carries {
+            *counted = Some((peer, before + 1));
+            return before + 1;
+        }
+        if of_peer.is_some() {
+            *counted = Some((peer, before / 2));
+        }
+        0
     }
 }
 
@@ -90,9 +105,14 @@ fn forwarding(headers: &HeaderMap) -> Vec<&'static str> {
 mod tests {
     use super::*;
 
-    /// What is told of after so many navigations of this peer.
+    /// Whether it is told after so many navigations of this peer.
     fn is_told(peer: &str, trusted: bool, heads: &[(&[(&str, &str)], usize)]) -> bool {
         let proxy = UntrustedProxy::default();
+        sees(&proxy, peer, trusted, heads);
+        proxy.is_told.into_inner()
+    }
+
+    fn sees(proxy: &UntrustedProxy, peer: &str, trusted: bool, heads: &[(&[(&str, &str)], usize)]) {
         let client = ClientIp {
             ip: Some(peer.parse().expect("an address")),
             peer_trusted: trusted,
@@ -108,7 +128,6 @@ mod tests {
                 proxy.notice(&headers, &client);
             }
         }
-        proxy.is_told.into_inner()
     }
 
     const PAGE: (&str, &str) = ("accept", "text/html,*/*;q=0.8");
@@ -149,5 +168,23 @@ mod tests {
             .collect();
         assert!(is_told("10.0.0.1", false, &checked));
         assert!(!is_told("10.0.0.1", false, &[(&[("accept", "*/*"), FOR], 1_000)]));
+    }
+
+    #[test]
+    fn v46_navigations_are_counted_for_one_address() {
+        let proxy = UntrustedProxy::default();
+        let carries = |peer: &str, times: usize| {
+            sees(&proxy, peer, false, &[(&[PAGE, FOR], times)]);
+            proxy.is_told.load(Ordering::Relaxed)
+        };
+        // Two may each forge some: nobody is to be trusted for what another has sent.
+        for _ in 0..10 {
+            assert!(!carries("10.0.0.1", 19));
+            assert!(!carries("10.0.0.2", 19));
+        }
+        // What others send without headers says nothing of a proxy.
+        assert!(!carries("10.0.0.1", 19));
+        sees(&proxy, "10.0.0.3", false, &[(&[PAGE], 5)]);
+        assert!(carries("10.0.0.1", 1));
     }
 }

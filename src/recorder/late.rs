@@ -2,7 +2,7 @@
 //! writer identifies them however late that is. Presence needs them within the window, and with what is finer than the
 //! community, which is not in the spool: so each is looked up again here until then.
 //!
-//! Visitors are kept once per place, at their latest view. Their number and their bytes are bounded, and those whose token
+//! Visitors are kept once per place, at their latest view, or once more for views that only their page reports. Their number and their bytes are bounded, and those whose token
 //! was never seen with a session have a small part of the room; further ones are dropped and counted. So is who is not
 //! identified: because the window has passed, the database refuses the lookup for good, or the process ends, which waits
 //! for nobody here. While the table cannot be queried one lookup a second finds out whether it can be again.
@@ -35,8 +35,14 @@ const AT_A_TIME: usize = 64;
 /// Pause after one that failed; jittered.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who was where.
-type LatePlace = (Who, Option<CommunityRef>, Arc<[Finer]>);
+/// Who was where. Views that only their page reports are apart: whether they count is decided for them alone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct LatePlace {
+    who: Who,
+    community: Option<CommunityRef>,
+    finer: Arc<[Finer]>,
+    needs_admission: bool,
+}
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Who {
@@ -105,7 +111,12 @@ impl LateVisitor {
             RequestVisitor::Session(session) => Who::User(session.user_id.clone()),
             RequestVisitor::Token(token, _) => Who::Token(token.clone()),
         };
-        (who, sought.community.clone(), Arc::clone(&sought.finer))
+        LatePlace {
+            who,
+            community: sought.community.clone(),
+            finer: Arc::clone(&sought.finer),
+            needs_admission: sought.access_policy.is_some(),
+        }
     }
 
     /// Nothing more is to be found out.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::watch::Watch;
-use crate::config::{Api, ApiKey, check_communities, read_api_keys};
+use crate::config::{Api, ApiKey, PlacedKeys, check_communities, read_api_keys};
 use crate::key_type::AppKeys;
 use crate::status::Component;
 
@@ -26,13 +26,26 @@ impl ApiKeyFileError {
 
 type KeyObserver = Box<dyn Fn(&[Arc<ApiKey>]) + Send + Sync>;
 
+struct KeysInUse {
+    keys: Arc<Vec<Arc<ApiKey>>>,
+    /// Where the `communities` of each stand in the file or the configuration.
+    places: Vec<String>,
+}
+
+impl From<PlacedKeys> for KeysInUse {
+    fn from(PlacedKeys { keys, places }: PlacedKeys) -> Self {
+        Self {
+            keys: Arc::new(keys.into_iter().map(Arc::new).collect()),
+            places,
+        }
+    }
+}
+
 /// The keys of servers.
 pub struct ApiKeyFile {
     /// `None` where they are in the configuration, and stay as they are.
     path: Option<PathBuf>,
-    current: ArcSwap<Vec<Arc<ApiKey>>>,
-    /// Where the `communities` of each key stand in the configuration.
-    places: Vec<String>,
+    in_use: ArcSwap<KeysInUse>,
     /// The types of the app's keys, once there is a database.
     app_keys: OnceLock<AppKeys>,
     /// The types were not known yet when the communities were to be checked.
@@ -55,15 +68,13 @@ impl ApiKeyFile {
         let keys = settings
             .keys()
             .map_err(|problem| ApiKeyFileError::of_file(&problem))?;
-        let places = settings.key_places.clone();
-        Ok(Some(Arc::new(Self::of(settings.key_file.clone(), keys, places))))
+        Ok(Some(Arc::new(Self::of(settings.key_file.clone(), keys))))
     }
 
-    fn of(path: Option<PathBuf>, keys: Vec<ApiKey>, places: Vec<String>) -> Self {
+    fn of(path: Option<PathBuf>, keys: PlacedKeys) -> Self {
         Self {
             path,
-            current: ArcSwap::from_pointee(shared(keys)),
-            places,
+            in_use: ArcSwap::from_pointee(keys.into()),
             app_keys: OnceLock::new(),
             is_unchecked: AtomicBool::new(false),
             observers: Mutex::default(),
@@ -81,11 +92,12 @@ impl ApiKeyFile {
         };
         let keys = read_api_keys(path, |named| self.no_community(named))
             .map_err(|problem| ApiKeyFileError::of_file(&problem))?;
-        let keys = shared(keys);
-        let is_new = **self.current.load() != keys;
+        let read = KeysInUse::from(keys);
+        let keys = Arc::clone(&read.keys);
+        let is_new = self.in_use.load().keys != keys;
+        // Where they stand may have changed.
+        self.in_use.store(Arc::new(read));
         if is_new {
-            self.current.store(Arc::new(keys));
-            let keys = self.current();
             let observers = self.observers.lock().unwrap_or_else(PoisonError::into_inner);
             for observer in &*observers {
                 observer(&keys);
@@ -108,7 +120,8 @@ impl ApiKeyFile {
     }
 
     /// Checks the communities as soon as the types of the app's keys are known, where a check came too early: the keys are in
-    /// use by then, and one that names no community is refused everywhere. `None` if there is nothing to check.
+    /// use by then, and one that names no community is refused everywhere. The file is not read for that. `None` if there is
+    /// nothing to check.
     pub fn check_at_last(&self) -> Option<Result<(), ApiKeyFileError>> {
         self.app_keys.get()?.get()?;
         let is_due = self.is_unchecked.swap(false, Ordering::Relaxed);
@@ -116,16 +129,17 @@ impl ApiKeyFile {
     }
 
     fn check(&self) -> Result<(), ApiKeyFileError> {
-        let fault = |named: &str| self.no_community(named);
-        if let Some(path) = &self.path {
-            let read = read_api_keys(path, fault).map(drop);
-            return read.map_err(|problem| ApiKeyFileError::of_file(&problem));
-        }
-        for (index, key) in self.current().iter().enumerate() {
+        let in_use = self.in_use.load();
+        for (index, key) in in_use.keys.iter().enumerate() {
             let key = std::slice::from_ref(&**key);
-            check_communities(key, "api.key", fault).map_err(|(_, problem)| {
-                let place = self.places.get(index).map_or("", |place| place);
-                ApiKeyFileError(format!("{place}: api.key[{index}].communities: {problem}"))
+            let fault = |named: &str| self.no_community(named);
+            check_communities(key, "key", fault).map_err(|(_, problem)| {
+                let place = in_use.places.get(index).map_or("", |place| place);
+                let problem = |table: &str| format!("{place}: {table}[{index}].communities: {problem}");
+                match &self.path {
+                    Some(_) => ApiKeyFileError::of_file(&problem("key")),
+                    None => ApiKeyFileError(problem("api.key")),
+                }
             })?;
         }
         Ok(())
@@ -137,7 +151,7 @@ impl ApiKeyFile {
 
     /// The keys in use.
     pub fn current(&self) -> Arc<Vec<Arc<ApiKey>>> {
-        self.current.load_full()
+        Arc::clone(&self.in_use.load().keys)
     }
 
     /// Tells of the keys now, and after each change of them.
@@ -164,8 +178,4 @@ impl fmt::Debug for ApiKeyFile {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
-}
-
-fn shared(keys: Vec<ApiKey>) -> Vec<Arc<ApiKey>> {
-    keys.into_iter().map(Arc::new).collect()
 }

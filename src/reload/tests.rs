@@ -1,5 +1,7 @@
 //! Tests with files that are being written. Time is the runtime's, and advances when no task runs.
 
+mod api_keys;
+
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};

@@ -16,7 +16,8 @@ fn read(text: &str) -> Result<Vec<ApiKey>, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.toml");
     std::fs::write(&path, text).unwrap();
-    read_api_keys(&path, |_| None).map_err(|error| error.replace(&*path.to_string_lossy(), "keys.toml"))
+    let read = read_api_keys(&path, |_| None).map(|read| read.keys);
+    read.map_err(|error| error.replace(&*path.to_string_lossy(), "keys.toml"))
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn a24_a_community_that_can_be_none_is_refused_with_its_line() {
         "{refused}"
     );
     assert_eq!(
-        read_api_keys(&path, |_| None).unwrap().len(),
+        read_api_keys(&path, |_| None).unwrap().keys.len(),
         2,
         "the types are not known"
     );

@@ -10,8 +10,8 @@ use super::REST;
 use super::progress::TouchProgress;
 
 use crate::ids::UserId;
-use crate::presence::Whereabouts;
 use crate::presence::moment::Moment;
+use crate::presence::{Scope, Whereabouts};
 
 /// Queues touches. Cheap to clone; never waits.
 #[derive(Clone, Debug)]
@@ -47,12 +47,13 @@ impl PresenceHandle {
         })
     }
 
-    /// Waits until the store has been told of every view handed over before, in its community: a page's own script, which
-    /// asks at once who is there, finds its visitor. Deferred touches are of users who are there already. Waits no longer
-    /// than the worker would rest.
-    pub async fn catch_up(&self) {
+    /// Waits until the store has been told of every view handed over before that is in one of these scopes: a page's own
+    /// script, which asks at once who is there, finds its visitor. Deferred touches are of users who are there already. Waits
+    /// no longer than the worker would rest, and for no call of another scope: a Redis node that hangs delays only reads of
+    /// the scopes that it has.
+    pub async fn catch_up(&self, scopes: &[Scope]) {
         // A store that is slow must not delay a read; it would be answered from memory.
-        let _ = timeout(REST, self.progress.catch_up()).await;
+        let _ = timeout(REST, self.progress.catch_up(scopes)).await;
     }
 
     /// Waits until everything handed over before has been sent to the store, with or without success, or the

@@ -1,18 +1,20 @@
 //! Touches that are not yet sent, by the call that they will be in. Pure; the time is a parameter.
 //!
-//! Those of the whole site go at most every [`SITE_INTERVAL`], all together: every view is one of them, and a call for
-//! each view would double the load of the store.
+//! Those of the whole site go every [`SITE_INTERVAL`], all together: every view is one of them, and a call for each view
+//! would double the load of the store. They go sooner where somebody asks who is on the site.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::Taken;
+use super::progress::{OpenCall, TouchProgress};
 use crate::ids::{Finer, UserId};
 use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
-/// Between two calls for the whole site.
+/// Between two calls for the whole site that nobody asks for.
 pub(super) const SITE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Touches of one call: of the site, or of a community and what is finer in it.
@@ -20,6 +22,7 @@ pub(super) struct TouchBatch {
     /// When each was last seen, and in what.
     pub(super) seen: BTreeMap<(UserId, Option<Finer>), Moment>,
     pub(super) taken: Taken,
+    pub(super) call: OpenCall,
 }
 
 /// What waits.
@@ -29,16 +32,18 @@ pub(super) struct PendingTouches {
     /// When the site's may go.
     sites_turn: Moment,
     touches: usize,
+    progress: Arc<TouchProgress>,
 }
 
 impl PendingTouches {
     /// Nothing waits; the site's touches may go at once.
-    pub(super) fn new(now: Moment) -> Self {
+    pub(super) fn new(now: Moment, progress: Arc<TouchProgress>) -> Self {
         Self {
             communities: BTreeMap::new(),
             site: None,
             sites_turn: now,
             touches: 0,
+            progress,
         }
     }
 
@@ -48,19 +53,15 @@ impl PendingTouches {
         self.touches.max(of_site)
     }
 
-    /// Whether no touch of a community waits.
-    pub(super) fn has_no_communities(&self) -> bool {
-        self.communities.is_empty()
-    }
-
     /// When the site's may go, if there are any.
     pub(super) fn sites_turn(&self) -> Option<Moment> {
         self.site.as_ref().map(|_| self.sites_turn)
     }
 
-    /// The next call; the site's first, at its turn or where there is no later (`is_last`).
+    /// The next call; the site's first, at its turn, where it is asked for, or where there is no later (`is_last`).
     pub(super) fn next(&mut self, now: Moment, is_last: bool) -> Option<(Scope, TouchBatch)> {
-        if (is_last || now >= self.sites_turn)
+        let is_asked = |site: &TouchBatch| site.call.is_asked_of_site();
+        if (is_last || now >= self.sites_turn || self.site.as_ref().is_some_and(is_asked))
             && let Some(site) = self.site.take()
         {
             self.sites_turn = now + SITE_INTERVAL;
@@ -73,12 +74,14 @@ impl PendingTouches {
 
     /// Notes that a user was seen; of several moments the latest is sent.
     pub(super) fn put_down(&mut self, scope: &Scope, user: UserId, at: Moment, taken: Taken) {
+        let progress = Arc::clone(&self.progress);
         let empty = || TouchBatch {
             seen: BTreeMap::new(),
             taken: Taken {
                 waiting: taken.waiting.clone(),
                 touches: 0,
             },
+            call: progress.open(scope.group()),
         };
         let is_site = *scope == Scope::Site;
         let finer = scope.finer().cloned();

@@ -141,6 +141,34 @@ async fn p32_a_reported_view_is_admitted_however_late() {
     }
 }
 
+/// A view that passed through shows that its visitor is there, whatever is decided about one that the page reports later.
+#[tokio::test(start_paused = true)]
+async fn p32_a_reported_view_that_is_refused_takes_no_other_view_away() {
+    let (bench, presence, _stop) = Bench::of_presence(Duration::from_secs(300));
+    bench.signs_in("alice");
+    bench.table.away.store(true, Ordering::Relaxed);
+    let destinations = bench.recorder.destinations.clone();
+    let (late, worker) = LateWorker::new(testing::resolver(bench.table.clone()), destinations);
+    worker.start(&crate::tasks::Tasks::on_current_runtime());
+    for policy in [None, Some(Arc::new(NOWHERE) as Arc<dyn AccessPolicy>)] {
+        let view = Sought {
+            community: Some(CommunityRef::Id("42".into())),
+            access_policy: policy,
+            ..sought("alice".into(), "")
+        };
+        late.add(view, false);
+        sleep(Duration::from_millis(10)).await;
+    }
+    bench.table.away.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(5)).await;
+    bench.recorder.flush().await;
+    let community = Scope::Community("42".into());
+    let counts = presence.all_counts(&[community]).await.unwrap();
+    assert_eq!(counts.value[0].current, 1);
+    let dropped = &bench.metrics.presence_dropped;
+    assert_eq!(dropped[PresenceDropped::TooLate].get(), 0, "both were answered");
+}
+
 fn sought(who: String, place: &str) -> Sought {
     Sought {
         who: RequestVisitor::Token(SessionToken::new(who), EarlyLookup::default()),

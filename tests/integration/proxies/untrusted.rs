@@ -32,6 +32,7 @@ async fn v46_a_proxy_that_is_not_trusted_is_told_of_once_and_is_no_outage() {
                 "X-Forwarded-For, X-Forwarded-Proto",
                 "127.0.0.1",
                 "trusted_proxies = [",
+                "not if clients without a proxy have this address",
             ] {
                 assert!(line.contains(part), "{line}");
             }
