@@ -1,5 +1,7 @@
 //! A partitioned event table: `headcount migrate` gives it its index, and views wait for a partition.
 
+mod visits;
+
 use std::sync::Arc;
 
 use headcount::browser_session::BrowserSession;

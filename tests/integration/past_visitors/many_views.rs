@@ -60,7 +60,8 @@ async fn of_those_who_came_once(store: &dyn Store) -> Vec<PastVisitor> {
 /// A number of the server's statistics, once the store's connections have told what they did.
 async fn counted(site: &Site, number: &str) -> i64 {
     site.sequential_scans("accounts_userevent").await;
-    let sql = format!("SELECT {number}::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'");
+    let sql =
+        format!("SELECT ({number})::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'");
     site.text(&sql).await.parse().expect("a number")
 }
 
@@ -125,12 +126,15 @@ async fn s45_the_indexes_of_visits_change_no_answer_and_spare_a_look_into_the_ta
     );
     site.execute("VACUUM ANALYZE accounts_userevent").await;
     let fetched = counted(&site, "idx_tup_fetch").await;
+    let scans = (counted(&site, OF_INDEX).await, counted(&site, "seq_scan").await);
     // The former one's connections are ended.
     let store = site.reconfigured(|_| {});
     assert_eq!(of_those_who_came_once(&*store).await, came_once);
     let fetched = counted(&site, "idx_tup_fetch").await - fetched;
     // Of 9,000 views: the long ones, and those of the page's visitors.
     assert!(fetched < 2_000, "{fetched}");
+    assert!(counted(&site, OF_INDEX).await > scans.0);
+    assert_eq!(counted(&site, "seq_scan").await, scans.1);
     let store = site.reconfigured(|_| {});
     for (sort, expected) in SORTS.into_iter().zip(&expected) {
         assert_eq!(pages(&*store, sort).await, *expected, "{sort:?}");
@@ -142,6 +146,10 @@ async fn s45_the_indexes_of_visits_change_no_answer_and_spare_a_look_into_the_ta
     assert_eq!(migrate(&wanted(false), false).await.unwrap(), []);
     assert_eq!(of_those_who_came_once(&*store).await, came_once);
 }
+
+/// Scans of the index of visits of small rows.
+const OF_INDEX: &str =
+    "(SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'headcount_event_visits')";
 
 const VISITS: [&str; 2] = ["headcount_event_visits", "headcount_event_visits_large"];
 
@@ -250,5 +258,70 @@ async fn s46_few_who_see_much_are_found_without_a_look_at_each_view() {
             found[0][10..],
             "{sort:?}"
         );
+    }
+}
+
+fn keys(page: &[PastVisitor]) -> Vec<&str> {
+    page.iter().map(|visitor| visitor.user_id.as_str()).collect()
+}
+
+/// 4,000 members have come all the time, and 20 new ones have seen more since than two steps of the walk read.
+#[tokio::test]
+async fn s46_few_who_have_seen_much_of_late_do_not_make_a_page_read_the_whole_window() {
+    let site = Site::unmigrated(Variant::PostgresDefault).await;
+    site.execute(
+        r#"INSERT INTO accounts_userprofile (username, last_active)
+             SELECT 'member-' || n, now() FROM generate_series(1, 4020) AS n;
+         INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info,
+                                         location_data, timestamp)
+             SELECT u, 'page_view', '', '{"community_id": "42", "source": "headcount", "url": "/x"}', '', '{}', '{}', at
+             FROM (SELECT 21 + n % 4000 AS u, timestamptz '2024-03-02' + n * interval '5 seconds' AS at
+                   FROM generate_series(0, 99999) AS n
+                   UNION ALL
+                   SELECT 1 + n % 20, timestamptz '2024-03-08' + n * interval '1 second'
+                   FROM generate_series(0, 2999) AS n) AS views"#,
+    )
+    .await;
+    migrate(&site.config, false).await.unwrap();
+    site.execute("VACUUM ANALYZE accounts_userevent").await;
+    for (sort, which) in [(PastSort::LastVisit, "max"), (PastSort::FirstVisit, "min")] {
+        let asked = |after| PastAsked::Page {
+            sort,
+            after,
+            limit: 50,
+        };
+        let rows = counted(&site, "idx_tup_fetch + seq_tup_read").await;
+        let scans = counted(&site, "idx_scan").await;
+        let store = site.reconfigured(|_| {});
+        let page = store.past_visitors(&window(), &asked(None)).await.unwrap();
+        let rows = counted(&site, "idx_tup_fetch + seq_tup_read").await - rows;
+        let scans = counted(&site, "idx_scan").await - scans;
+        let expected = site
+            .text(&format!(
+                "SELECT string_agg(user_id::text, ' ' ORDER BY at DESC, user_id) FROM (
+                     SELECT user_id, {which}(timestamp) AS at FROM accounts_userevent
+                     GROUP BY user_id ORDER BY at DESC, user_id LIMIT 100
+                 ) AS moments"
+            ))
+            .await;
+        let expected: Vec<&str> = expected.split(' ').collect();
+        assert_eq!(keys(&page), expected[..50], "{sort:?}");
+        // Of 103,000: the last come after three steps. For the first, nobody else is new, so that all are read at once.
+        let most = if sort == PastSort::LastVisit {
+            25_000
+        } else {
+            200_000
+        };
+        assert!(rows < most, "{sort:?}: {rows}");
+        // Each of a step's users is looked up once.
+        assert!(scans < 6_000, "{sort:?}: {scans}");
+
+        let after = PastPlace {
+            value: page[49].value(sort),
+            user: page[49].user_id.clone(),
+        };
+        let store = site.reconfigured(|_| {});
+        let page = store.past_visitors(&window(), &asked(Some(after))).await.unwrap();
+        assert_eq!(keys(&page), expected[50..], "{sort:?}");
     }
 }

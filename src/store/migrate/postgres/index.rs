@@ -95,7 +95,8 @@ pub(super) async fn add(
     run(connection, former, dry_run, done).await
 }
 
-/// Drops an index that is no longer wanted, with what an interrupted build of it left. Steps done are added to `done`.
+/// Drops an index that is no longer wanted, with what an interrupted build of it left, on partitions, too: of these whatever
+/// is attached goes with what it is attached to. Steps done are added to `done`.
 pub(super) async fn remove(
     connection: &mut PgConnection,
     addition: &Addition,
@@ -106,13 +107,15 @@ pub(super) async fn remove(
     let [new, former] = names_meanwhile(addition);
     let names = [addition.name, &new, &former];
     let here = indexes(connection, &addition.table).await?;
-    let here = here.iter().filter(|index| names.contains(&&*index.bare_name));
-    let here = here.filter_map(|index| {
+    let here = here.iter().filter_map(|index| {
         let table = tables.iter().find(|table| table.oid == index.table)?;
-        table
-            .parent
-            .is_none()
-            .then_some((&index.name, table.is_partitioned))
+        let is_it = match table.parent {
+            None => names.contains(&&*index.bare_name),
+            Some(_) => {
+                index.parent.is_none() && names_of_partition(addition, table).contains(&index.bare_name)
+            }
+        };
+        is_it.then_some((&index.name, table.is_partitioned))
     });
     let elsewhere = elsewhere(connection, addition).await?;
     let elsewhere = elsewhere
@@ -153,6 +156,11 @@ fn names_meanwhile(addition: &Addition) -> [String; 2] {
     ["new", "former"].map(|which| format!("{}_{which}", addition.name))
 }
 
+/// The names of the index of a partition: two, so that one can be built beside the other.
+fn names_of_partition(addition: &Addition, table: &Table) -> [String; 2] {
+    ["", "_2"].map(|second| format!("{}_{}{second}", addition.name, table.oid.0))
+}
+
 /// The steps for a partitioned table, from the parent, whose index has the name `of_root`, to the partitions of partitions.
 /// Under another name than that of the index that is there, `own`, all are built beside it.
 fn on_partitions(
@@ -171,8 +179,7 @@ fn on_partitions(
         let title = |what: &str| format!("index {}{what} {}", addition.name, table.name);
         let above = table.parent.and_then(|parent| parents.get(&parent.0).cloned());
         let of_table = || indexes.iter().filter(|index| index.table == table.oid);
-        // One of two, so that each can be built beside the other.
-        let names = ["", "_2"].map(|second| format!("{}_{}{second}", addition.name, table.oid.0));
+        let names = names_of_partition(addition, table);
         let is_taken = |name: &str| of_table().any(|index| index.bare_name == name && is_of_own(index));
         let bare = match &above {
             None => of_root,
