@@ -56,8 +56,8 @@ fn bare(columns: &str) -> String {
     bare
 }
 
-/// A sentence for each that is missing, or of something else than it should be. `templates` are the statements, `visits` those
-/// of the indexes of visits where they are wanted.
+/// A sentence for each that is missing, or of something else than it should be, or not wanted. `templates` are the statements,
+/// `visits` those of the indexes of visits where they are wanted.
 pub(super) fn faults(
     live: &[LiveIndex],
     templates: [&str; 2],
@@ -68,7 +68,7 @@ pub(super) fn faults(
         .into_iter()
         .zip(templates)
         .map(|index| (index, "statistics and past visitors read the whole event table"));
-    let visits = visits.into_iter().flat_map(|templates| {
+    let wanted = visits.into_iter().flat_map(|templates| {
         let indexes = VISITS.into_iter().zip(templates);
         indexes.map(|index| {
             (
@@ -89,7 +89,15 @@ pub(super) fn faults(
             "the index {name} is {what}, so that {so_that}: run headcount migrate"
         ))
     };
-    usual.chain(visits).filter_map(fault).collect()
+    let missing = usual.chain(wanted).filter_map(fault);
+    // They take time with each of the app's rows.
+    let unwanted = VISITS
+        .into_iter()
+        .filter(|name| visits.is_none() && live.iter().any(|(live, _)| live == name));
+    let unwanted = unwanted.map(|name| {
+        format!("the index {name} is there, though record.visits_index is false: run headcount migrate, which drops it")
+    });
+    missing.chain(unwanted).collect()
 }
 
 #[cfg(test)]

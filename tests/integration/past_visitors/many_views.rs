@@ -140,6 +140,13 @@ async fn s45_the_indexes_of_visits_change_no_answer_and_spare_a_look_into_the_ta
         assert_eq!(pages(&*store, sort).await, *expected, "{sort:?}");
     }
 
+    let unwanted = store.inspect(&[], None).await.unwrap().indexes;
+    assert_eq!(
+        unwanted,
+        VISITS.map(|name| format!(
+            "the index {name} is there, though record.visits_index is false: run headcount migrate, which drops it"
+        ))
+    );
     let steps = migrate(&wanted(false), false).await.unwrap();
     let dropped = VISITS.map(|name| format!("index {name}: no longer wanted"));
     assert_eq!(titles(&steps), dropped);
