@@ -14,9 +14,9 @@ use crate::store::schema::{Column, EventTable};
 
 /// Views that the walk reads first; each further time four times as many.
 const FIRST_STEP: i64 = 500;
-/// Takes a second or so, and so stays below the statement's timeout.
+/// Bounds what one statement reads, as each has a timeout of its own.
 const LARGEST_STEP: i64 = 512_000;
-/// To look a user up takes as long as to read so many views one after the other.
+/// To look a user up takes about as long as to read so many views one after the other.
 const LOOK_UP: i64 = 8;
 
 /// The moment of the place in the order.
