@@ -5,9 +5,11 @@
 //! the [`Caller`], whose session is looked up here ([`Api::identify`]).
 //!
 //! One file per subject: `paths` (the API's paths), `query` and `cursor` (parameters; `parameters` describes them),
-//! `access` and `visible` (who may see which community), `visitors`, `finer`, `site`, `stats` and `history` (the answers),
-//! `list` (pages of visitors), `answers` (their JSON), `live`, `handshake`, `origin` and `stream_reader` (live connections), `cors` (pages of other origins), `visits` (reported page views), `widget`
-//! (the script), `servers` (callers with a key), `problem` (error answers), `openapi` (the contract).
+//! `caller` and `servers` (who asks: a session, or a server with a key), `access`, `backend_check` and `visible` (who may
+//! see which community), `visitors`, `finer`, `site`, `stats` and `history` (the answers), `list` (pages of visitors),
+//! `answers` (their JSON), `response` (bodies and headers), `problem` (error answers), `live`, `handshake`, `origin` and
+//! `stream_reader` (live connections), `cors` (pages of other origins), `reports` (reported page views), `widget` (the
+//! script), `openapi` (the contract).
 //!
 //! Invariant: this module reads; it never writes to the app's tables or to presence (P2). Reported page views go to
 //! [`Intake`].
@@ -33,6 +35,7 @@ mod problem;
 mod problem_responses;
 mod query;
 pub(crate) mod reports;
+mod response;
 mod servers;
 mod site;
 mod stats;
@@ -48,19 +51,15 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::HeaderMap;
 use http::request::Parts;
-use http::response::Parts as ResponseParts;
 use http::{Method, Response, StatusCode};
-use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::auth::{ApiKeys, Authenticator};
 use crate::communities::Communities;
 use crate::config;
-use crate::live::{Connection, Live};
+use crate::live::Live;
 use crate::metrics::StatusClass;
 use crate::presence::Presence;
 use crate::recorder::Intake;
@@ -71,6 +70,7 @@ pub use caller::Caller;
 pub use metrics::Metrics;
 pub use paths::{ApiPath, is_own_path, widget_paths};
 pub use reports::MAX_REPORT;
+pub use response::Body;
 
 use crate::json::Seconds;
 use crate::presence::moment::Clock;
@@ -80,6 +80,7 @@ use history::PastVisits;
 use openapi::Contract;
 use paths::{Operation, Paths};
 use problem::Problem;
+use response::finish;
 use stats::Statistics;
 use stream_reader::StreamReader;
 use widget::Scripts;
@@ -105,20 +106,6 @@ pub struct Api {
     opening: Semaphore,
     identifying: Semaphore,
     listeners_identifying: Semaphore,
-}
-
-/// The body of an answer.
-pub enum Body {
-    /// All of it.
-    Bytes(Bytes),
-    /// A live connection, which waits for its socket.
-    Live(Box<Connection>),
-}
-
-impl Default for Body {
-    fn default() -> Self {
-        Self::Bytes(Bytes::new())
-    }
 }
 
 /// Dependencies of the handlers.
@@ -375,41 +362,5 @@ impl ApiState {
             Operation::Widget => Ok(widget::script(self, &request.headers)),
             Operation::Contract => openapi::contract(self, query),
         }
-    }
-}
-
-/// An answer in JSON.
-fn json(value: &impl Serialize) -> Result<Response<Body>, Problem> {
-    Ok(json_response(json_text(value)?))
-}
-
-fn json_text(value: &impl Serialize) -> Result<Bytes, Problem> {
-    // Numbers and text always serialise.
-    Ok(serde_json::to_vec(value).map_err(|_| Problem::Internal)?.into())
-}
-
-fn json_response(text: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::Bytes(text));
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
-}
-
-/// Sets headers that every answer has, and `Allow` on a refused method. A live connection has no `length`.
-fn finish(operation: Operation, head: &mut ResponseParts, length: Option<usize>) {
-    let (status, headers) = (head.status, &mut head.headers);
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, HeaderValue::from_static(operation.methods()));
-    }
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if !headers.contains_key(VARY) {
-            headers.insert(VARY, HeaderValue::from_static("Cookie"));
-        }
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let no_content = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if let (Some(length), false) = (length, no_content) {
-        headers.insert(CONTENT_LENGTH, length.into());
     }
 }

@@ -72,6 +72,20 @@ impl BrowserSession {
         }
     }
 
+    /// A session that is in use until then, for tests.
+    #[cfg(test)]
+    pub(crate) fn valid_until(id: &str, user: &str, expires_at: DateTime<Utc>) -> Self {
+        Self {
+            id: Some(id.into()),
+            user_id: user.into(),
+            expires_at,
+            is_active: true,
+            is_ended: false,
+            ended_at: None,
+            visibility: Visibility::Shown,
+        }
+    }
+
     /// Whether it has this primary key.
     pub fn is(&self, id: &BrowserSessionId) -> bool {
         self.id.as_ref() == Some(id)
@@ -109,13 +123,10 @@ mod tests {
     /// Expires at 10:50.
     fn session(is_active: bool, is_ended: bool, ended_at: Option<u32>) -> BrowserSession {
         BrowserSession {
-            id: Some(BrowserSessionId::from("1")),
-            user_id: UserId::from("7"),
-            expires_at: at(50),
             is_active,
             is_ended,
             ended_at: ended_at.map(at),
-            visibility: Visibility::Shown,
+            ..BrowserSession::valid_until("1", "7", at(50))
         }
     }
 

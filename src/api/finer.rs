@@ -1,5 +1,5 @@
-//! Something finer than a community: a route says what (`presence`). Its visitors may be seen by those who may see the
-//! community's.
+//! Visitors of something finer than a community, such as a post: list and count. A route says what there is (`presence`);
+//! those who may see the community's visitors may see these.
 
 use http::Response;
 
@@ -12,7 +12,8 @@ use super::paths::AskedFiner;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, ListQuery};
-use super::{ApiPath, ApiState, Body, json};
+use super::response::{Body, json};
+use super::{ApiPath, ApiState};
 use crate::communities::AskedCommunity;
 use crate::ids::Finer;
 use crate::json::Timestamp;
@@ -38,14 +39,10 @@ pub(super) async fn list(
         .visible_community(caller, path.community.as_deref())
         .await?;
     let mut count = shared.finer_count(&community, finer).await?;
-    let (visitors, next) = if shared.settings.identities {
-        let scope = Scope::Finer(community.id, finer.clone());
-        let page = shared.page(&scope, &query).await?;
-        count.stale |= page.stale;
-        page.value
-    } else {
-        (Vec::new(), None)
-    };
+    let scope = Scope::Finer(community.id, finer.clone());
+    let page = shared.page_if(shared.settings.identities, &scope, &query).await?;
+    count.stale |= page.stale;
+    let (visitors, next) = page.value;
     json(&FinerList {
         count,
         visitors,

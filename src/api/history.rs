@@ -9,13 +9,14 @@ use http::Response;
 
 pub(super) use results::PastVisits;
 
+use super::ApiState;
 use super::answers::past_visitors::{PastVisitorList, PastVisitorOfCommunity};
 use super::caller::Caller;
 use super::cursor::past::Belonging;
 use super::problem::Problem;
 use super::problem_responses::{Problems, StatisticsProblems};
 use super::query::{self, PastQuery, SORTS};
-use super::{ApiState, Body, json};
+use super::response::{Body, json};
 use crate::json::Timestamp;
 use crate::store::PastAsked;
 

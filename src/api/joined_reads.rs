@@ -1,4 +1,4 @@
-//! Reads that requests for the same thing share.
+//! Joined reads: requests for the same thing at the same time share one read.
 //!
 //! Who asks waits for the next read, which all who wait share: nobody is answered with what was read before the request
 //! came, however many ask. The next begins when the one under way has ended, or has taken a while: so a slow read delays

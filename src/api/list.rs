@@ -1,4 +1,4 @@
-//! Pages of lists: who of those present is shown, with profile and cursor.
+//! One page of a visitor list: which of those present are shown, with profile and cursor.
 
 use std::collections::HashMap;
 
@@ -15,10 +15,26 @@ const ROUNDS: usize = 20;
 const LARGE_PAGE: usize = 200;
 
 impl ApiState {
+    /// The page where the visitors are shown, else one without entries.
+    pub(super) async fn page_if(
+        &self,
+        are_shown: bool,
+        scope: &Scope,
+        query: &ListQuery,
+    ) -> Result<Answer<(Vec<Visitor>, Option<String>)>, Problem> {
+        if are_shown {
+            return self.page(scope, query).await;
+        }
+        Ok(Answer {
+            value: (Vec::new(), None),
+            stale: false,
+        })
+    }
+
     /// One page and the cursor of the next. Presence lists the users; one query on the app's tables adds their
     /// profiles. Users without one, and those whom the app hides, are passed over: a cursor is that of a visitor who is
     /// shown, as it holds the user's id. Where a whole page is passed over the next one is read.
-    pub(super) async fn page(
+    async fn page(
         &self,
         scope: &Scope,
         query: &ListQuery,

@@ -1,4 +1,4 @@
-//! The whole site: how many are on it, who, and which of some users.
+//! Visitors of the whole site: how many are on it, who, and which of some users.
 //!
 //! Nobody decides about the whole site as the app does about a community, so it has a rule of its own
 //! ([`Gate::site`](super::access::Gate::site)): its count belongs to whoever may use the API with a session, or to
@@ -9,13 +9,14 @@ use http::Response;
 use crate::ids::UserId;
 use crate::presence::{Answer, Scope};
 
+use super::ApiState;
 use super::answers::{OnlineUser, OnlineUsers, OnlineVisitors, SiteCount};
 use super::caller::Caller;
 use super::parameters::PageOfList;
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedUser, ListQuery};
-use super::{ApiState, Body, json};
+use super::response::{Body, json};
 use crate::json::{Key, Timestamp};
 
 /// How many are on the whole site now
@@ -57,13 +58,9 @@ pub(super) async fn online(
     let query = ListQuery::parse(query, &shared.settings)?;
     let shows_users = shared.gate.site(caller)?;
     let mut count = shared.site_count().await?;
-    let (visitors, next) = if shows_users {
-        let page = shared.page(&Scope::Site, &query).await?;
-        count.stale |= page.stale;
-        page.value
-    } else {
-        (Vec::new(), None)
-    };
+    let page = shared.page_if(shows_users, &Scope::Site, &query).await?;
+    count.stale |= page.stale;
+    let (visitors, next) = page.value;
     json(&OnlineVisitors {
         count,
         visitors,

@@ -15,13 +15,14 @@ use crate::config::SessionFacts;
 use crate::ids::CommunityId;
 use crate::store::Store;
 
+use super::ApiState;
 use super::answers::CommunityStats;
 use super::caller::Caller;
 use super::parameters::CommunityInPath;
 use super::problem::Problem;
 use super::problem_responses::{Problems, StatisticsProblems};
 use super::query;
-use super::{ApiState, Body, json};
+use super::response::{Body, json};
 use crate::json::Key;
 
 /// How long a result is reused; `to` in the answer tells its age.

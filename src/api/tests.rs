@@ -1,6 +1,7 @@
 //! Tests of the HTTP layer over fakes of store, presence and backend. The real ones have tests of their own.
 
 mod access;
+mod access_by_backend;
 mod backend_check;
 mod contract;
 mod cors;

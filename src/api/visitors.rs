@@ -8,6 +8,7 @@ use http::Response;
 use crate::communities::AskedCommunity;
 use crate::presence::{Answer, Count, Scope};
 
+use super::ApiState;
 use super::answers::{CommunityCount, CountOf, Counts, VisitorList};
 use super::caller::Caller;
 use super::joined_reads::JoinedReads;
@@ -15,7 +16,7 @@ use super::parameters::{CommunityInPath, PageOfList};
 use super::problem::Problem;
 use super::problem_responses::Problems;
 use super::query::{self, AskedKey, ListQuery};
-use super::{ApiState, Body, json, json_response, json_text};
+use super::response::{Body, json, json_response, json_text};
 use crate::json::{Seconds, Timestamp};
 
 /// Who is in a community now, latest seen first
@@ -116,13 +117,11 @@ impl ApiState {
     /// One page of a community's visitors, as it is sent.
     async fn list_text(&self, community: &AskedCommunity, query: &ListQuery) -> Result<Bytes, Problem> {
         let mut count = self.count(community).await?;
-        let (visitors, next) = if self.settings.identities {
-            let page = self.page(&(&community.id).into(), query).await?;
-            count.stale |= page.stale;
-            page.value
-        } else {
-            (Vec::new(), None)
-        };
+        let page = self
+            .page_if(self.settings.identities, &(&community.id).into(), query)
+            .await?;
+        count.stale |= page.stale;
+        let (visitors, next) = page.value;
         json_text(&VisitorList {
             count,
             visitors,

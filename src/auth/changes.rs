@@ -136,18 +136,9 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::ids::UserId;
 
     fn session(id: &str) -> BrowserSession {
-        BrowserSession {
-            id: Some(BrowserSessionId::from(id)),
-            user_id: UserId::from("7"),
-            expires_at: DateTime::UNIX_EPOCH,
-            is_active: true,
-            is_ended: false,
-            ended_at: None,
-            visibility: crate::browser_session::Visibility::Shown,
-        }
+        BrowserSession::valid_until(id, "7", DateTime::UNIX_EPOCH)
     }
 
     #[test]

@@ -1,33 +1,28 @@
 //! `headcount counters`: compares the counters of communities with the events, and counts them anew.
 
+mod comparison;
+mod present;
+mod repair;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use tokio::time::timeout;
-use uuid::Uuid;
 
+use self::present::Here;
 use super::{Failure, block_on, print_line};
 use crate::config::{self, CommunityKey, Config};
 use crate::counters::writes_presence;
 use crate::ids::CommunityId;
-use crate::presence::{self, Presence, Scope};
 use crate::printable::counted;
 use crate::reload::load_routes;
 use crate::routes::{CountedTypes, RouteNames};
-use crate::store::{self, Comparison, CounterStore, StoreError};
+use crate::store::{self, CounterStore, StoreError};
 use crate::tasks::Tasks;
-use crate::telemetry::chain;
 
 /// Communities looked up, and written, at a time.
 const PAGE: i64 = 100;
-/// How long the lease is taken for one write.
-const TTL: Duration = Duration::from_secs(30);
-/// How long an answer of Redis is waited for.
-const REDIS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CountersCommand {
@@ -102,6 +97,7 @@ impl From<StoreError> for Stopped {
     }
 }
 
+/// A run of the command, over the communities that are meant.
 struct ComparisonRun<'a> {
     /// The configuration's.
     file: &'a Path,
@@ -174,230 +170,4 @@ impl ComparisonRun<'_> {
         }
         Ok(())
     }
-
-    async fn each(&mut self) -> Result<(), StoreError> {
-        let mut after = None;
-        loop {
-            let all = DateTime::<Utc>::MAX_UTC.min(Utc::now() + chrono::TimeDelta::days(1));
-            let (communities, last) = self.store.unchecked(after.as_ref(), all, PAGE).await?;
-            for community in communities {
-                self.one(community).await?;
-            }
-            match last {
-                Some(last) => after = Some(last),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    async fn one(&mut self, community: CommunityId) -> Result<(), StoreError> {
-        self.seen += 1;
-        let differs = self.counters.of_events() && self.events_of(&community).await?;
-        let of_present = self.present_in(&community).await?;
-        if differs || of_present {
-            self.differing.push(Difference {
-                community,
-                of_present,
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether a community's counters differ from its events.
-    async fn events_of(&self, community: &CommunityId) -> Result<bool, StoreError> {
-        let comparison = self.store.compare(community).await?;
-        if comparison.agrees() {
-            return Ok(false);
-        }
-        print_line(line(community, &comparison));
-        if self.repairs {
-            self.store.recount(community).await?;
-        }
-        Ok(true)
-    }
-
-    /// Whether `current_visitors` of a community is wrong. While a sidecar keeps the counters, what was written last is right,
-    /// or will be in a moment.
-    async fn present_in(&mut self, community: &CommunityId) -> Result<bool, StoreError> {
-        if matches!(self.here, Here::Unwritten) {
-            return Ok(false);
-        }
-        let Some(found) = self.store.compare_present(community).await? else {
-            return Ok(false);
-        };
-        let now = self.here.counts(&[community]).await[0];
-        let is_late = !self.is_kept && now.is_some_and(|now| !found.shows(now));
-        if !found.is_overwritten() && !is_late {
-            return Ok(false);
-        }
-        let shown = number(found.shown);
-        let right = match now {
-            Some(now) => format!("{now} there now by Redis"),
-            None => format!("{} written last", found.noted),
-        };
-        print_line(format_args!(
-            "community {community}: current_visitors {shown} in the app's column, {right}"
-        ));
-        if self.repairs {
-            self.store.note_shown(community, found).await?;
-        }
-        Ok(true)
-    }
-
-    /// Writes the app's columns of what was counted, unless a sidecar does; at the earliest a whole `counters.interval` after
-    /// the last write.
-    async fn write(&mut self) -> Result<(), StoreError> {
-        if self.differing.is_empty() {
-            return Ok(());
-        }
-        let holder = Uuid::new_v4();
-        if !self.take_lease(holder).await? {
-            print_line("the sidecar that keeps the counters writes them within counters.interval");
-            return Ok(());
-        }
-        let outcome = self.write_all(holder).await;
-        let released = self.store.release_lease(holder).await;
-        let Some(Left { locked, unknown }) = outcome? else {
-            print_line(
-                "a sidecar has begun to keep the counters meanwhile: it writes what is left within counters.interval",
-            );
-            return Ok(());
-        };
-        released?;
-        if locked > 0 {
-            let locked = counted(locked, "community is", "communities are");
-            print_line(format_args!(
-                "{locked} locked by the app; the next sidecar writes what is left"
-            ));
-        }
-        if unknown {
-            let why = match &self.here {
-                Here::Unknown(reason) => reason.as_str(),
-                _ => "who is there is not known",
-            };
-            print_line(format_args!(
-                "no sidecar runs: the next one writes current_visitors ({why})"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Takes the lease once a whole interval is over since the last write; whether nobody else has it. It is free while that
-    /// is waited for: a sidecar that starts then writes instead.
-    async fn take_lease(&self, holder: Uuid) -> Result<bool, StoreError> {
-        loop {
-            let Some(lease) = self.store.take_lease(holder, TTL).await? else {
-                return Ok(false);
-            };
-            let rest = lease
-                .since_round
-                .map(|since| self.counters.interval.saturating_sub(since));
-            let Some(rest) = rest.filter(|rest| !rest.is_zero()) else {
-                return Ok(true);
-            };
-            self.store.release_lease(holder).await?;
-            print_line(format_args!(
-                "the columns were written less than counters.interval ago: written in {} s",
-                rest.as_millis().div_ceil(1000)
-            ));
-            tokio::time::sleep(rest).await;
-        }
-    }
-
-    /// Writes all, and keeps the lease meanwhile; what is left. `None` once another has it. Who is there is asked only now:
-    /// the lease may have been waited for.
-    async fn write_all(&mut self, holder: Uuid) -> Result<Option<Left>, StoreError> {
-        let mut left = Left::default();
-        for chunk in self.differing.chunks(usize::try_from(PAGE).unwrap_or(1)) {
-            if self.store.take_lease(holder, TTL).await?.is_none() {
-                return Ok(None);
-            }
-            let communities: Vec<_> = chunk.iter().map(|difference| &difference.community).collect();
-            let now = self.here.counts(&communities).await;
-            let is_unknown =
-                |(difference, now): (&Difference, &Option<i64>)| difference.of_present && now.is_none();
-            left.unknown |= chunk.iter().zip(&now).any(is_unknown);
-            let wishes: Vec<_> = communities.into_iter().cloned().zip(now).collect();
-            let Some(published) = self.store.publish(holder, &wishes).await? else {
-                return Ok(None);
-            };
-            left.locked += published.left;
-        }
-        Ok(Some(left))
-    }
-}
-
-/// What a repair has not written.
-#[derive(Default)]
-struct Left {
-    /// Communities that the app has locked.
-    locked: u64,
-    /// `current_visitors` of one is wrong, and what is right is not known.
-    unknown: bool,
-}
-
-/// How the command knows who is there now.
-enum Here {
-    /// It is not written, or not known.
-    Unwritten,
-    /// Why it is not known.
-    Unknown(String),
-    Redis(Arc<dyn Presence>),
-}
-
-impl Here {
-    fn of(config: &Config, tasks: &Tasks) -> Result<Self, presence::PresenceConfigError> {
-        if !writes_presence(config) {
-            return Ok(Self::Unwritten);
-        }
-        let redis = presence::open_to_read(&config.redis, &config.record, tasks)?;
-        Ok(redis.map_or_else(
-            || Self::Unknown("without Redis only the sidecar that runs knows who is there".to_owned()),
-            Self::Redis,
-        ))
-    }
-
-    /// How many are in each of these communities now, where that is known. Redis is not asked again once it has not answered.
-    async fn counts(&mut self, communities: &[&CommunityId]) -> Vec<Option<i64>> {
-        let Self::Redis(redis) = self else {
-            return vec![None; communities.len()];
-        };
-        let asked: Vec<Scope> = communities.iter().copied().map(Scope::from).collect();
-        let reason = match timeout(REDIS, redis.all_counts(&asked)).await {
-            Ok(Ok(answer)) => {
-                let counts = answer.value.iter();
-                let counts = counts.map(|count| Some(i64::try_from(count.current).unwrap_or(i64::MAX)));
-                return counts.collect();
-            }
-            Ok(Err(error)) => format!("Redis does not say who is there ({})", chain(&error)),
-            Err(_) => "Redis does not answer".to_owned(),
-        };
-        *self = Self::Unknown(reason);
-        vec![None; communities.len()]
-    }
-}
-
-fn number(number: Option<i64>) -> String {
-    number.map_or_else(|| "none".to_owned(), |number| number.to_string())
-}
-
-fn line(community: &CommunityId, comparison: &Comparison) -> String {
-    let counted = comparison.counted;
-    let counted = format!(
-        "page_views {} and total_visitors {} by the events",
-        counted.page_views, counted.total_visitors
-    );
-    let kept = match (comparison.kept, comparison.shown) {
-        (None, _) => "not counted yet".to_owned(),
-        (Some(kept), _) if kept != comparison.counted => {
-            format!("{} and {} kept", kept.page_views, kept.total_visitors)
-        }
-        (Some(_), Some((page_views, total_visitors))) => format!(
-            "{} and {} in the app's columns",
-            number(page_views),
-            number(total_visitors)
-        ),
-        (Some(_), None) => "to be written".to_owned(),
-    };
-    format!("community {community}: {counted}, {kept}")
 }

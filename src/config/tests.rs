@@ -1,10 +1,10 @@
 //! Tests of wrong configurations and their error messages.
 
+mod database;
 mod example;
 mod redis;
+mod variables;
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use super::*;
@@ -51,23 +51,6 @@ fn what_is_no_finite_number_is_none_and_may_be_a_text() {
         ],
     );
     assert_eq!(config.unwrap().redis.username.as_deref(), Some("inf"));
-}
-
-#[test]
-fn a_variable_takes_the_place_of_the_file_that_holds_a_secret() {
-    let text = "[upstream]\nservers = [\"127.0.0.1:8000\"]\n[database]\nurl_file = \"nowhere\"";
-    let config = parse_with(text, &[("HEADCOUNT__DATABASE__URL", "postgres://owner@db/app")]).unwrap();
-    assert_eq!(config.database.url.unwrap().expose(), "postgres://owner@db/app");
-    let both = [
-        ("HEADCOUNT__DATABASE__URL", "postgres://owner@db/app"),
-        ("HEADCOUNT__DATABASE__URL_FILE", "nowhere"),
-    ];
-    assert!(
-        parse_with(text, &both)
-            .unwrap_err()
-            .to_string()
-            .contains("is set too")
-    );
 }
 
 #[test]
@@ -211,128 +194,6 @@ fn every_rule_names_its_key() {
 }
 
 #[test]
-fn s21_without_slugs_nothing_asks_for_them() {
-    let config = |more: &str| {
-        format!(
-            "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"postgres://app@db/site\"\n\
-             [schema.community.columns]\nslug = \"\"\n{more}"
-        )
-    };
-    assert!(!parse(&config("")).expect("a configuration").schema.has_slugs());
-    for (more, key) in [
-        ("[api]\ncommunity_key = \"either\"\n", "api.community_key"),
-        (
-            "[api]\naccess = \"backend\"\nbackend_check = \"/c/{community_slug}/\"\n",
-            "api.backend_check",
-        ),
-    ] {
-        let message = refused(&config(more));
-        assert!(
-            message.contains(key) && message.contains("schema.community.columns.slug"),
-            "{message}"
-        );
-    }
-    let both = config("[schema.profile.columns]\nis_hidden = \"a\"\nis_shown = \"b\"\n");
-    assert!(refused(&both).contains("is_shown"), "{}", refused(&both));
-}
-
-#[test]
-fn an_unusable_database_url_is_refused_without_showing_it() {
-    let message = refused(&MINIMAL.replace("secret@db", "hunter2@db:port"));
-    assert!(
-        message.starts_with("etc/headcount.toml:6: database.url: is not a URL"),
-        "{message}"
-    );
-    assert!(!message.contains("hunter2"), "{message}");
-}
-
-#[test]
-fn c21_a_password_with_a_raw_hash_or_slash_is_told_of_and_not_shown() {
-    for password in ["12#ter2", "p@ss/ter2", "pa?ter2"] {
-        let message = refused(&MINIMAL.replace("secret@db", &format!("{password}@db")));
-        assert!(
-            message.starts_with("etc/headcount.toml:6: database.url: has a raw #, /, ? or @ in its password"),
-            "{message}"
-        );
-        assert!(!message.contains("ter2"), "{message}");
-    }
-}
-
-#[test]
-fn c25_a_direct_url_is_checked_like_the_other_and_may_come_from_a_file() {
-    let with =
-        |direct: &str| MINIMAL.replace("[database]", &format!("[database]\ndirect_url = \"{direct}\""));
-    let message = refused(&with("postgres://app@a,b/app"));
-    assert!(
-        message.contains("database.direct_url: names several hosts"),
-        "{message}"
-    );
-    let message = refused(&with("sqlite:x"));
-    assert!(
-        message.contains("database.direct_url: is for Postgres"),
-        "{message}"
-    );
-}
-
-#[test]
-fn variables_of_others_may_hold_anything_but_ours_are_text() {
-    let garbage = || OsString::from_vec(vec![0xff]);
-    let others = [("LS_COLORS".into(), garbage()), (garbage(), "x".into())];
-    assert_eq!(variables(others), Ok(Vec::new()));
-    let ours = variables([("HEADCOUNT__DATABASE__URL".into(), garbage())]);
-    let message = ours.unwrap_err().to_string();
-    assert_eq!(
-        message,
-        "environment variable HEADCOUNT__DATABASE__URL: is not valid UTF-8; write it as text"
-    );
-}
-
-#[test]
-fn a_variable_overrides_the_file() {
-    let config = parse_with(
-        MINIMAL,
-        &[
-            ("HEADCOUNT__DATABASE__URL", "sqlite:///tmp/app.db"),
-            (
-                "HEADCOUNT__UPSTREAM__SERVERS",
-                "[\"10.0.0.1:80\", \"unix:/run/app.sock\"]",
-            ),
-            ("HEADCOUNT__LISTEN__THREADS", "2"),
-            ("UNRELATED", "x"),
-        ],
-    )
-    .unwrap();
-    assert_eq!(config.database.url.unwrap().expose(), "sqlite:///tmp/app.db");
-    assert_eq!(config.upstream.servers, ["10.0.0.1:80", "unix:/run/app.sock"]);
-    assert_eq!(config.listen.threads, 2);
-}
-
-#[test]
-fn a_wrong_variable_is_named() {
-    let message = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__WINDOW", "soon")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.starts_with("environment variable HEADCOUNT__RECORD__WINDOW: record.window: "),
-        "{message}"
-    );
-    let message = parse_with(MINIMAL, &[("HEADCOUNT__API__PREFIX", "api")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.starts_with("environment variable HEADCOUNT__API__PREFIX: api.prefix: "),
-        "{message}"
-    );
-    let message = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__WINDOWS", "5s")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("HEADCOUNT__RECORD__WINDOWS") && message.contains("unknown field"),
-        "{message}"
-    );
-}
-
-#[test]
 fn the_widget_needs_what_it_shows_and_knows_its_attributes() {
     let with = |more: &str| parse(&format!("{MINIMAL}\n{more}\n"));
     let config =
@@ -364,19 +225,6 @@ fn the_widget_needs_what_it_shows_and_knows_its_attributes() {
         let message = with(more).expect_err(more).to_string();
         assert!(message.contains(&format!("{key}: ")), "{message}");
     }
-}
-
-#[test]
-fn i4_sqlite_has_no_trigger_that_could_tell_of_sessions() {
-    let message = refused(
-        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"sqlite:///app.db\"\n\
-         [session]\nrevocation = \"trigger\"\n",
-    );
-    assert_eq!(
-        message,
-        "etc/headcount.toml:6: session.revocation: \"trigger\" needs a Postgres database, and SQLite cannot \
-         notify of changes; set it to \"off\": sign-outs are then noticed within session.cache_ttl"
-    );
 }
 
 /// Origins must be written as a browser sends them.
@@ -416,37 +264,6 @@ fn i6_an_origin_that_no_browser_sends_is_refused() {
 }
 
 #[test]
-fn a_secret_may_come_from_a_file_and_is_never_printed() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("db"), "postgres://app:hunter2@db/app\n").unwrap();
-    let text = "[upstream]\nservers = [\"a:1\"]\n[database]\nurl_file = \"db\"\n";
-    let config = Config::parse(&folder.path().join("headcount.toml"), text.into(), []).unwrap();
-    assert_eq!(
-        config.database.url.as_ref().unwrap().expose(),
-        "postgres://app:hunter2@db/app"
-    );
-    assert!(!format!("{config:?}").contains("hunter2"));
-
-    let both = "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"sqlite:x\"\nurl_file = \"db\"\n";
-    let message = Config::parse(&folder.path().join("c.toml"), both.into(), [])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains(":5: database.url_file: database.url is set too"),
-        "{message}"
-    );
-
-    let missing = "[upstream]\nservers = [\"a:1\"]\n[database]\nurl_file = \"nowhere\"\n";
-    let message = Config::parse(&folder.path().join("c.toml"), missing.into(), [])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("database.url_file") && message.contains("cannot be read"),
-        "{message}"
-    );
-}
-
-#[test]
 fn what_is_shown_of_recent_pages_is_one_of_three() {
     for (word, precision) in [
         ("path", RecentPrecision::Path),
@@ -462,57 +279,6 @@ fn what_is_shown_of_recent_pages_is_one_of_three() {
     );
     let message = refused(&format!("{MINIMAL}[privacy]\nrecent_pages = \"all\"\n"));
     assert!(message.contains("privacy.recent_pages: "), "{message}");
-}
-
-#[test]
-fn c4_a_text_key_takes_any_text_from_a_variable() {
-    for text in ["2024", "true", "1.5", "[a]", "[1]", "2024-01-01"] {
-        let config = parse_with(MINIMAL, &[("HEADCOUNT__REDIS__KEY_PREFIX", text)]).expect(text);
-        assert_eq!(config.redis.key_prefix, text);
-    }
-    for text in ["1 # 2", "{}"] {
-        let config = parse_with(MINIMAL, &[("HEADCOUNT__WIDGET__ATTRIBUTES__TITLE", text)]).expect(text);
-        assert_eq!(config.widget.attributes["title"], text);
-    }
-    let several = [
-        ("HEADCOUNT__REDIS__KEY_PREFIX", "1"),
-        ("HEADCOUNT__SESSION__COOKIE", "2"),
-        ("HEADCOUNT__API__MAX_DAYS", "3"),
-        ("HEADCOUNT__WIDGET__ATTRIBUTES__AVATARS", "4"),
-        ("HEADCOUNT__PRIVACY__QUERY_ALLOW", "[\"q\"]"),
-    ];
-    let config = parse_with(MINIMAL, &several).expect("all of them");
-    assert_eq!((&*config.redis.key_prefix, &*config.session.cookie), ("1", "2"));
-    assert_eq!(
-        (config.api.max_days, &*config.widget.attributes["avatars"]),
-        (3, "4")
-    );
-    assert_eq!(config.privacy.query_allow, ["q"]);
-}
-
-#[test]
-fn a_variable_that_its_key_does_not_take_is_refused_for_what_it_is() {
-    let error = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__WINDOW", "300")]).expect_err("no unit");
-    let text = error.to_string();
-    assert!(
-        text.contains("HEADCOUNT__RECORD__WINDOW: record.window: invalid type: integer `300`"),
-        "{text}"
-    );
-}
-
-#[test]
-fn c4_variables_with_single_underscores_are_told_and_those_of_others_are_not() {
-    let names = [
-        "HEADCOUNT_DATABASE_URL",
-        "HEADCOUNT_TEST_SECONDS",
-        "HEADCOUNT__DATABASE__URL",
-        "HEADCOUNT_PORT",
-        "HEADCOUNT_REDIS_PORT_6379_TCP",
-        "HEADCOUNT_REDIS_SERVICE_HOST",
-    ];
-    let told = super::misspelt(names.map(|name| (name.into(), "x".into())));
-    let sentence = "HEADCOUNT_DATABASE_URL is not read; write two underscores between section and key: HEADCOUNT__DATABASE__URL";
-    assert_eq!(told, [sentence]);
 }
 
 #[test]
@@ -538,73 +304,4 @@ fn a_time_zone_is_one_that_the_app_can_name() {
         assert!(message.contains("database.time_zone"), "{message}");
         assert!(message.contains("\"Europe/Berlin\""), "{message}");
     }
-}
-
-#[test]
-fn a_column_of_another_table_is_a_table_and_anything_else_says_what_is_expected() {
-    let config = parse(&format!(
-        "{MINIMAL}\n[schema.profile.columns]\nusername = {{ table = \"auth_user\", key = \"id\", of = \"user_id\", \
-         column = \"username\" }}"
-    ))
-    .unwrap();
-    let joined = config
-        .schema
-        .profile
-        .columns
-        .username
-        .joined()
-        .expect("another table");
-    assert_eq!((&*joined.table, &*joined.of), ("auth_user", "user_id"));
-    assert_eq!(
-        config.schema.profile.joined_tables().collect::<Vec<_>>(),
-        ["auth_user"]
-    );
-    for (written, named) in [
-        (
-            "7",
-            "{ table = \"auth_user\", key = \"id\", of = \"user_id\", column = \"username\" }",
-        ),
-        ("{ table = \"auth_user\" }", "missing field `key`"),
-        ("{ tabel = \"auth_user\" }", "`tabel`"),
-        (
-            "{ table = \"\", key = \"id\", of = \"user_id\", column = \"x\" }",
-            "must not be empty",
-        ),
-    ] {
-        let problem = refused(&format!(
-            "{MINIMAL}\n[schema.profile.columns]\nusername = {written}"
-        ));
-        assert!(problem.contains("schema.profile.columns.username"), "{problem}");
-        assert!(problem.contains(named), "{problem}");
-    }
-}
-
-#[test]
-fn page_views_go_to_the_apps_table_to_our_own_or_nowhere() {
-    let events = |written: &str| {
-        parse(&format!("{MINIMAL}\n[record]\nevents = {written}")).map(|config| config.record.events)
-    };
-    for (written, expected) in [
-        ("true", Events::App),
-        ("\"app\"", Events::App),
-        ("\"own\"", Events::Own),
-        ("false", Events::Off),
-    ] {
-        assert_eq!(events(written).unwrap(), expected);
-    }
-    assert!(events("\"ours\"").unwrap_err().to_string().contains("`own`"));
-    for variable in ["own", "false"] {
-        let config = parse_with(MINIMAL, &[("HEADCOUNT__RECORD__EVENTS", variable)]).unwrap();
-        assert_ne!(config.record.events, Events::App);
-    }
-    let problem = refused(&format!("{MINIMAL}\n[schema.event]\ntable = \"\""));
-    assert!(problem.contains("record.events to \"own\" or false"), "{problem}");
-    let problem = refused(&format!("{MINIMAL}\n[record]\nown_partitions = \"month\""));
-    assert!(problem.contains("needs record.events = \"own\""), "{problem}");
-    let on_sqlite = MINIMAL.replace("postgres://app:secret@db/app", "sqlite:///app.sqlite3");
-    let problem = refused(&format!("{on_sqlite}\n[record]\nvisits_index = true"));
-    assert!(
-        problem.contains("record.visits_index: needs a Postgres database"),
-        "{problem}"
-    );
 }

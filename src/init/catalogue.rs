@@ -1,4 +1,4 @@
-//! The app's tables, as the guesses see them: the database's catalogue, completed from the site's own models. Pure.
+//! The app's tables for the guesses: the database's catalogue, completed from the site's own models. Pure.
 
 use std::collections::BTreeMap;
 

@@ -293,6 +293,16 @@ fn pattern(regex: &str) -> String {
 mod tests {
     use super::*;
 
+    fn database_alone(url: &Secret) -> Services<'_> {
+        Services {
+            url,
+            url_from: "--database",
+            owner: None,
+            upstream: None,
+            redis: None,
+        }
+    }
+
     #[test]
     fn d5_a_url_with_a_password_goes_into_a_file_of_its_own() {
         for url in [
@@ -305,11 +315,8 @@ mod tests {
             let files = OutputFiles::of(folder.path());
             let url = Secret::new(url);
             let given = Services {
-                url: &url,
-                url_from: "--database",
-                owner: None,
-                upstream: None,
                 redis: Some("redis://:secret@127.0.0.1/0"),
+                ..database_alone(&url)
             };
             write(&files, &given, &Guess::default()).expect("written");
             let text = std::fs::read_to_string(&files.config).expect("a configuration");
@@ -340,14 +347,7 @@ mod tests {
             is_proposal: false,
         });
         let url = Secret::new("sqlite:///app.db");
-        let given = Services {
-            url: &url,
-            url_from: "--database",
-            owner: None,
-            upstream: None,
-            redis: None,
-        };
-        let text = configuration(&given, &guess);
+        let text = configuration(&database_alone(&url), &guess);
         let read: toml::Table = text.parse().expect("TOML");
         assert_eq!(
             read["schema"]["event"]["constants"]["a b\""].as_str(),
@@ -369,14 +369,7 @@ mod tests {
             is_proposal: true,
         });
         let url = Secret::new("sqlite:///app.db");
-        let given = Services {
-            url: &url,
-            url_from: "--database",
-            owner: None,
-            upstream: None,
-            redis: None,
-        };
-        let text = configuration(&given, &guess);
+        let text = configuration(&database_alone(&url), &guess);
         let read: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
         assert!(read.get("redis").is_none(), "{text}");
         assert!(

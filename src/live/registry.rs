@@ -274,15 +274,7 @@ mod tests {
     }
 
     fn session(user: &str) -> BrowserSession {
-        BrowserSession {
-            id: Some(format!("session of {user}").as_str().into()),
-            user_id: user.into(),
-            expires_at: DateTime::UNIX_EPOCH,
-            is_active: true,
-            is_ended: false,
-            ended_at: None,
-            visibility: crate::browser_session::Visibility::Shown,
-        }
+        BrowserSession::valid_until(&format!("session of {user}"), user, DateTime::UNIX_EPOCH)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Connections over pipes, with presence in memory and a clock that only moves when the test waits.
+//! Tests of connections over pipes, with presence in memory and a clock that only moves when the test waits.
 
 mod fakes;
 mod heartbeats;

@@ -1,4 +1,5 @@
-//! Files sent before, so that a 304 for one, which need not have a content type, is not counted as a page.
+//! Remembers which paths were answered with files, so that a 304 for one, which need not have a content type, is not counted
+//! as a page.
 
 use std::hash::{BuildHasher as _, RandomState};
 

@@ -1,4 +1,4 @@
-//! Recognition: notices that nobody is recognised, where somebody should be.
+//! Recognition: notices that no visitor is recognised although some are signed in.
 //!
 //! A site whose session cookie has another name, or whose sessions are elsewhere, is served flawlessly and counts nobody. So
 //! three things together are told: page navigations with cookies, of which none belongs to a known session; an answer

@@ -1,5 +1,5 @@
-//! Whom the app shows which community, for `api.access = "visited"`: the verdict of each exchange, with its session and
-//! its community, goes to [`Grants`] before the answer is passed on.
+//! Notes whom the app shows which community, for `api.access = "visited"`: the verdict of each exchange, with its session
+//! and its community, goes to [`Grants`] before the answer is passed on.
 //!
 //! Nothing waits here but callers of the API. A session or a community that is not cached is looked up meanwhile;
 //! [`ShownPages::settled`] lets a caller with the same token wait for it, so that the first page of a new session and what

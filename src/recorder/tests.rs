@@ -173,15 +173,7 @@ impl Bench {
     }
 
     fn signs_in(&self, token: &str) {
-        let session = BrowserSession {
-            id: Some("1".into()),
-            user_id: "7".into(),
-            expires_at: Utc::now() + TimeDelta::hours(1),
-            is_active: true,
-            is_ended: false,
-            ended_at: None,
-            visibility: crate::browser_session::Visibility::Shown,
-        };
+        let session = BrowserSession::valid_until("1", "7", Utc::now() + TimeDelta::hours(1));
         let mut rows = self.table.rows.lock().unwrap();
         rows.insert(SessionToken::new(token), session);
     }

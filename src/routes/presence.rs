@@ -126,16 +126,7 @@ pub(super) fn check(
             }
             continue;
         }
-        let Some(index) = regex.capture_names().position(|name| name == Some(capture)) else {
-            let names: Vec<_> = regex.capture_names().flatten().collect();
-            return refuse(
-                format!("`presence` names \"{capture}\", which is no capture of the pattern"),
-                format!(
-                    "use one of its captures ({}), or add (?P<{capture}>…) to the pattern",
-                    names.join(", ")
-                ),
-            );
-        };
+        let index = index_of(capture, regex, at)?;
         if capture == community || finer.iter().any(|other| *other.kind.kind == **capture) {
             return refuse(
                 format!("`presence` names \"{capture}\" twice"),
@@ -148,20 +139,7 @@ pub(super) fn check(
                 "keep those whose visitors are asked for".into(),
             );
         }
-        let is_segment = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-        if segment.is_empty()
-            || segment.len() > MAX_SEGMENT
-            || segment == "visitors"
-            || !segment.bytes().all(is_segment)
-        {
-            return refuse(
-                format!("\"{segment}\" cannot stand in the API's paths for \"{capture}\""),
-                format!(
-                    "write {{ capture = \"{capture}\", path = \"…\" }} with 1 to {MAX_SEGMENT} of a-z, 0-9, `-` and \
-                     `_`, other than \"visitors\""
-                ),
-            );
-        }
+        check_segment(&segment, capture, at)?;
         finer.push(FinerGroup {
             kind: FinerKind {
                 kind: capture.as_str().into(),
@@ -171,6 +149,39 @@ pub(super) fn check(
         });
     }
     Ok(finer)
+}
+
+/// The group of the pattern that a capture is.
+fn index_of(capture: &str, regex: &Regex, at: usize) -> Result<usize, KeyFault> {
+    let index = regex.capture_names().position(|name| name == Some(capture));
+    index.ok_or_else(|| {
+        let names: Vec<_> = regex.capture_names().flatten().collect();
+        KeyFault::new(
+            at,
+            format!("`presence` names \"{capture}\", which is no capture of the pattern"),
+            format!(
+                "use one of its captures ({}), or add (?P<{capture}>…) to the pattern",
+                names.join(", ")
+            ),
+        )
+    })
+}
+
+/// Whether the API's paths can have this segment.
+fn check_segment(segment: &str, capture: &str, at: usize) -> Result<(), KeyFault> {
+    let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    if (1..=MAX_SEGMENT).contains(&segment.len()) && segment != "visitors" && segment.bytes().all(is_allowed)
+    {
+        return Ok(());
+    }
+    Err(KeyFault::new(
+        at,
+        format!("\"{segment}\" cannot stand in the API's paths for \"{capture}\""),
+        format!(
+            "write {{ capture = \"{capture}\", path = \"…\" }} with 1 to {MAX_SEGMENT} of a-z, 0-9, `-` and `_`, other than \
+             \"visitors\""
+        ),
+    ))
 }
 
 /// Adds a route's kinds to those of the routes before it. In all files together a kind has one segment, and a segment one

@@ -1,3 +1,5 @@
+//! Tests of the status: what is logged once each way, and what the gauges show.
+
 use prometheus::{Registry, TextEncoder};
 
 use super::*;

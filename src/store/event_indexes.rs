@@ -1,5 +1,5 @@
-//! The indexes on the event table: what they are of by `migrations/app`, and whether one that is there is of the same. Pure:
-//! the live ones are read in `postgres` and `sqlite`.
+//! Indexes on the event table: which there should be by `migrations/app`, and whether a live one is the same. Pure: the live
+//! ones are read in `postgres` and `sqlite`.
 
 use super::schema::EventTable;
 

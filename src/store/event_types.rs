@@ -1,5 +1,5 @@
-//! Event types that routes write: whether the event table takes them, and what of them it has had lately. Pure: the
-//! statements are in `postgres` and `sqlite`.
+//! Event types that routes write: whether the event table accepts them, and how many events of each it had in the last day.
+//! Pure: the statements are in `postgres` and `sqlite`.
 
 use std::fmt;
 use std::sync::Arc;

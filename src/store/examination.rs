@@ -1,4 +1,4 @@
-//! What `headcount check` learns of the database: what a start looks at, then what needs no action.
+//! Examines the database for `headcount check`: what a start looks at, then what needs no action.
 
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
 //! The `Store` on a SQL database: the one implementation, for Postgres and SQLite alike.
 
+mod apply;
 mod counters;
+mod sessions;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,20 +14,18 @@ use sqlx::Connection;
 
 use super::connections::Connections;
 use super::event_types;
-use super::jwt_sessions::FindJwtSessions;
 use super::operations::{
-    Apply, Backend, Context, FindCommunity, FindSessions, FindSlug, FindUsers, ForgetOld, LookAtEvents,
-    LookAtSessions, MakePartitions, MarkedOf, MissingParts, PastVisitors, ReadKeys, Rules, Runs, StatsOf,
-    StoreOperation, Visitors, is_tried,
+    Backend, Context, FindCommunity, FindSlug, FindUsers, ForgetOld, LookAtEvents, MakePartitions,
+    MissingParts, PastVisitors, ReadKeys, Rules, StatsOf, Visitors,
 };
-use super::schema::{Mark, ResolvedSchema};
+use super::schema::ResolvedSchema;
 use super::{
-    Applied, DatabaseState, Inspection, PastAsked, PastPlace, PastVisitor, PastWindow, SessionFound,
-    SessionsFound, Stats, Store, StoreError, VisitorRow,
+    Applied, DatabaseState, Inspection, PastAsked, PastPlace, PastVisitor, PastWindow, SessionsFound, Stats,
+    Store, StoreError, VisitorRow,
 };
 use crate::batch::{Batch, BatchKey};
-use crate::browser_session::{Unusable, Visibility};
-use crate::config::{self, Config, PageViews};
+use crate::browser_session::Visibility;
+use crate::config::{Config, PageViews};
 use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::{CountedTypes, PAGE_VIEW};
@@ -84,72 +83,6 @@ impl<B: Backend> SqlStore<B> {
         }
     }
 
-    /// Sets which of the sessions' users the app hides, and leaves out those whose accounts it has disabled.
-    async fn with_marks(
-        &self,
-        mut found: <FindSessions<'_> as StoreOperation>::Output,
-    ) -> Result<<FindSessions<'_> as StoreOperation>::Output, StoreError> {
-        if self.rules.hidden.is_none() && !self.rules.disabled {
-            return Ok(found);
-        }
-        let sessions = found
-            .iter()
-            .filter_map(|(_, session)| session.as_ref().ok()?.as_ref().ok());
-        let users: Vec<UserId> = sessions.map(|session| session.user_id.clone()).collect();
-        let hidden = self.hidden(&users).await?;
-        let disabled = self.disabled(&users).await?;
-        for (_, session) in &mut found {
-            let Ok(Ok(known)) = session else { continue };
-            if disabled.contains(&known.user_id) {
-                *session = Ok(Err(Unusable::Disabled));
-            } else {
-                known.visibility = hidden.get(&known.user_id).copied().unwrap_or_default();
-            }
-        }
-        Ok(found)
-    }
-
-    /// Those of the users whose accounts are disabled, or gone: all but those that are there and active.
-    async fn disabled(&self, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
-        if !self.rules.disabled || users.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let mark = Mark::Active;
-        let active = self.connections.run(&MarkedOf { mark, users }).await?;
-        let mut disabled: HashSet<UserId> = users.iter().cloned().collect();
-        for user in &active {
-            disabled.remove(user);
-        }
-        Ok(disabled)
-    }
-
-    /// What some live sessions look like.
-    pub(super) async fn session_remarks(&self, session: &config::Session) -> Result<Vec<String>, StoreError> {
-        let now = Utc::now();
-        self.connections.run(&LookAtSessions { session, now }).await
-    }
-
-    /// The sessions of tokens, by the operation that finds them.
-    async fn sessions_of<O>(&self, tokens: &[&SessionToken], find: &O) -> Result<SessionsFound, StoreError>
-    where
-        O: StoreOperation<Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>>,
-        B: Runs<O>,
-    {
-        if tokens.is_empty() {
-            return Ok(SessionsFound::new());
-        }
-        let found = match self.connections.run(find).await {
-            // Of several tokens, the caller asks for each alone.
-            Err(error) if error.untranslatable() && tokens.len() == 1 => return Ok(SessionsFound::new()),
-            outcome => outcome?,
-        };
-        let found = self.with_marks(found).await?;
-        let of = |(place, session): (usize, Result<SessionFound, sqlx::Error>)| {
-            Some(((*tokens.get(place)?).clone(), session.map_err(StoreError::from)))
-        };
-        Ok(found.into_iter().filter_map(of).collect())
-    }
-
     /// What there is to say of the events that routes write: of their types in the last day.
     pub(super) async fn event_notes(&self, own: &[Arc<str>]) -> Result<Vec<String>, StoreError> {
         let mut notes = Vec::new();
@@ -161,31 +94,9 @@ impl<B: Backend> SqlStore<B> {
         Ok(notes)
     }
 
-    /// Makes the partitions that page views lack, where none is the default one; whether it made any.
-    async fn make_partitions_of(&self, batch: &Batch) -> bool {
-        let rows: Vec<DateTime<Utc>> = batch.views().map(|view| view.view.at).collect();
-        let make = MakePartitions {
-            database: &self.rules.database,
-            now: Utc::now(),
-            rows: &rows,
-        };
-        matches!(self.connections.run(&make).await, Ok(1..))
-    }
-
     /// Reads the schema afresh.
     pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         self.connections.resolved().await
-    }
-
-    /// Notes whether page views were written that the counters lack, and tells of those once the next ones are counted again.
-    fn note_uncounted(&self, are_uncounted: bool) {
-        let before = self.connections.lacks_counts(are_uncounted);
-        if before && !are_uncounted {
-            tracing::warn!(
-                "counters of communities can be kept again, and lack page views that were written meanwhile: they are counted \
-                 with the next comparison (counters.reconcile_at), or at once by headcount counters repair"
-            );
-        }
     }
 }
 
@@ -203,16 +114,7 @@ impl<B: Backend> Store for SqlStore<B> {
     }
 
     async fn browser_sessions(&self, tokens: &[SessionToken]) -> Result<SessionsFound, StoreError> {
-        let tokens = tokens.iter().filter(|token| !has_nul(token.expose_secret()));
-        let (jwts, secrets): (Vec<_>, Vec<_>) = tokens.partition(|token| token.claims().is_some());
-        let mut found = self
-            .sessions_of(&secrets, &FindSessions { tokens: &secrets })
-            .await?;
-        found.extend(
-            self.sessions_of(&jwts, &FindJwtSessions { tokens: &jwts })
-                .await?,
-        );
-        Ok(found)
+        self.sessions(tokens).await
     }
 
     async fn users_of_accounts(
@@ -248,48 +150,7 @@ impl<B: Backend> Store for SqlStore<B> {
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
-        if batch.parts.is_empty() {
-            return Ok(Applied::default());
-        }
-        let [noted, committing, left_out, uncounted] = [const { AtomicBool::new(false) }; 4];
-        let apply = Apply {
-            batch,
-            rules: &self.rules,
-            noted: &noted,
-            committing: &committing,
-            left_out: &left_out,
-            uncounted: &uncounted,
-        };
-        let mut outcome = self.connections.run(&apply).await;
-        if left_out.load(Ordering::Relaxed) {
-            if let Ok(applied) = &mut outcome
-                && let Ok(schema) = self.connections.renew().await
-            {
-                // Of what is not tried any more the check of the tables tells, with the remedy.
-                applied
-                    .left_out
-                    .retain(|left_out| schema.app.as_ref().is_some_and(|app| is_tried(app, left_out)));
-            }
-            self.connections.state().check_tables.notify_one();
-        }
-        if self.rules.partitions
-            && let Err(error) = outcome
-        {
-            outcome = if error.lacks_partition() && self.make_partitions_of(batch).await {
-                self.connections.run(&apply).await
-            } else {
-                // Whoever may make it, will.
-                Err(error.until_there_is_a_partition())
-            };
-        }
-        if outcome.is_ok() && self.rules.counts {
-            self.note_uncounted(uncounted.into_inner());
-        }
-        match (noted.into_inner(), committing.into_inner()) {
-            (_, true) => outcome,
-            (true, false) => outcome.map_err(StoreError::before_commit),
-            (false, false) => outcome.map_err(StoreError::before_noting),
-        }
+        self.apply_batch(batch).await
     }
 
     async fn missing_parts(&self, parts: &[BatchKey]) -> Result<HashSet<BatchKey>, StoreError> {
@@ -316,12 +177,7 @@ impl<B: Backend> Store for SqlStore<B> {
     }
 
     async fn hidden(&self, users: &[UserId]) -> Result<HashMap<UserId, Visibility>, StoreError> {
-        let Some(hidden) = self.rules.hidden.filter(|_| !users.is_empty()) else {
-            return Ok(HashMap::new());
-        };
-        let mark = Mark::Hidden;
-        let users = self.connections.run(&MarkedOf { mark, users }).await?;
-        Ok(users.into_iter().map(|user| (user, hidden)).collect())
+        self.hidden_of(users).await
     }
 
     async fn visitors(&self, users: &[UserId]) -> Result<Vec<VisitorRow>, StoreError> {

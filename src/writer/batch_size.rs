@@ -1,4 +1,4 @@
-//! How much the next transaction takes. Pure.
+//! Batch size: how many views the next transaction takes. Pure.
 //!
 //! While a backlog is written, batches grow: what a transaction costs beside its rows (its COMMIT, and the sessions and
 //! profiles of its visitors, each changed once) is then shared by more of them. They shrink where a transaction takes a

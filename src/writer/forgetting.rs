@@ -1,5 +1,5 @@
-//! Upkeep of our own tables, beside the applier: deletes old entries from the ledger, a bounded number of rows at a
-//! time, and makes partitions ahead of time.
+//! Upkeep of the sidecar's own tables, beside the applier: deletes old entries of the ledger, a bounded number of rows at
+//! a time, and makes partitions ahead of time.
 
 use std::sync::Arc;
 use std::time::Duration;

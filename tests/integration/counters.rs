@@ -5,6 +5,7 @@ mod commands;
 mod django;
 mod journey;
 mod plans;
+mod repair;
 mod surroundings;
 mod unusable;
 

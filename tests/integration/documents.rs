@@ -217,3 +217,53 @@ fn what_readme_says_of_measurements_is_what_was_measured() {
     assert!(figures.contains("µs"), "no figures: {figures}");
     assert_eq!(measured("README.md"), figures, "tests/bench/compare writes both");
 }
+
+/// `a/{b,c}` as `a/b` and `a/c`.
+fn alternatives(name: &str) -> Vec<String> {
+    let inner = name
+        .split_once('{')
+        .and_then(|(start, rest)| Some((start, rest.split_once('}')?)));
+    let Some((start, (list, end))) = inner else {
+        return vec![name.to_owned()];
+    };
+    let each = list.split(',').map(|one| format!("{start}{}{end}", one.trim()));
+    each.flat_map(|name| alternatives(&name)).collect()
+}
+
+/// Whether what the architecture calls so is there: a file, a folder (`a/*`) or a module (`a::b`). Other words are no such
+/// names.
+fn is_there(name: &str) -> bool {
+    let file = Regex::new(r"^\w[\w.]*(/[\w.*]+)*/?$|^\w+\.(rs|toml|md)$").expect("a pattern");
+    let module = Regex::new(r"^[a-z_]+(::[a-z_]+)+$").expect("a pattern");
+    let source = project().join("src");
+    if module.is_match(name) {
+        let path = name.replace("::", "/");
+        return source.join(&path).is_dir() || source.join(format!("{path}.rs")).exists();
+    }
+    let is_path = name.contains('/') || Path::new(name).extension().is_some_and(|end| end == "rs");
+    if !is_path || !file.is_match(name) {
+        return true;
+    }
+    let known = name.split('*').next().unwrap_or_default();
+    source.join(known).exists() || project().join(known).exists()
+}
+
+#[test]
+fn files_and_modules_that_the_architecture_names_exist() {
+    let code = Regex::new("`([^`]+)`").expect("a pattern");
+    let text = include_str!("../../src/README.md");
+    let lines = prose(text).into_iter().map(|(_, line)| line);
+    let names: Vec<String> = lines
+        .flat_map(|line| code.captures_iter(line).map(|found| found[1].to_owned()))
+        .flat_map(|name| alternatives(&name))
+        .collect();
+    assert!(names.len() > 100, "{names:?}");
+    let lacking: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(
+        lacking.is_empty(),
+        "src/README.md names what there is not: {lacking:?}"
+    );
+    for lacking in ["api::nothing", "store/nothing/*", "nothing.rs"] {
+        assert!(!is_there(lacking), "{lacking}");
+    }
+}

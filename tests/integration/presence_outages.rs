@@ -11,7 +11,8 @@ use headcount::status::{ComponentState, Status};
 use redis::aio::MultiplexedConnection;
 use tokio::net::TcpListener;
 
-use crate::support::redis::{self as servers, FakeRedis, RedisServer, eventually, until_it_answers};
+use crate::support::fake_redis::FakeRedis;
+use crate::support::redis::{self as servers, RedisServer, eventually, until_it_answers};
 
 const WINDOW: Duration = Duration::from_secs(300);
 

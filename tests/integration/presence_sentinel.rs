@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use headcount::config;
 use headcount::ids::Finer;
-use headcount::presence::{Presence, PresenceError, Scope, Touch};
+use headcount::presence::{Scope, Touch};
 
 use crate::support::log::Log;
 use crate::support::presence::{
-    all_show, all_show_at, everything, is_heard, is_listening, is_remembered, is_remembered_at,
+    all_show, all_show_at, everything, is_heard, is_listening, is_remembered, is_remembered_at, warned_once,
 };
 use crate::support::redis::{self as servers, PERMISSIONS, RedisServer, eventually, seen};
 use crate::support::sentinels::{NAME, Watched};
@@ -157,16 +157,5 @@ async fn sentinels_that_do_not_know_the_server_are_told_of_once() {
         master_name: Some("another".into()),
         ..watched.config()
     };
-    let log = Log::default();
-    let _listening = log.listen();
-    let presence = servers::presence(&config, WINDOW);
-    for _ in 0..2 {
-        let refused = presence.ping().await;
-        assert!(
-            matches!(refused, Err(PresenceError::Unavailable(_))),
-            "{refused:?}"
-        );
-    }
-    let text = log.text();
-    assert_eq!(text.matches("WARN").count(), 1, "{text}");
+    warned_once(&config, WINDOW).await;
 }

@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
-use headcount::presence::{Presence, PresenceError};
 
-use crate::support::log::Log;
-use crate::support::presence::everything;
+use crate::support::presence::{everything, warned_once};
 use crate::support::redis::{self as servers, PERMISSIONS, RedisServer};
 use crate::support::tls::Authority;
 
@@ -30,19 +28,8 @@ async fn presence_works_over_tls_as_a_user_of_its_own() {
 
 /// What is said, once, of a server that cannot be reached.
 async fn is_refused(config: &config::Redis) -> String {
-    let log = Log::default();
-    let _listening = log.listen();
-    let presence = servers::presence(config, WINDOW);
-    for _ in 0..2 {
-        let refused = presence.ping().await;
-        assert!(
-            matches!(refused, Err(PresenceError::Unavailable(_))),
-            "{refused:?}"
-        );
-    }
-    let text = log.text();
+    let text = warned_once(config, WINDOW).await;
     assert_eq!(text.matches("cannot connect to Redis").count(), 1, "{text}");
-    assert_eq!(text.matches("WARN").count(), 1, "{text}");
     text
 }
 

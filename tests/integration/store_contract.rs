@@ -33,6 +33,7 @@ mod claims;
 mod counters;
 mod disabled;
 mod django;
+mod event_values;
 mod identify;
 mod keys;
 mod ledger;
@@ -41,7 +42,8 @@ mod own_events;
 mod past_visitors;
 mod profiles;
 mod session_checks;
-pub mod sessions;
+pub mod session_kinds;
+mod sessions;
 mod stats;
 mod visitors;
 

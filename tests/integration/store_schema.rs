@@ -149,28 +149,17 @@ async fn a_column_renamed_while_running_is_found_again_when_it_is_back() {
         let site = Site::new(variant).await;
         let alice = site.member("alice").await;
         site.session(&alice, "alice", SessionRow::default()).await;
-        assert!(
-            site.store
-                .browser_session(&token("alice"))
-                .await
-                .unwrap()
-                .is_some()
-        );
+        let session = async || site.store.browser_session(&token("alice")).await;
+        assert!(session().await.unwrap().is_some());
         site.execute("ALTER TABLE accounts_usersession RENAME expires_at TO valid_until")
             .await;
-        let error = site.store.browser_session(&token("alice")).await.unwrap_err();
+        let error = session().await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-        let error = site.store.browser_session(&token("alice")).await.unwrap_err();
+        let error = session().await.unwrap_err();
         assert!(format!("{error:?}").contains("expires_at"), "{error:?}");
         site.execute("ALTER TABLE accounts_usersession RENAME valid_until TO expires_at")
             .await;
-        assert!(
-            site.store
-                .browser_session(&token("alice"))
-                .await
-                .unwrap()
-                .is_some()
-        );
+        assert!(session().await.unwrap().is_some());
     }
 }
 

@@ -14,7 +14,6 @@ use crate::auth::{ApiKeys, Authenticator};
 use crate::browser_session::BrowserSession;
 use crate::communities::Communities;
 use crate::config;
-use crate::ids::{BrowserSessionId, UserId};
 use crate::live::{self, Live, Parts};
 use crate::metrics::Registry;
 use crate::presence::grants::{Grants, News, Verdict};
@@ -245,15 +244,11 @@ pub(super) fn member() -> Caller {
 
 pub(super) fn member_called(session: &str) -> Caller {
     Caller {
-        session: Some(Arc::new(BrowserSession {
-            id: Some(BrowserSessionId::from(session)),
-            user_id: UserId::from("7"),
-            expires_at: now() + TimeDelta::hours(1),
-            is_active: true,
-            is_ended: false,
-            ended_at: None,
-            visibility: crate::browser_session::Visibility::Shown,
-        })),
+        session: Some(Arc::new(BrowserSession::valid_until(
+            session,
+            "7",
+            now() + TimeDelta::hours(1),
+        ))),
         ..Caller::default()
     }
 }

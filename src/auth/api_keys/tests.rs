@@ -1,3 +1,5 @@
+//! Tests of API keys: where they are found, and which are accepted.
+
 use super::*;
 use crate::config::{self, KeyScope};
 

@@ -1,4 +1,4 @@
-//! Tokens that are signed here with the shared secret. Those of `PyJWT`, with the other algorithms, are in
+//! Tests of JWTs that are signed here with the shared secret. Those of `PyJWT`, with the other algorithms, are in
 //! `tests/integration/jwt`.
 
 use base64::Engine as _;

@@ -1,3 +1,5 @@
+//! Tests of `[[api.key]]`: which keys are taken, and what is said of the others.
+
 use super::*;
 use crate::config::rules::Section as _;
 use crate::config::{Api, Config};

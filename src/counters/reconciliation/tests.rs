@@ -1,4 +1,4 @@
-//! What a pass compares again after a failure.
+//! Tests of what a pass compares, and compares again after a failure.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};

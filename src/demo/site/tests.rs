@@ -1,3 +1,5 @@
+//! Tests of the sample site: sign-in, pages and sessions.
+
 use std::path::PathBuf;
 
 use axum::body::{Body, to_bytes};

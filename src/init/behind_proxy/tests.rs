@@ -1,3 +1,5 @@
+//! Tests of settings that fail behind a proxy: which are named, with the remedy.
+
 use std::path::Path;
 
 use super::*;

@@ -12,6 +12,7 @@ use super::sessions::SessionStorage;
 use crate::store::catalogue::CatalogueColumn;
 use user_column::{JoinedTable, UserColumn};
 
+const SECTION: &str = "schema.profile.columns";
 const NAME: &[&str] = &[
     "username",
     "display_name",
@@ -108,7 +109,6 @@ pub(super) fn add_settings(
     session: &SessionStorage<'_>,
     site: Option<&DjangoSite>,
 ) {
-    const SECTION: &str = "schema.profile.columns";
     let Some(people) = people else {
         guess.set_text(
             "schema.profile",
@@ -127,6 +127,28 @@ pub(super) fn add_settings(
     };
     guess.set_text("schema.profile", "table", &table.configured(), why);
     guess.set_column(SECTION, "id", table.key(), "id");
+    add_name_and_picture(guess, people);
+    match table.named(ACTIVE, is_moment) {
+        Some(column) => guess.set_column(SECTION, "last_active", Some(column), "last_active"),
+        None => guess.set(
+            "record",
+            "last_active",
+            "false",
+            "the table of users has no such column",
+        ),
+    }
+    if let Some(source) = &people.is_active {
+        let why = "without it, sessions of accounts that the site has disabled still count";
+        guess.propose(SECTION, "is_active", source.toml(), why);
+    }
+    hidden::add_settings(guess, table, &people.joined);
+    if let Some(site) = site {
+        add_settings_of_site(guess, people, site);
+    }
+}
+
+/// The columns of the names that others see, and of pictures.
+fn add_name_and_picture(guess: &mut Guess, people: &People<'_>) {
     for (key, default, source) in [
         ("username", "username", &people.username),
         ("avatar", "profile_picture", &people.avatar),
@@ -146,24 +168,11 @@ pub(super) fn add_settings(
             }
         }
     }
-    match table.named(ACTIVE, is_moment) {
-        Some(column) => guess.set_column(SECTION, "last_active", Some(column), "last_active"),
-        None => guess.set(
-            "record",
-            "last_active",
-            "false",
-            "the table of users has no such column",
-        ),
-    }
-    if let Some(source) = &people.is_active {
-        let why = "without it, sessions of accounts that the site has disabled still count";
-        guess.propose(SECTION, "is_active", source.toml(), why);
-    }
-    hidden::add_settings(guess, table, &people.joined);
-    if let Some(account) = people
-        .account
-        .filter(|_| site.is_some_and(|site| site.tokens.is_some()))
-    {
+}
+
+/// What the site's own settings say: what JWTs name, and where pictures are.
+fn add_settings_of_site(guess: &mut Guess, people: &People<'_>, site: &DjangoSite) {
+    if let (Some(account), Some(_)) = (people.account, &site.tokens) {
         guess.set_text(
             SECTION,
             "jwt_account",
@@ -171,14 +180,12 @@ pub(super) fn add_settings(
             "tokens of simplejwt name the account, and sessions name a row of this table",
         );
     }
-    if let (Some(_), Some(media)) = (
-        &people.avatar,
-        site.and_then(|site| site.settings.media_url.as_deref()),
-    ) && media != "/media/"
+    if let (Some(_), Some(media)) = (&people.avatar, site.settings.media_url.as_deref())
+        && media != "/media/"
     {
         guess.set_text("api", "avatar_base", media, "MEDIA_URL");
     }
-    if let Some(tokens) = site.and_then(|site| site.tokens.as_ref()) {
+    if let Some(tokens) = &site.tokens {
         simple_jwt::add_settings(guess, tokens);
     }
 }

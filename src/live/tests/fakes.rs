@@ -69,13 +69,12 @@ impl OneSession {
 
     pub(super) fn session(&self) -> BrowserSession {
         BrowserSession {
-            id: Some(SESSION.into()),
-            user_id: self.user.lock().unwrap().clone(),
-            expires_at: *self.expires_at.lock().unwrap(),
-            is_active: true,
             is_ended: self.ended.load(Ordering::Relaxed),
-            ended_at: None,
-            visibility: crate::browser_session::Visibility::Shown,
+            ..BrowserSession::valid_until(
+                SESSION,
+                self.user.lock().unwrap().as_str(),
+                *self.expires_at.lock().unwrap(),
+            )
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What an answer says about who may see a community.
+//! Tests of what an answer says about who may see a community.
 
 use super::*;
-use crate::presence::grants::Verdict;
+use crate::presence::grants::{News, Verdict};
 
 /// What the app has answered.
 const SHOWN: News = News::Answer(Verdict::Shown);

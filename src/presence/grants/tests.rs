@@ -1,185 +1,13 @@
 //! Tests of grants, with a store that two sidecars share, that may be away, and that may lose everything.
 
 mod losses;
+mod shared_store;
+mod waiting;
 
-use std::collections::HashMap;
-use std::num::NonZeroU16;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
-
-use super::memory::Recorded;
+use self::shared_store::{HOUR, SHOWN, Shared, shown_by_one_and_refused_by_the_other, sidecar, told};
 use super::*;
-use crate::presence::failure_domain::FailureDomains;
-use crate::presence::fake::Fake;
-
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const SHOWN: News = News::Answer(Verdict::Shown);
-
-/// What a store has, in memory: verdict, when that was, and until when it counts.
-#[derive(Default)]
-struct Shared {
-    noted: Mutex<HashMap<GrantKey, (Verdict, Moment, Moment)>>,
-    writes: AtomicUsize,
-    questions: AtomicUsize,
-    is_away: AtomicBool,
-}
-
-/// The way of one sidecar to it.
-struct Link {
-    store: Arc<Shared>,
-    is_away: AtomicBool,
-    takes_nothing: AtomicBool,
-    /// What happens while the next note is under way.
-    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    domains: FailureDomains,
-}
-
-impl Link {
-    fn is_there(&self) -> Result<(), PresenceError> {
-        if self.is_away.load(Ordering::Relaxed) || self.store.is_away.load(Ordering::Relaxed) {
-            return Err(PresenceError::Unexpected("away".into()));
-        }
-        Ok(())
-    }
-}
-
-fn told(&(verdict, at, until): &(Verdict, Moment, Moment)) -> Option<NotedGrant> {
-    let noted = NotedGrant {
-        verdict,
-        age: at.elapsed(),
-        left: until.since(Moment::now()),
-    };
-    (!noted.left.is_zero()).then_some(noted)
-}
-
-#[async_trait]
-impl Fake for Link {
-    fn shares_grants(&self) -> bool {
-        true
-    }
-
-    fn losses(&self) -> Option<FailureDomains> {
-        Some(self.domains.clone())
-    }
-
-    async fn note_grants(
-        &self,
-        community: &CommunityId,
-        grants: &[Grant],
-    ) -> Result<Vec<Option<NotedGrant>>, PresenceError> {
-        self.is_there()?;
-        if self.takes_nothing.load(Ordering::Relaxed) {
-            return Err(PresenceError::Unexpected("nothing can be written".into()));
-        }
-        self.store.writes.fetch_add(1, Ordering::Relaxed);
-        if let Some(happens) = self.meanwhile.lock().unwrap().take() {
-            happens();
-        }
-        let mut noted = self.store.noted.lock().unwrap();
-        let mut stands = Vec::new();
-        for grant in grants {
-            let key = (community.clone(), grant.user.clone());
-            let shown = noted
-                .get(&key)
-                .is_some_and(|(verdict, ..)| *verdict == Verdict::Shown);
-            if grant.only_prolongs && !shown {
-                stands.push(noted.get(&key).and_then(told));
-                continue;
-            }
-            let (at, until) = (Moment::now().before(grant.age), Moment::now() + grant.left);
-            let entry = noted.entry(key).or_insert((grant.verdict, at, until));
-            if entry.0 == grant.verdict {
-                *entry = (entry.0, entry.1.max(at), entry.2.max(until));
-            } else if entry.1 <= at {
-                let until = match grant.verdict {
-                    Verdict::Shown => until,
-                    Verdict::Refused => until.max(entry.2),
-                };
-                *entry = (grant.verdict, at, until);
-            }
-            stands.push(told(entry));
-        }
-        Ok(stands)
-    }
-
-    async fn grant(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-    ) -> Result<Option<NotedGrant>, PresenceError> {
-        self.is_there()?;
-        self.store.questions.fetch_add(1, Ordering::Relaxed);
-        let noted = self.store.noted.lock().unwrap();
-        Ok(noted.get(&(community.clone(), user.clone())).and_then(told))
-    }
-}
-
-/// A sidecar and its way to the store.
-struct Sidecar {
-    grants: Grants,
-    link: Arc<Link>,
-}
-
-impl std::ops::Deref for Sidecar {
-    type Target = Grants;
-
-    fn deref(&self) -> &Grants {
-        &self.grants
-    }
-}
-
-fn sidecar(store: &Arc<Shared>) -> Sidecar {
-    let link = Arc::new(Link {
-        store: store.clone(),
-        is_away: AtomicBool::default(),
-        takes_nothing: AtomicBool::default(),
-        meanwhile: Mutex::default(),
-        domains: FailureDomains::new(NonZeroU16::MIN),
-    });
-    let tasks = Tasks::on_current_runtime();
-    let patience = Duration::from_secs(1);
-    Sidecar {
-        grants: Grants::start(HOUR, patience, link.clone(), Arc::default(), &tasks),
-        link,
-    }
-}
-
-impl Grants {
-    fn shows(&self, verdict: Verdict, ago: Duration) {
-        let at = Moment::now().before(ago);
-        self.note(&"42".into(), &"7".into(), News::Answer(verdict), at);
-    }
-
-    fn still_shows(&self) {
-        self.note(&"42".into(), &"7".into(), News::StillShown, Moment::now());
-    }
-
-    fn soon(&self) -> Instant {
-        Instant::now() + self.patience()
-    }
-
-    async fn lets_see(&self) -> bool {
-        self.may_see(&"42".into(), &"7".into(), self.soon())
-            .await
-            .unwrap()
-    }
-
-    fn known(&self) -> Option<Known> {
-        self.0.memory.get(&("42".into(), "7".into()))
-    }
-
-    /// Until nothing waits to be written.
-    async fn writes(&self) {
-        while !self
-            .known()
-            .is_some_and(|known| matches!(known.recorded, Recorded::There { .. }))
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a7_whoever_was_shown_a_community_may_see_it_at_once_and_on_every_sidecar() {
@@ -206,12 +34,8 @@ async fn a7_a_grant_ends_after_its_time() {
 #[tokio::test(start_paused = true)]
 async fn a8_of_two_answers_the_later_one_counts_whoever_passed_it_on() {
     let store = Arc::<Shared>::default();
-    let (one, other) = (sidecar(&store), sidecar(&store));
+    let (one, other) = shown_by_one_and_refused_by_the_other(&store).await;
     let ago = Duration::from_secs;
-    one.shows(Verdict::Shown, ago(30));
-    one.writes().await;
-    other.shows(Verdict::Refused, ago(20));
-    other.writes().await;
     assert!(!one.lets_see().await && !other.lets_see().await);
     // One that was on its way for long changes nothing.
     one.shows(Verdict::Shown, ago(25));
@@ -228,13 +52,8 @@ async fn a8_of_two_answers_the_later_one_counts_whoever_passed_it_on() {
 #[tokio::test(start_paused = true)]
 async fn a8_what_was_shown_after_a_refusal_counts_also_where_it_was_not_written() {
     let store = Arc::<Shared>::default();
-    let (one, other) = (sidecar(&store), sidecar(&store));
-    let ago = Duration::from_secs;
-    one.shows(Verdict::Shown, ago(30));
-    one.writes().await;
-    other.shows(Verdict::Refused, ago(20));
-    other.writes().await;
-    one.shows(Verdict::Shown, ago(10));
+    let (one, other) = shown_by_one_and_refused_by_the_other(&store).await;
+    one.shows(Verdict::Shown, Duration::from_secs(10));
     assert!(one.lets_see().await);
     one.writes().await;
     assert!(other.lets_see().await);
@@ -388,56 +207,6 @@ async fn a9_while_the_store_is_away_a_refusal_is_told_like_what_is_not_known() {
     for community in ["42", "43", "44"] {
         let told = one.may_see(&community.into(), &"7".into(), one.soon()).await;
         assert!(told.is_err(), "{community}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a7_whoever_was_shown_nothing_waits_once_and_only_where_others_may_know() {
-    let store = Arc::<Shared>::default();
-    let one = sidecar(&store);
-    let began = Instant::now();
-    assert!(!one.lets_see().await);
-    assert_eq!(began.elapsed(), Duration::from_secs(1));
-    let began = Instant::now();
-    assert!(!one.lets_see().await);
-    assert_eq!(began.elapsed(), Duration::ZERO, "a moment later");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a7_whoever_asks_about_many_communities_waits_once_for_all() {
-    let one = sidecar(&Arc::default());
-    let (began, until) = (Instant::now(), one.soon());
-    for community in 0..100 {
-        let community = CommunityId::new(community.to_string());
-        assert!(!one.may_see(&community, &"7".into(), until).await.unwrap());
-    }
-    assert_eq!(began.elapsed(), Duration::from_secs(1));
-}
-
-/// A client that asks about a hundred communities at a time, each in a request of its own.
-#[tokio::test(start_paused = true)]
-async fn a19_one_user_who_waits_often_keeps_no_other_from_waiting() {
-    let store = Arc::<Shared>::default();
-    let (one, other) = (sidecar(&store), sidecar(&store));
-    let asks = |community: u32| {
-        let (grants, until) = (one.grants.clone(), one.soon());
-        async move {
-            let community = CommunityId::new(community.to_string());
-            grants.may_see(&community, &"8".into(), until).await.unwrap()
-        }
-    };
-    let crowd: Vec<_> = (100..200)
-        .map(|community| tokio::spawn(asks(community)))
-        .collect();
-    // All of them are at it.
-    tokio::time::sleep(Duration::from_millis(1)).await;
-    let (grants, until) = (one.grants.clone(), one.soon());
-    let waits = tokio::spawn(async move { grants.may_see(&"42".into(), &"7".into(), until).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    other.shows(Verdict::Shown, Duration::ZERO);
-    assert!(waits.await.unwrap().unwrap(), "it waits until the other has told");
-    for asked in crowd {
-        assert!(!asked.await.unwrap());
     }
 }
 

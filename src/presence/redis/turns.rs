@@ -1,4 +1,5 @@
-//! Whose turn it is to sweep which partition, as far as this sidecar knows. Pure: the time is a parameter.
+//! Turns of sweeping: which partitions this sidecar sweeps next, and which it leaves to others. Pure; the time is a
+//! parameter.
 //!
 //! The partitions of one server are swept by one sidecar, which holds a lease in Redis: taken and renewed with the
 //! sweep of the first partition, in the same script. It sweeps a partition when the window of somebody in it

@@ -1,3 +1,5 @@
+//! Tests of sites whose visitors are not recognised.
+
 use super::*;
 use crate::config::{Schema, Session};
 

@@ -1,4 +1,4 @@
-//! Whose answers of the app wait for a lookup, so that what their pages ask of the API can wait for them.
+//! Answers of the app that wait for a lookup of their session or community: API requests with the same token wait for them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Keys of servers that are in use while their file is not what it was.
+//! Tests of checks of the API keys in use, whatever became of their file.
 
 use crate::config::{Api, KeyHash};
 use crate::key_type::{AppKeys, KeyType, KeyTypes};

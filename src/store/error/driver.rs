@@ -1,4 +1,4 @@
-//! What an error of the driver says: of the connection, of the tables, of the role, of one row.
+//! Tells the driver's errors apart: of the connection, of the tables, of the role, of one row.
 
 use super::classification::Classification;
 use super::failure::{self, ServerFailure};

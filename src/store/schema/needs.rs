@@ -1,4 +1,4 @@
-//! What is done with the app's tables, from the configuration: only what that needs is demanded of them. Pure.
+//! Uses of the app's tables by the configuration: only what these need is demanded of the tables. Pure.
 
 use crate::config::{Config, Events, Schema};
 

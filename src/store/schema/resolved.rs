@@ -1,4 +1,4 @@
-//! What became of the schema: the tables that can be used, the problems, and the rights that are needed.
+//! The resolved schema: the tables that can be used, the problems, and the rights that are needed.
 
 use std::sync::Arc;
 

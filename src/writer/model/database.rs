@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::batch::{Batch, BatchKey, WriterId};
 use crate::browser_session::BrowserSession;
-use crate::ids::{BrowserSessionId, SessionToken, UserId};
+use crate::ids::SessionToken;
 use crate::store::fake::Fake;
 use crate::store::{Applied, StoreError};
 
@@ -176,15 +176,7 @@ fn away() -> StoreError {
 
 /// The session of a token of the model: tokens that begin with `nobody` have none.
 pub(super) fn session_of(token: &str) -> Option<BrowserSession> {
-    (!token.starts_with("nobody")).then(|| BrowserSession {
-        id: Some(BrowserSessionId::from("31")),
-        user_id: UserId::from("7"),
-        expires_at: DateTime::<Utc>::MAX_UTC,
-        is_active: true,
-        is_ended: false,
-        ended_at: None,
-        visibility: crate::browser_session::Visibility::Shown,
-    })
+    (!token.starts_with("nobody")).then(|| BrowserSession::valid_until("31", "7", DateTime::<Utc>::MAX_UTC))
 }
 
 #[async_trait]

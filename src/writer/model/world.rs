@@ -1,6 +1,6 @@
 //! The world of the model: a process, the folder and the database that outlive it, and the final checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::writer::kept::Confirmed;
 use crate::writer::spool::Directory;
 use crate::writer::spool::append::Append;
 use crate::writer::spool::encode::StoredViews;
+use crate::writer::spool::faults::Fault as DiskFault;
 use crate::writer::spool::letters::LetterAction;
 use crate::writer::testing::{recorded, view};
 use crate::writer::unresolved::{UnresolvedView, VisitorRef};
@@ -73,7 +74,7 @@ impl World {
     }
 
     pub(super) async fn act(&mut self, action: &Action) {
-        self.do_or_suffer(action).await;
+        self.carry_out(action).await;
         self.note_what_was_given_up();
     }
 
@@ -89,59 +90,24 @@ impl World {
         }
     }
 
-    async fn do_or_suffer(&mut self, action: &Action) {
+    async fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Record(count) => {
                 let pages: Vec<String> = (0..*count).map(|_| self.page(Fact::Accepted)).collect();
                 let views = pages.iter().map(|page| recorded(page)).collect();
                 self.append(&[StoredViews::Recorded(views)]).await;
             }
-            Action::RecordUnresolved(visitor) => {
-                let (fact, who) = match visitor {
-                    Visitor::Somebody => (Fact::Accepted, "31"),
-                    Visitor::Nobody => (Fact::Nobodys, "nobody"),
-                    Visitor::Unreadable => (Fact::Nobodys, "unreadable"),
-                };
-                let view = UnresolvedView {
-                    view: view(&self.page(fact)),
-                    whose: VisitorRef::Token(SessionToken::new(format!("{who}-{TOKEN}"))),
-                };
-                self.append(&[StoredViews::Unresolved(vec![view])]).await;
-            }
+            Action::RecordUnresolved(visitor) => self.append_unresolved(*visitor).await,
             Action::RecordCutOff { count, awaits } => self.append_cut_off(*count, *awaits).await,
             Action::Faults(faults) => self.database.state().faults.extend(faults.iter().copied()),
-            // A disk that takes nothing costs what is kept, so it does not fail before a loss was noticed.
-            Action::DiskFails(faults) => {
-                let other_faults = std::mem::take(&mut self.database.state().faults);
-                for spool in self.process().spools() {
-                    self.process()
-                        .drain
-                        .confirm_all(&spool)
-                        .await
-                        .expect("it can be read");
-                }
-                self.database.state().faults = other_faults;
-                self.process().own.fail_commits(faults.iter().copied());
-            }
+            Action::DiskFails(faults) => self.fail_disk(faults).await,
             Action::Refuse { view, refused } => {
-                if let Some(page) = self.views.keys().nth(*view).cloned() {
-                    let mut state = self.database.state();
-                    if *refused {
-                        state.refused.insert(page);
-                    } else {
-                        state.refused.remove(&page);
-                    }
-                }
+                let page = self.views.keys().nth(*view);
+                set(&mut self.database.state().refused, page, *refused);
             }
             Action::Lock { view, locked } => {
-                if let Some(page) = self.views.keys().nth(*view).cloned() {
-                    let mut state = self.database.state();
-                    if *locked {
-                        state.locked.insert(page);
-                    } else {
-                        state.locked.remove(&page);
-                    }
-                }
+                let page = self.views.keys().nth(*view);
+                set(&mut self.database.state().locked, page, *locked);
             }
             Action::Wait => {
                 self.database.state().keep_all();
@@ -165,28 +131,57 @@ impl World {
                 self.crash().await;
             }
             Action::Crash => self.crash().await,
-            Action::Restart => {
-                // What is asked for at the end is not asked for again.
-                self.database.state().keep_all();
-                for spool in self.process().spools() {
-                    let mut confirmed = false;
-                    let drain = &self.process().drain;
-                    let asked = async {
-                        confirmed = matches!(drain.confirm_all(&spool).await, Ok(Confirmed::All));
-                    };
-                    cut_off(1_000, asked).await;
-                    if confirmed {
-                        spool.give_up_kept();
-                    }
-                    spool.close().await;
-                }
-                self.crash().await;
-            }
+            Action::Restart => self.restart().await,
             Action::RetryLetters => {
                 let decided = self.directory.decide(LetterAction::Retry, None).await;
                 decided.expect("they are written");
             }
         }
+    }
+
+    async fn append_unresolved(&mut self, visitor: Visitor) {
+        let (fact, who) = match visitor {
+            Visitor::Somebody => (Fact::Accepted, "31"),
+            Visitor::Nobody => (Fact::Nobodys, "nobody"),
+            Visitor::Unreadable => (Fact::Nobodys, "unreadable"),
+        };
+        let view = UnresolvedView {
+            view: view(&self.page(fact)),
+            whose: VisitorRef::Token(SessionToken::new(format!("{who}-{TOKEN}"))),
+        };
+        self.append(&[StoredViews::Unresolved(vec![view])]).await;
+    }
+
+    /// The disk fails at these commits. Such a disk costs what is kept, so it does not fail before a loss was noticed.
+    async fn fail_disk(&mut self, faults: &[Option<DiskFault>]) {
+        let other_faults = std::mem::take(&mut self.database.state().faults);
+        for spool in self.process().spools() {
+            self.process()
+                .drain
+                .confirm_all(&spool)
+                .await
+                .expect("it can be read");
+        }
+        self.database.state().faults = other_faults;
+        self.process().own.fail_commits(faults.iter().copied());
+    }
+
+    /// A proper end, and another process. What is asked for at the end is not asked for again.
+    async fn restart(&mut self) {
+        self.database.state().keep_all();
+        for spool in self.process().spools() {
+            let mut confirmed = false;
+            let drain = &self.process().drain;
+            let asked = async {
+                confirmed = matches!(drain.confirm_all(&spool).await, Ok(Confirmed::All));
+            };
+            cut_off(1_000, asked).await;
+            if confirmed {
+                spool.give_up_kept();
+            }
+            spool.close().await;
+        }
+        self.crash().await;
     }
 
     /// As the appender does it: tried until it is there, and between two tries rows may be applied.
@@ -335,6 +330,17 @@ fn memory() -> PathBuf {
         memory.into()
     } else {
         std::env::temp_dir()
+    }
+}
+
+/// Puts a page into a set, or takes it out.
+fn set(pages: &mut HashSet<String>, page: Option<&String>, is_in: bool) {
+    if let Some(page) = page {
+        if is_in {
+            pages.insert(page.clone());
+        } else {
+            pages.remove(page);
+        }
     }
 }
 

@@ -5,13 +5,11 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sqlx::Connection as _;
-
 use super::counts::Change;
 use super::encode::DAMAGED;
 use super::kept::{AT_A_TIME, KeptRows};
 use super::rows::{begin, delete, json, number};
-use super::{Spool, SpoolConnection, SpoolError};
+use super::{Spool, SpoolError};
 
 /// Finished rows that may still be in the file.
 #[derive(Debug, Default)]
@@ -115,14 +113,7 @@ impl Spool {
             return Ok(false);
         }
         self.files.remove()?;
-        if let SpoolConnection::Open(connection) =
-            std::mem::replace(&mut *lease.link, SpoolConnection::Closed)
-        {
-            let _ = connection.close().await;
-        }
-        lease.done();
-        // Closing may have written the log once more.
-        self.files.remove()?;
+        self.close_removed(lease).await?;
         Ok(true)
     }
 

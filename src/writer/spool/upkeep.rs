@@ -4,7 +4,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::encode::DAMAGED;
 use super::rows::begin;
-use super::{Spool, SpoolConnection, SpoolError};
+use super::{BorrowedConnection, Spool, SpoolConnection, SpoolError};
 
 /// Free pages, of 4 KiB, that are worth giving back.
 const WORTH_SHRINKING: i64 = 1_024;
@@ -33,6 +33,12 @@ impl Spool {
         }
         self.files.remove()?;
         transaction.rollback().await?;
+        self.close_removed(lease).await?;
+        Ok(true)
+    }
+
+    /// Closes the connection to a file that was removed.
+    pub(super) async fn close_removed(&self, mut lease: BorrowedConnection<'_>) -> Result<(), SpoolError> {
         if let SpoolConnection::Open(connection) =
             std::mem::replace(&mut *lease.link, SpoolConnection::Closed)
         {
@@ -41,7 +47,7 @@ impl Spool {
         lease.done();
         // Closing may have written the log once more.
         self.files.remove()?;
-        Ok(true)
+        Ok(())
     }
 
     /// Returns pages of deleted rows to the file system, some at a time, where they are the larger part of the

@@ -1,18 +1,17 @@
-//! What operators see: refusals with place and cure, rights, `check`, and the commands without a sidecar.
+//! What operators see of counters that cannot be kept: refusals with place and cure, rights, `check`.
 
 use headcount::store;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::{HELD, ON, by_the_columns, command, execute, parsed, start, text, wanted};
+use super::{HELD, ON, by_the_columns, command, parsed};
 use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::member::Member;
 use crate::support::postgres::Postgres;
-use crate::support::proxy::Proxy;
-use crate::support::redis::{self, eventually};
+use crate::support::redis::eventually;
 use crate::support::service::free_port;
-use crate::support::sidecar::{self, Process, Sidecar};
-use crate::support::world::{Parts, Wanted, World, any_prefix};
+use crate::support::sidecar::{self, Sidecar};
+use crate::support::world::{Parts, Wanted, World};
 
 #[tokio::test]
 async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
@@ -239,178 +238,4 @@ async fn another_keeps_the_counters(world: &World, alice: &Member, role: &str) {
     assert_eq!((metrics[HELD], metrics[LAST]), (0.0, stands));
     proper.signal("TERM");
     assert_eq!(proper.wait_for_end(), Some(0));
-}
-
-/// However long `counters.interval` is: as long as that after the last write.
-#[tokio::test]
-async fn k5_repair_waits_for_the_whole_interval() {
-    let mut world = start(Wanted {
-        config: format!("{ON}interval = \"30s\"\n"),
-        ..wanted()
-    })
-    .await;
-    world.sidecar.signal("TERM");
-    assert_eq!(world.sidecar.wait_for_end(), Some(0));
-    execute(
-        &world,
-        "UPDATE communities_community SET page_views = 50 WHERE id = 42;
-         UPDATE headcount.counter_lease SET round_at = now() - interval '22 s'",
-    )
-    .await;
-    let told = command(&world.sidecar, &["counters", "repair", "--community", "42"]);
-    assert_eq!(told.code, Some(0), "{}", told.err);
-    assert!(
-        told.out.contains("were written less than counters.interval ago"),
-        "{}",
-        told.out
-    );
-    assert_eq!(by_the_columns(&world, "rust").await["page_views"], 0);
-}
-
-#[tokio::test]
-async fn k5_k13_without_a_sidecar_repair_writes_by_itself() {
-    let mut world = start(wanted()).await;
-    let alice = world.member("alice").await;
-    alice.sees(&world.community("rust")).await;
-    alice.sees(&world.community("django")).await;
-    world.wait_for_views(2).await;
-    // What is counted is written before the end, and the lease is free then.
-    world.sidecar.signal("TERM");
-    assert_eq!(world.sidecar.wait_for_end(), Some(0));
-    let columns = by_the_columns(&world, "rust").await;
-    assert_eq!(
-        (&columns["page_views"], &columns["total_visitors"]),
-        (&1.into(), &1.into())
-    );
-
-    execute(
-        &world,
-        "UPDATE communities_community SET page_views = 50 WHERE id IN (42, 43)",
-    )
-    .await;
-    for named in ["42", "0042", "rust"] {
-        let told = command(&world.sidecar, &["counters", "verify", "--community", named]);
-        assert_eq!(told.code, Some(1), "{named}: {}{}", told.out, told.err);
-        assert!(told.out.contains("community 42: page_views 1"), "{}", told.out);
-        assert!(told.out.contains("50 and 1 in the app's columns"), "{}", told.out);
-    }
-    long_ago(&world).await;
-    let told = command(&world.sidecar, &["counters", "repair", "--community", "42"]);
-    assert_eq!(told.code, Some(0), "{}", told.err);
-    assert_eq!(by_the_columns(&world, "rust").await["page_views"], 1);
-    assert_eq!(by_the_columns(&world, "django").await["page_views"], 50);
-    // One, in the singular; and what it was compared with.
-    let compared = "1 community compared, 1 differs\nthey were compared with the events in the database: page views that \
-                    wait in the spool of a sidecar are not yet among these\n";
-    assert!(told.out.contains(compared), "{}", told.out);
-    long_ago(&world).await;
-    let told = command(&world.sidecar, &["counters", "repair"]);
-    assert!(told.out.contains("1 differ"), "{}", told.out);
-    assert_eq!(by_the_columns(&world, "django").await["page_views"], 1);
-    for key in ["999", "no-key"] {
-        let told = command(&world.sidecar, &["counters", "repair", "--community", key]);
-        assert_eq!(told.code, Some(64), "{}", told.err);
-        assert!(
-            told.err
-                .contains(&format!("no community with the key {key}, nor with that slug")),
-            "{}",
-            told.err
-        );
-    }
-}
-
-/// The last write is so long ago that the next need not wait.
-async fn long_ago(world: &World) {
-    execute(
-        world,
-        "UPDATE headcount.counter_lease SET round_at = now() - interval '1 hour'",
-    )
-    .await;
-}
-
-/// With a sidecar that runs, and without one, where Redis knows who is there.
-#[tokio::test]
-async fn k11_k22_current_visitors_that_something_else_overwrote_is_repaired() {
-    let redis = Proxy::before(redis::shared().port()).await;
-    let prefix = any_prefix();
-    let mut world = start(Wanted {
-        redis: Some(format!("redis://127.0.0.1:{}", redis.port())),
-        key_prefix: Some(prefix.clone()),
-        // A test holds up what takes the lease.
-        database: "lock_timeout = \"60s\"".into(),
-        ..wanted()
-    })
-    .await;
-    world.member("alice").await.sees(&world.community("rust")).await;
-    world.wait_for_views(1).await;
-    let current = async |world: &World| by_the_columns(world, "rust").await["current_visitors"].as_i64();
-    eventually(async || current(&world).await == Some(1)).await;
-    let overwrite = "UPDATE communities_community SET current_visitors = 9 WHERE id = 42";
-    let found = "community 42: current_visitors 9 in the app's column, 1 there now by Redis";
-    let verify = ["counters", "verify"];
-    for is_kept in [true, false] {
-        if !is_kept {
-            world.sidecar.signal("TERM");
-            assert_eq!(world.sidecar.wait_for_end(), Some(0));
-            long_ago(&world).await;
-        }
-        let told = command(&world.sidecar, &verify);
-        assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
-        execute(&world, overwrite).await;
-        let told = command(&world.sidecar, &verify);
-        assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
-        assert!(told.out.contains(found), "{}", told.out);
-        let told = command(&world.sidecar, &["counters", "repair", "--community", "rust"]);
-        assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
-        if is_kept {
-            eventually(async || current(&world).await == Some(1)).await;
-        }
-        assert_eq!(current(&world).await, Some(1));
-    }
-    who_leaves_before_the_lease_is_taken_is_not_written(&world, &prefix).await;
-    execute(&world, overwrite).await;
-    redis.refuse().await;
-    let told = command(&world.sidecar, &verify);
-    assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
-    for said in [
-        "9 in the app's column, 0 written last",
-        "written last: Redis does not",
-    ] {
-        assert!(told.out.contains(said), "{}", told.out);
-    }
-}
-
-/// The lease may be waited for as long as `counters.interval`; here until the test lets it be taken.
-async fn who_leaves_before_the_lease_is_taken_is_not_written(world: &World, prefix: &str) {
-    long_ago(world).await;
-    execute(
-        world,
-        "UPDATE communities_community SET current_visitors = 9 WHERE id = 42;
-         CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;
-         CREATE TRIGGER held_up BEFORE UPDATE ON headcount.counter_lease EXECUTE FUNCTION wait_for_the_test()",
-    )
-    .await;
-    let pool = Postgres::shared().pool(world.database.name());
-    let mut holding_up = pool.begin().await.expect("a transaction");
-    holding_up
-        .execute("SELECT pg_advisory_xact_lock(7)")
-        .await
-        .expect("the lock");
-    let config = world.sidecar.config();
-    let arguments = ["counters", "repair", "--config", &config];
-    let mut repair = Process::start(&world.sidecar.folder(), &arguments, &[]);
-    let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-                                WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)::text";
-    eventually(async || text(world, waits).await == "true").await;
-    repair.says("current_visitors 9 in the app's column, 1 there now by Redis");
-    let keys: Vec<String> = redis::shared().does(&["KEYS", &format!("{prefix}*")]).await;
-    for key in &keys {
-        redis::shared().does::<()>(&["DEL", key]).await;
-    }
-    holding_up.rollback().await.expect("the lock is given up");
-    pool.close().await;
-    assert_eq!(repair.wait_for_end(), Some(0), "{}", repair.log());
-    assert_eq!(by_the_columns(world, "rust").await["current_visitors"], 0);
-    execute(world, "DROP FUNCTION wait_for_the_test CASCADE").await;
 }

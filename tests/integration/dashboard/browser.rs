@@ -131,24 +131,18 @@ async fn it_says_that_it_is_not_current_while_the_sidecar_is_gone_or_hangs() {
     assert_eq!(browser.complaints().await, [""; 0]);
     world.sidecar.kill();
     browser.wait_for(&says("#freshness", "Not current")).await;
-    browser
-        .wait_for(&says(
-            "#health",
-            "The sidecar has ended, hangs, or cannot be reached from here: what is shown is of ",
-        ))
-        .await;
+    let gone = says(
+        "#health",
+        "The sidecar has ended, hangs, or cannot be reached from here: what is shown is of ",
+    );
+    browser.wait_for(&gone).await;
     is_pictured(&browser, "gone").await;
     world.sidecar.restart();
     browser.wait_for(&says("#freshness", "Live")).await;
 
     world.sidecar.signal("STOP");
     browser.wait_for(&says("#freshness", "Not current")).await;
-    browser
-        .wait_for(&says(
-            "#health",
-            "The sidecar has ended, hangs, or cannot be reached from here: what is shown is of ",
-        ))
-        .await;
+    browser.wait_for(&gone).await;
     world.sidecar.signal("CONT");
     browser.wait_for(&says("#freshness", "Live")).await;
     browser.wait_for("window.neverReloaded").await;

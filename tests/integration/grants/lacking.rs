@@ -233,10 +233,11 @@ pub(super) async fn says(world: &World, it: impl Fn(&str) -> bool) {
 }
 
 /// The sidecar as a role of its own, in front of a site of its own.
-async fn under_a_role(wanted: Wanted) -> (World, Role) {
-    let (database, seeded) = Database::seeded(Parts::Production, Variant::Default).await;
-    let site = Backend::start(Variant::Default, &database.url(), Settings::default());
+pub(super) async fn under_a_role(wanted: Wanted) -> (World, Role) {
+    let (database, seeded) = Database::seeded(wanted.parts, wanted.variant).await;
+    let site = Backend::start(wanted.variant, &database.url(), Settings::default());
     let config = wanted.configuration(&site, &database);
+    store::migrate(&parsed(&config), false).await.expect("migrated");
     let role = Role::make(&database, &config).await;
     execute(&database, &role.sql).await;
     let world = World {

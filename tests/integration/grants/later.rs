@@ -1,14 +1,10 @@
 //! Rights and tables that come back while the sidecar runs: they are used, and the log and `/readyz` say so, without a page
 //! view.
 
-use headcount::store;
-
-use super::lacking::{readyz, says};
-use super::{Role, execute, parsed};
-use crate::support::backend::{Backend, Settings, Variant};
-use crate::support::database::Database;
-use crate::support::sidecar::Sidecar;
-use crate::support::world::{Parts, Wanted, World};
+use super::execute;
+use super::lacking::{readyz, says, under_a_role};
+use crate::support::backend::Variant;
+use crate::support::world::{Parts, Wanted};
 
 #[tokio::test]
 async fn v45_what_is_in_order_again_is_logged_once_and_readyz_clears_without_a_view() {
@@ -16,18 +12,7 @@ async fn v45_what_is_in_order_again_is_logged_once_and_readyz_clears_without_a_v
         config: "[counters]\nenabled = true\n".into(),
         ..Wanted::new(Parts::Production, Variant::Counters)
     };
-    let (database, seeded) = Database::seeded(wanted.parts, wanted.variant).await;
-    let site = Backend::start(wanted.variant, &database.url(), Settings::default());
-    let config = wanted.configuration(&site, &database);
-    store::migrate(&parsed(&config), false).await.expect("migrated");
-    let role = Role::make(&database, &config).await;
-    execute(&database, &role.sql).await;
-    let world = World {
-        sidecar: Sidecar::start(&role.uses(&config)),
-        site,
-        database,
-        seeded,
-    };
+    let (world, role) = under_a_role(wanted).await;
     let (alice, rust) = (world.member("alice").await, world.community("rust"));
     alice.sees(&rust).await;
     world.wait_for_views(1).await;

@@ -10,9 +10,10 @@ use headcount::presence::changes::Event;
 use headcount::status::Status;
 
 use super::live;
+use crate::support::fake_redis::FakeRedis;
 use crate::support::live::{Events, Socket};
 use crate::support::proxy::Proxy;
-use crate::support::redis::{self, FakeRedis, RedisServer, eventually, until_it_answers};
+use crate::support::redis::{self, RedisServer, eventually, until_it_answers};
 use crate::support::world::{Wanted, World};
 
 const RESYNCED: &str = "headcount_live_resyncs_total{reason=\"listening\"}";

@@ -219,22 +219,31 @@ async fn s33_what_check_looks_at_of_the_last_day_is_no_whole_event_table() {
     assert_eq!(site.sequential_scans("accounts_userevent").await, before);
 }
 
-/// Each page is the whole list, and the window would have to be walked to its end to see that.
-#[tokio::test]
-async fn s46_few_who_see_much_are_found_without_a_look_at_each_view() {
+/// A site of so many members, with the views of a community that this query gives: users and moments.
+async fn seen(members: u32, views: &str) -> Site {
     let site = Site::unmigrated(Variant::PostgresDefault).await;
-    site.execute(
+    site.execute(&format!(
         r#"INSERT INTO accounts_userprofile (username, last_active)
-             SELECT 'member-' || n, now() FROM generate_series(1, 40) AS n;
+             SELECT 'member-' || n, now() FROM generate_series(1, {members}) AS n;
          INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info,
                                          location_data, timestamp)
-             SELECT 1 + n % 40, 'page_view', '', '{"community_id": "42", "source": "headcount", "url": "/x"}', '', '{}', '{}',
-                    timestamptz '2024-03-02' + n * interval '10 seconds'
-             FROM generate_series(0, 19999) AS n"#,
-    )
+             SELECT u, 'page_view', '', '{{"community_id": "42", "source": "headcount", "url": "/x"}}', '', '{{}}', '{{}}', at
+             FROM ({views}) AS views (u, at)"#
+    ))
     .await;
     migrate(&site.config, false).await.unwrap();
     site.execute("VACUUM ANALYZE accounts_userevent").await;
+    site
+}
+
+/// Each page is the whole list, and the window would have to be walked to its end to see that.
+#[tokio::test]
+async fn s46_few_who_see_much_are_found_without_a_look_at_each_view() {
+    let site = seen(
+        40,
+        "SELECT 1 + n % 40, timestamptz '2024-03-02' + n * interval '10 seconds' FROM generate_series(0, 19999) AS n",
+    )
+    .await;
     for (sort, first) in [(PastSort::LastVisit, 40), (PastSort::FirstVisit, 40)] {
         let store = site.reconfigured(|_| {});
         let scans = counted(&site, "idx_scan").await;
@@ -275,22 +284,13 @@ fn keys(page: &[PastVisitor]) -> Vec<&str> {
 /// 4,000 members have come all the time, and 20 new ones have seen more since than two steps of the walk read.
 #[tokio::test]
 async fn s46_few_who_have_seen_much_of_late_do_not_make_a_page_read_the_whole_window() {
-    let site = Site::unmigrated(Variant::PostgresDefault).await;
-    site.execute(
-        r#"INSERT INTO accounts_userprofile (username, last_active)
-             SELECT 'member-' || n, now() FROM generate_series(1, 4020) AS n;
-         INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info,
-                                         location_data, timestamp)
-             SELECT u, 'page_view', '', '{"community_id": "42", "source": "headcount", "url": "/x"}', '', '{}', '{}', at
-             FROM (SELECT 21 + n % 4000 AS u, timestamptz '2024-03-02' + n * interval '5 seconds' AS at
-                   FROM generate_series(0, 99999) AS n
-                   UNION ALL
-                   SELECT 1 + n % 20, timestamptz '2024-03-08' + n * interval '1 second'
-                   FROM generate_series(0, 2999) AS n) AS views"#,
+    let site = seen(
+        4_020,
+        "SELECT 21 + n % 4000, timestamptz '2024-03-02' + n * interval '5 seconds' FROM generate_series(0, 99999) AS n
+         UNION ALL
+         SELECT 1 + n % 20, timestamptz '2024-03-08' + n * interval '1 second' FROM generate_series(0, 2999) AS n",
     )
     .await;
-    migrate(&site.config, false).await.unwrap();
-    site.execute("VACUUM ANALYZE accounts_userevent").await;
     for (sort, which) in [(PastSort::LastVisit, "max"), (PastSort::FirstVisit, "min")] {
         let asked = |after| PastAsked::Page {
             sort,

@@ -7,7 +7,8 @@ use headcount::presence::keys::Keys;
 use headcount::presence::{Presence, Touch};
 
 use super::{WINDOW, one_on_each};
-use crate::support::redis::{self as servers, FakeRedis, PERMISSIONS, any_config, eventually};
+use crate::support::fake_redis::FakeRedis;
+use crate::support::redis::{self as servers, PERMISSIONS, any_config, eventually};
 use crate::support::redis_cluster::RedisCluster;
 
 /// A slot moves with everybody in it, while visitors come: as the sidecar's user with the least rights.

@@ -9,7 +9,7 @@ use sqlx::postgres::PgListener;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::{Told, sessions};
-use crate::store_contract::sessions::{Kind, Members, later};
+use crate::store_contract::session_kinds::{Kind, Members, later};
 use crate::store_site::{SessionRow, Site, Variant, key_of};
 use crate::support::backend;
 use crate::support::examined;

@@ -8,7 +8,7 @@ use headcount::config::{JoinedColumn, ProfileColumn};
 use headcount::ids::{AccountId, Claims, SessionToken, UserId};
 use headcount::store::Store;
 
-use super::sessions::{Kind, Members, later};
+use super::session_kinds::{Kind, Members, later};
 use crate::store_site::token;
 
 fn jwt(account: &str) -> SessionToken {

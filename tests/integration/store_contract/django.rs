@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use headcount::browser_session::Unusable;
 use headcount::config::SessionKind;
 
-use super::sessions::{DATABASES, Kind, Members, later};
+use super::session_kinds::{DATABASES, Kind, Members, later};
 use crate::store_site::{Site, Variant, token};
 use crate::support::backend::python_says;
 use crate::support::examined;

@@ -2,7 +2,7 @@
 
 use headcount::config::TokenHash;
 
-use super::sessions::{DATABASES, Kind, Members, later};
+use super::session_kinds::{DATABASES, Kind, Members, later};
 use crate::store_site::Variant;
 use crate::support::examined;
 

@@ -3,7 +3,7 @@
 use headcount::config::Config;
 use headcount::store::{Step, migrate};
 
-use super::partitioned;
+use super::{begin_build, partitioned};
 use crate::store_site::Site;
 
 async fn left(site: &Site) -> String {
@@ -13,15 +13,7 @@ async fn left(site: &Site) -> String {
 
 /// Runs these steps of a build, leaves what is not attached invalid, and migrates to a configuration without the indexes.
 async fn interrupted(site: &Site, steps: &[Step]) {
-    for step in steps {
-        site.execute(&step.to_string()).await;
-    }
-    site.execute(
-        "UPDATE pg_index SET indisvalid = false FROM pg_class c
-         WHERE c.oid = indexrelid AND c.relkind = 'i' AND NOT c.relispartition
-           AND c.relname LIKE 'headcount_event_visits_%'",
-    )
-    .await;
+    begin_build(site, steps, "headcount_event_visits").await;
     assert_ne!(left(site).await, "");
     let shown = migrate(&site.config, true).await.expect("a plan");
     let done = migrate(&site.config, false).await.expect("it is migrated");

@@ -8,6 +8,7 @@ pub mod chromium;
 pub mod database;
 pub mod examined;
 pub mod failing_fsync;
+pub mod fake_redis;
 pub mod fake_upstream;
 mod front;
 pub mod haproxy;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use headcount::config;
 use headcount::presence::Scope;
 use headcount::presence::changes::{Event, Subscription};
-use headcount::presence::{Presence, Touch};
+use headcount::presence::{Presence, PresenceError, Touch};
 
-use super::redis::eventually;
+use super::log::Log;
+use super::redis::{self, eventually};
 use super::service::in_time;
 
 /// What a sidecar shows: who is in a community or another scope, latest first, and whether that is stale.
@@ -113,4 +115,21 @@ pub(crate) async fn is_heard(presence: &dyn Presence, changes: &mut Subscription
         }
     };
     in_time("a change", heard).await;
+}
+
+/// Asks twice for presence in a Redis that is refused; the log, which has one warning.
+pub(crate) async fn warned_once(config: &config::Redis, window: Duration) -> String {
+    let log = Log::default();
+    let _listening = log.listen();
+    let presence = redis::presence(config, window);
+    for _ in 0..2 {
+        let refused = presence.ping().await;
+        assert!(
+            matches!(refused, Err(PresenceError::Unavailable(_))),
+            "{refused:?}"
+        );
+    }
+    let text = log.text();
+    assert_eq!(text.matches("WARN").count(), 1, "{text}");
+    text
 }

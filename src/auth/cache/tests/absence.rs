@@ -1,6 +1,7 @@
 //! Tests of rows that appear a moment after their cookie (I10).
 
 use super::*;
+use crate::auth::outcome::Absent;
 
 /// A token without a row so far; the clock moves only when the test advances it.
 struct Late {

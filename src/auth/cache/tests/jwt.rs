@@ -1,6 +1,7 @@
 //! Tests of tokens that are the claims of a JWT.
 
 use super::*;
+use crate::auth::outcome::Absent;
 use crate::ids::{AccountId, Claims};
 
 /// A JWT of user 7 that is accepted until this minute.

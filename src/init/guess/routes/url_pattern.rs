@@ -18,6 +18,11 @@ use crate::store::catalogue::CatalogueColumn;
 
 /// Longest page type, in characters.
 const MAX_PAGE_TYPE: usize = 64;
+/// Why a pattern cannot be a route.
+const UNUSABLE: &str =
+    "the pattern needs look-around or a back reference, which routes do not support; rewrite it";
+/// Why an API's pattern is only proposed.
+const API: &str = "an API; use it (track = \"request\") for a single-page app only, so that a page and its API do not count twice";
 
 /// Names, lookups and page types of the routes so far.
 pub(super) struct TakenNames {
@@ -106,15 +111,12 @@ impl PatternReader<'_> {
             (GroupTarget::Slug, None) => "community_slug",
             (_, None) => "community",
         };
-        let mut regex = format!("^/{path}");
         // A path that ends with the community's id and slug is the community's own page: the group `slug` stays.
         let own = format!(r"\(\?P<{group}>[^()]*\)/\(\?P<slug>[^()]*\)/?(\\Z|\$)?$");
         let is_own_slug =
             matches!(named, GroupTarget::Id) && regex::Regex::new(&own).is_ok_and(|own| own.is_match(&path));
-        for other in groups.iter().filter(|other| !(is_own_slug && *other == "slug")) {
-            let (from, to) = (format!("(?P<{other}>"), format!("(?P<{new_name}>"));
-            regex = regex.replace(&from, if *other == group { &to } else { "(?:" });
-        }
+        let kept = is_own_slug.then_some("slug");
+        let regex = with_group(&path, &groups, &group, new_name, kept);
         let below = after(&path, &group);
         let segments = literals(below);
         let is_own = is_own_slug || !below.trim_end_matches(['$', '?', '/']).contains('/');
@@ -127,16 +129,13 @@ impl PatternReader<'_> {
             &name
         };
         let grants = grants(&segments, is_own && lookup.is_none());
-        let mut reason = match (usable, is_api) {
-            (false, _) => format!(
-                "{}: the pattern needs look-around or a back reference, which routes do not support; rewrite it",
-                self.pattern.view
-            ),
-            (_, true) => format!(
-                "{}: an API; use it (track = \"request\") for a single-page app only, so that a page and its API do not count twice",
-                self.pattern.view
-            ),
-            _ => format!("{} ({group} is the {new_name})", self.pattern.view),
+        let view = &self.pattern.view;
+        let mut reason = if !usable {
+            format!("{view}: {UNUSABLE}")
+        } else if is_api {
+            format!("{view}: {API}")
+        } else {
+            format!("{view} ({group} is the {new_name})")
         };
         if lookup.is_some() && is_named_too {
             let _ = write!(
@@ -203,4 +202,15 @@ fn group_name(text: &str) -> String {
     } else {
         name
     }
+}
+
+/// The path as a route's pattern: one of its groups gets a new name, the others are no groups any more but for the one that is
+/// kept.
+fn with_group(path: &str, groups: &[String], group: &str, new_name: &str, kept: Option<&str>) -> String {
+    let mut regex = format!("^/{path}");
+    for other in groups.iter().filter(|other| kept != Some(other.as_str())) {
+        let (from, to) = (format!("(?P<{other}>"), format!("(?P<{new_name}>"));
+        regex = regex.replace(&from, if *other == group { &to } else { "(?:" });
+    }
+    regex
 }

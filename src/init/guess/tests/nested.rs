@@ -1,5 +1,6 @@
-//! Pages below a community: whose view it is, and whether an answer says that its visitor may see the community.
+//! Tests of pages below a community: whose view it is, and whether an answer says that its visitor may see the community.
 
+use super::routes::{forum_routes, forum_tables, named_pattern, pattern, routes_of};
 use super::*;
 
 #[test]

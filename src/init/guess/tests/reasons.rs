@@ -1,4 +1,4 @@
-//! Each guessed key says why it has its value.
+//! Tests of reasons: each guessed key says why it has its value.
 
 use super::*;
 

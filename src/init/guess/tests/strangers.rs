@@ -1,4 +1,4 @@
-//! Sites of other shapes than those of the tests' folders.
+//! Tests of sites of other shapes than those in `tests/sites`.
 
 use super::*;
 

@@ -1,25 +1,29 @@
-//! What the store loses, or cannot be told: the later of two answers counts, as far as any sidecar knows it.
+//! Tests of grants that the store loses or cannot be told: the later of two answers counts, as far as any sidecar knows it.
 
+use super::shared_store::{Sidecar, shown_by_one_and_refused_by_the_other};
 use super::*;
+use crate::presence::grants::memory::Recorded;
 
 const AGO: fn(u64) -> Duration = Duration::from_secs;
 /// As late as another sidecar may notice: a moment is left in which it writes.
 const LATE: Duration = GRANTS_AFTER.checked_sub(Duration::from_millis(200)).unwrap();
 const _: () = assert!(LATE.as_millis() > LONGEST_LOOK.as_millis());
 
-/// Two sidecars of which the first was shown the community, and the second refused it later; the store knows both.
-async fn shown_by_one_and_refused_by_the_other(store: &Arc<Shared>) -> (Sidecar, Sidecar) {
-    let (one, other) = (sidecar(store), sidecar(store));
-    one.shows(Verdict::Shown, AGO(30));
-    one.writes().await;
-    other.shows(Verdict::Refused, AGO(20));
-    other.writes().await;
-    (one, other)
-}
-
 impl Shared {
     fn loses_everything(&self) {
         self.noted.lock().unwrap().clear();
+    }
+
+    fn has_an_older_refusal_again(&self) {
+        let before = (
+            Verdict::Refused,
+            Moment::now().before(AGO(40)),
+            Moment::now() + HOUR,
+        );
+        self.noted
+            .lock()
+            .unwrap()
+            .insert(("42".into(), "7".into()), before);
     }
 
     fn verdict(&self) -> Option<Verdict> {
@@ -118,16 +122,7 @@ async fn nobody_sees_it(one: &Sidecar, other: &Sidecar, holds: impl Fn(Duration)
 async fn a18_a_grant_later_than_an_older_refusal_that_came_back_waits_for_the_refusals_of_others() {
     let store = Arc::<Shared>::default();
     let (one, other) = shown_by_one_and_refused_by_the_other(&store).await;
-    let before = (
-        Verdict::Refused,
-        Moment::now().before(AGO(40)),
-        Moment::now() + HOUR,
-    );
-    store
-        .noted
-        .lock()
-        .unwrap()
-        .insert(("42".into(), "7".into()), before);
+    store.has_an_older_refusal_again();
     nobody_sees_it(&one, &other, |_| {}).await;
     assert!(!one.lets_see().await && !other.lets_see().await);
 }
@@ -139,16 +134,7 @@ async fn a18_a_grant_later_than_an_older_refusal_that_came_back_counts_again() {
     let one = sidecar(&store);
     one.shows(Verdict::Shown, AGO(30));
     one.writes().await;
-    let before = (
-        Verdict::Refused,
-        Moment::now().before(AGO(40)),
-        Moment::now() + HOUR,
-    );
-    store
-        .noted
-        .lock()
-        .unwrap()
-        .insert(("42".into(), "7".into()), before);
+    store.has_an_older_refusal_again();
     let told = one.may_see(&"42".into(), &"7".into(), Instant::now()).await;
     assert!(told.is_err(), "{told:?}");
     while store.verdict() != Some(Verdict::Shown) {

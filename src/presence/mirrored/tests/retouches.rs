@@ -1,4 +1,4 @@
-//! What a store lost or did not take is touched again.
+//! Tests of touches that are made again because a store lost or did not take them.
 
 use tokio::sync::broadcast::error::TryRecvError;
 

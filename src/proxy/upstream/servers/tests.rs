@@ -1,3 +1,5 @@
+//! Tests of the health of the app's servers.
+
 use pingora_core::ErrorType;
 use rustix::io::Errno;
 

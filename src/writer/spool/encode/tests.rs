@@ -1,4 +1,4 @@
-//! Rows in both forms. That files of version 1 are drained is shown with one, in `spool::tests::version_1`.
+//! Tests of rows in both forms. That files of version 1 are drained is shown with one, in `spool::tests::version_1`.
 
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Rows that are appended by a statement that is its own transaction: each but the first of a spool.
+//! Tests of rows that are appended by a statement that is its own transaction: each but the first of a spool.
 
 use super::*;
 use crate::writer::spool::append::Append;

@@ -1,4 +1,4 @@
-//! What was just appended, taken from memory.
+//! Tests of rows that were just appended, taken from memory.
 
 use super::*;
 use crate::writer::spool::append::Append;

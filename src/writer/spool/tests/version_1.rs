@@ -1,5 +1,5 @@
-//! Files of version 1. The one in `tests/integration/support/spool-v1` was written by such a version: nine recorded views,
-//! two with tokens, and a dead letter.
+//! Tests of spool files of version 1. The one in `tests/integration/support/spool-v1` was written by such a version: nine
+//! recorded views, two with tokens, and a dead letter.
 
 use std::path::Path;
 

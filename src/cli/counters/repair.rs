@@ -1,0 +1,107 @@
+//! Writes the app's columns of what a repair has counted anew, unless a sidecar does.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::present::Here;
+use super::{ComparisonRun, Difference, PAGE};
+use crate::cli::print_line;
+use crate::printable::counted;
+use crate::store::StoreError;
+
+/// How long the lease is taken for one write.
+const TTL: Duration = Duration::from_secs(30);
+
+/// What a repair has not written.
+#[derive(Default)]
+struct Left {
+    /// Communities that the app has locked.
+    locked: u64,
+    /// `current_visitors` of one is wrong, and what is right is not known.
+    unknown: bool,
+}
+
+impl ComparisonRun<'_> {
+    /// Writes the app's columns of what was counted, unless a sidecar does; at the earliest a whole `counters.interval` after
+    /// the last write.
+    pub(super) async fn write(&mut self) -> Result<(), StoreError> {
+        if self.differing.is_empty() {
+            return Ok(());
+        }
+        let holder = Uuid::new_v4();
+        if !self.take_lease(holder).await? {
+            print_line("the sidecar that keeps the counters writes them within counters.interval");
+            return Ok(());
+        }
+        let outcome = self.write_all(holder).await;
+        let released = self.store.release_lease(holder).await;
+        let Some(Left { locked, unknown }) = outcome? else {
+            print_line(
+                "a sidecar has begun to keep the counters meanwhile: it writes what is left within counters.interval",
+            );
+            return Ok(());
+        };
+        released?;
+        if locked > 0 {
+            let locked = counted(locked, "community is", "communities are");
+            print_line(format_args!(
+                "{locked} locked by the app; the next sidecar writes what is left"
+            ));
+        }
+        if unknown {
+            let why = match &self.here {
+                Here::Unknown(reason) => reason.as_str(),
+                _ => "who is there is not known",
+            };
+            print_line(format_args!(
+                "no sidecar runs: the next one writes current_visitors ({why})"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Takes the lease once a whole interval is over since the last write; whether nobody else has it. It is free while that
+    /// is waited for: a sidecar that starts then writes instead.
+    async fn take_lease(&self, holder: Uuid) -> Result<bool, StoreError> {
+        loop {
+            let Some(lease) = self.store.take_lease(holder, TTL).await? else {
+                return Ok(false);
+            };
+            let rest = lease
+                .since_round
+                .map(|since| self.counters.interval.saturating_sub(since));
+            let Some(rest) = rest.filter(|rest| !rest.is_zero()) else {
+                return Ok(true);
+            };
+            self.store.release_lease(holder).await?;
+            print_line(format_args!(
+                "the columns were written less than counters.interval ago: written in {} s",
+                rest.as_millis().div_ceil(1000)
+            ));
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    /// Writes all, and keeps the lease meanwhile; what is left. `None` once another has it. Who is there is asked only now:
+    /// the lease may have been waited for.
+    async fn write_all(&mut self, holder: Uuid) -> Result<Option<Left>, StoreError> {
+        let mut left = Left::default();
+        for chunk in self.differing.chunks(usize::try_from(PAGE).unwrap_or(1)) {
+            if self.store.take_lease(holder, TTL).await?.is_none() {
+                return Ok(None);
+            }
+            let communities: Vec<_> = chunk.iter().map(|difference| &difference.community).collect();
+            let now = self.here.counts(&communities).await;
+            let is_unknown =
+                |(difference, now): (&Difference, &Option<i64>)| difference.of_present && now.is_none();
+            left.unknown |= chunk.iter().zip(&now).any(is_unknown);
+            let wishes: Vec<_> = communities.into_iter().cloned().zip(now).collect();
+            let Some(published) = self.store.publish(holder, &wishes).await? else {
+                return Ok(None);
+            };
+            left.locked += published.left;
+        }
+        Ok(Some(left))
+    }
+}
