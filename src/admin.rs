@@ -61,7 +61,7 @@ pub struct Admin {
     /// For `/routes/test`.
     pub routes: SharedRoutes,
     /// For `/routes/test`.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// For `/readyz`: whether the site's listeners accept connections.
     pub serving: Arc<AtomicBool>,
     /// For `/readyz`.

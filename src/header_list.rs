@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
 use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderValue};
 
 /// Whether `is` holds for any element of a header's comma-separated values, in lower case and without parameters.
 /// Values that are not visible ASCII have no elements.
 pub(crate) fn any_element(headers: &HeaderMap, name: impl AsHeaderName, is: impl Fn(&str) -> bool) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|element| element.split(';').next())
-        .any(|element| is(&lower_case(element.trim())))
+    let element_is = |element: &str| {
+        let end = element.find(';').unwrap_or(element.len());
+        is(&lower_case(element[..end].trim_ascii()))
+    };
+    let value_has = |value: &HeaderValue| {
+        let text = value.to_str();
+        text.is_ok_and(|text| text.split(',').any(element_is))
+    };
+    headers.get_all(name).iter().any(value_has)
 }
 
 /// The text in lower case, which it usually is already.

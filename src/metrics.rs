@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use prometheus::core::{AtomicU64, Collector, GenericCounter};
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, TextEncoder};
+use prometheus::{HistogramOpts, TextEncoder};
 
-pub use prometheus::{Gauge, IntGauge, Opts};
+pub use prometheus::{Gauge, Histogram, IntGauge, Opts};
 
 /// A counter of whole things.
 pub type Counter = GenericCounter<AtomicU64>;
@@ -244,6 +244,9 @@ label_values! {
 }
 
 impl StatusClass {
+    /// Number of classes.
+    pub const COUNT: usize = Self::ALL.len();
+
     /// The class of a status; `None` for what is not one of HTTP's.
     pub fn of(status: u16) -> Option<Self> {
         let class = usize::from(status / 100).checked_sub(1)?;

@@ -114,7 +114,7 @@ pub struct Destinations {
     pub presence: Option<PresenceHandle>,
     /// The writer of the app's tables.
     pub writer: Option<Writer>,
-    /// The latest pages, for the dashboard.
+    /// The latest pages, for the dashboard. The writer, where there is one, adds them outside the requests.
     pub recent: RecentPages,
     /// Counts views.
     pub metrics: Arc<Metrics>,
@@ -304,14 +304,11 @@ impl Destinations {
         waited: Duration,
     ) {
         self.recognition.recognised();
-        match session.visibility {
-            Visibility::Shown => self.recent.note(&view, community.as_ref()),
-            Visibility::Hidden => {}
-            Visibility::Ignored => {
-                self.metrics.not_counted[NotCounted::Hidden].inc();
-                return;
-            }
+        if session.visibility == Visibility::Ignored {
+            self.metrics.not_counted[NotCounted::Hidden].inc();
+            return;
         }
+        let is_listed = session.visibility == Visibility::Shown;
         self.metrics.counted.inc();
         self.touch(session, community.as_ref(), &view.finer, seen);
         let recorded = RecordedView {
@@ -321,10 +318,14 @@ impl Destinations {
             community,
             location: Location::default(),
         };
-        if let Some(writer) = &self.writer
-            && let Err(reason) = writer.write(recorded, waited)
-        {
-            self.metrics.dropped[reason].inc();
+        match &self.writer {
+            Some(writer) => {
+                if let Err(reason) = writer.write(recorded, is_listed, waited) {
+                    self.metrics.dropped[reason].inc();
+                }
+            }
+            None if is_listed => self.recent.note(&recorded.view, recorded.community.as_ref()),
+            None => {}
         }
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod explain;
 mod file;
+mod handles;
 mod path;
 pub mod pattern;
 mod presence;
@@ -27,6 +28,7 @@ pub use error::RouteError;
 pub use event::{EventForm, MAX_METADATA, MAX_VALUE, OWN_KEYS, Template, ValueSource};
 pub use explain::{Explanation, Tried};
 pub use file::RouteFile;
+pub use handles::RouteHandles;
 pub use path::decode_path;
 pub use pattern::{RouteTable, WrittenType};
 pub use presence::{FinerKind, MOST_FINER};
@@ -102,6 +104,8 @@ pub struct Route {
     pub grants: Option<bool>,
     /// The form of its events.
     pub event: EventForm,
+    /// The metrics of its requests.
+    pub handles: RouteHandles,
 }
 
 /// What is recorded of requests that match a route.

@@ -84,7 +84,8 @@ pub struct Dependencies {
     pub communities: Arc<Communities>,
     /// Where views came from.
     pub geoip: Option<GeoIp>,
-    /// The dashboard's recent pages; the writer adds views whose visitor was identified late.
+    /// The dashboard's recent pages: the latest of those that are put into the spool, and those whose visitor was identified
+    /// late.
     pub recent: RecentPages,
     /// The folder of the spools.
     pub directory: Directory,
@@ -107,14 +108,18 @@ struct Accepted {
 }
 
 enum View {
-    Recorded(RecordedView),
+    Recorded {
+        view: RecordedView,
+        /// Whether the dashboard may show its page.
+        is_listed: bool,
+    },
     Unresolved(UnresolvedView),
 }
 
 impl View {
     fn weight(&self) -> usize {
         match self {
-            Self::Recorded(recorded) => recorded.view.weight(),
+            Self::Recorded { view, .. } => view.view.weight(),
             Self::Unresolved(unresolved) => unresolved.weight(),
         }
     }
@@ -203,6 +208,7 @@ impl Writer {
             limits,
             directory: parts.directory.clone(),
             spools: Arc::clone(&spools),
+            recent: parts.recent.clone(),
             room: Component::default(),
             metrics: Arc::clone(metrics),
         };
@@ -240,8 +246,8 @@ impl Writer {
     ///
     /// # Errors
     /// Why the view is dropped: the queue has no room for it.
-    pub fn write(&self, view: RecordedView, waited: Duration) -> Result<(), Dropped> {
-        self.accept(View::Recorded(view), waited)
+    pub fn write(&self, view: RecordedView, is_listed: bool, waited: Duration) -> Result<(), Dropped> {
+        self.accept(View::Recorded { view, is_listed }, waited)
     }
 
     /// The same for a view whose visitor or community is not known yet. Never waits.

@@ -19,7 +19,7 @@ use crate::tasks::Tasks;
 pub(super) struct SharedParts {
     pub(super) config: Config,
     /// What counts as a page view, and what of it is kept.
-    pub(super) policy: Policy,
+    pub(super) policy: Arc<Policy>,
     pub(super) routes: SharedRoutes,
     pub(super) store: Arc<dyn Store>,
     pub(super) presence: Arc<dyn Presence>,
@@ -55,7 +55,7 @@ impl SharedParts {
             &tasks,
         );
         Ok(Self {
-            policy: Policy::new(&config.record, &config.privacy),
+            policy: Arc::new(Policy::new(&config.record, &config.privacy)),
             presence: presence.context("presence")?,
             config,
             routes,

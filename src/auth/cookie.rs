@@ -76,17 +76,15 @@ fn token_of(value: &[u8], min_len: usize, max_len: usize) -> TokenFound {
     if token.is_empty() {
         return TokenFound::None;
     }
-    let right_length = (min_len..=max_len).contains(&token.len());
+    let is_token = (min_len..=max_len).contains(&token.len()) && token.iter().copied().all(is_token_byte);
     match std::str::from_utf8(&token) {
-        Ok(text) if right_length && token.iter().copied().all(is_token_byte) => {
-            TokenFound::Token(SessionToken::new(text))
-        }
+        Ok(text) if is_token => TokenFound::Token(SessionToken::new(text)),
         _ => TokenFound::Malformed,
     }
 }
 
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"._~:+/=-".contains(&byte)
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'~' | b':' | b'+' | b'/' | b'=' | b'-')
 }
 
 /// The value of `name=value`, if that is the name. Without `=` it is a value without a name.
@@ -98,6 +96,10 @@ fn value_of<'c>(chunk: &'c [u8], name: &str) -> Option<&'c [u8]> {
 
 /// Python's `str.strip`, as far as UTF-8 allows.
 fn trim(bytes: &[u8]) -> &[u8] {
+    let ends = [bytes.first(), bytes.last()];
+    if ends.into_iter().flatten().all(u8::is_ascii_graphic) {
+        return bytes;
+    }
     match std::str::from_utf8(bytes) {
         Ok(text) => text.trim().as_bytes(),
         Err(_) => bytes.trim_ascii(),

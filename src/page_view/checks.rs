@@ -1,7 +1,7 @@
 //! Rules for page views: who looks (V4, V8), and whether the answer is a page (V1, V2, V3).
 
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, UPGRADE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::navigation::{is_html, is_prefetch, page_load};
 use super::{Exchange, NotCounted, Policy};
@@ -81,7 +81,8 @@ pub(super) fn what(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
     if is_prefetch(exchange.request) {
         return Err(NotCounted::Prefetch);
     }
-    if media_type_is(exchange.response, |media_type| media_type == "text/event-stream") {
+    let is_stream = |media_type: &str| media_type == "text/event-stream";
+    if !is_plain_html(exchange.response) && media_type_is(exchange.response, is_stream) {
         return Err(NotCounted::EventStream);
     }
     if track == Track::Page {
@@ -115,7 +116,7 @@ fn page(exchange: &Exchange<'_>) -> Result<(), NotCounted> {
         let is_of_a_file = exchange.is_of_a_file || names_a_file(exchange.path);
         exchange.status == StatusCode::NOT_MODIFIED && !is_of_a_file
     } else {
-        media_type_is(exchange.response, is_html)
+        is_plain_html(exchange.response) || media_type_is(exchange.response, is_html)
     };
     if is_page { Ok(()) } else { Err(NotCounted::NotHtml) }
 }
@@ -134,6 +135,13 @@ pub(super) fn names_a_file(path: &str) -> bool {
         .and_then(|name| name.rsplit_once('.'))
         .map(|(_, extension)| extension.to_ascii_lowercase());
     extension.is_some_and(|extension| FILES.contains(&&*extension))
+}
+
+/// Whether the answer says that it is HTML as most frameworks do.
+fn is_plain_html(response: &HeaderMap) -> bool {
+    let mut types = response.get_all(CONTENT_TYPE).iter();
+    let is_usual = |sent: &HeaderValue| sent == "text/html; charset=utf-8" || sent == "text/html";
+    types.next().is_some_and(is_usual) && types.next().is_none()
 }
 
 pub(super) fn media_type_is(response: &HeaderMap, is: impl Fn(&str) -> bool) -> bool {

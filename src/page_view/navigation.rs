@@ -4,7 +4,7 @@
 //! The requests that browsers and script libraries really send, and the decision for each, are in one table:
 //! `tests/integration/browsers/fetch_metadata.toml`. A test records it again from the browsers themselves.
 
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HOST};
 use http::{HeaderMap, HeaderName};
 
 use super::NotCounted;
@@ -41,8 +41,29 @@ pub(crate) enum PageLoad {
     Boosted,
 }
 
+/// Whether any header may be one that prefetches and scripts' requests have. Those that browsers send with every page have none, and
+/// one pass over their names takes a tenth of a search for each of a dozen.
+fn has_unusual(request: &HeaderMap) -> bool {
+    request.keys().any(|name| {
+        matches!(
+            name.as_str().as_bytes(),
+            [b'h' | b'x', ..] | [b'p', b'u', ..] | [b't', b'u', ..] | [b's', b'e', b'c', b'-', b'p', ..]
+        ) && *name != HOST
+    })
+}
+
+/// Whether a request is a browser's for a document, as nearly all page views are.
+fn is_plain_navigation(request: &HeaderMap) -> bool {
+    let is = |name: &HeaderName, value: &str| request.get(name).is_some_and(|sent| sent == value);
+    let none_twice = request.len() == request.keys_len();
+    none_twice && is(&SEC_FETCH_MODE, "navigate") && is(&SEC_FETCH_DEST, "document") && !has_unusual(request)
+}
+
 /// Whether a request is a prefetch or prerender, for a page that may never be shown. Some values carry parameters.
 pub(crate) fn is_prefetch(request: &HeaderMap) -> bool {
+    if !has_unusual(request) {
+        return false;
+    }
     let one_of =
         |names: &[HeaderName], is: fn(&str) -> bool| names.iter().any(|name| any_element(request, name, is));
     one_of(&SEC_PURPOSE, |purpose| {
@@ -57,6 +78,9 @@ pub(crate) fn is_prefetch(request: &HeaderMap) -> bool {
 /// How a request loads a page; an error where a script, an image or a frame asks for something else. Prefetches have an
 /// answer, too: such a page may be shown later.
 pub(crate) fn page_load(request: &HeaderMap) -> Result<PageLoad, NotCounted> {
+    if is_plain_navigation(request) {
+        return Ok(PageLoad::Document);
+    }
     let is_framed = |dest: &str| ["iframe", "frame", "fencedframe", "object", "embed"].contains(&dest);
     if any_element(request, &SEC_FETCH_DEST, is_framed) || request.contains_key(&TURBO_FRAME) {
         return Err(NotCounted::Frame);

@@ -28,7 +28,10 @@ fn clean(text: &str, max: usize) -> String {
 /// The user agent's text; empty when there is none.
 pub(super) fn user_agent(header: Option<&HeaderValue>) -> String {
     let bytes = header.map(HeaderValue::as_bytes).unwrap_or_default();
-    clean(&String::from_utf8_lossy(bytes), PageView::MAX_USER_AGENT)
+    match std::str::from_utf8(bytes) {
+        Ok(text) => clean(text, PageView::MAX_USER_AGENT),
+        Err(_) => clean(&String::from_utf8_lossy(bytes), PageView::MAX_USER_AGENT),
+    }
 }
 
 /// The URL to store: a path decoded once, with the allowed query parameters. `?` and `#` of the path are encoded, so

@@ -7,13 +7,12 @@ use chrono::Utc;
 use http::HeaderValue;
 
 use super::client_ip::ClientIp;
-use super::metrics::NoRoute;
+use super::metrics::{NoRoute, RouteLabel};
 use super::progress::Progress;
 use super::request_id::RequestId;
 use super::upstream::Address;
 use crate::api::ApiPath;
 use crate::auth::KeyFound;
-use crate::metrics::LabelValue as _;
 use crate::recorder::RequestFacts;
 use crate::shutdown::InFlightGuard;
 use crate::widget::{Page, PageBody};
@@ -107,11 +106,11 @@ impl Ctx {
         }
     }
 
-    /// Value of the `route` label: bounded by the number of routes.
-    pub(super) fn label(&self) -> &str {
+    /// Value of the `route` label.
+    pub(super) fn label(&self) -> RouteLabel<'_> {
         match (self.no_route, &self.facts.route) {
-            (NoRoute::Unmatched, Some(found)) => &found.route.name,
-            (no_route, _) => no_route.label(),
+            (NoRoute::Unmatched, Some(found)) => RouteLabel::Route(&found.route),
+            (no_route, _) => RouteLabel::None(no_route),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_proxy::Session;
 
 use super::client_ip::ClientIp;
@@ -75,8 +75,8 @@ impl Edge {
         self.refusals.count(refusal, peer.map(std::net::SocketAddr::ip));
     }
 
-    /// Logs, once per process, when headers are dropped, changed or not used that an operator may miss.
-    pub(super) fn notice(&self, headers: &HeaderMap, client: &ClientIp, underscores: bool) {
+    /// Logs, once per process, when headers are changed or not used that an operator may miss.
+    pub(super) fn notice(&self, headers: &HeaderMap, client: &ClientIp) {
         self.untrusted_proxy.notice(headers, client);
         if client.peer_trusted
             && !self.warned_of_a_value.load(Ordering::Relaxed)
@@ -91,9 +91,11 @@ impl Edge {
                  scheme, host or port are used (logged once)"
             );
         }
-        if !underscores
-            && !self.warned_of_an_underscore.load(Ordering::Relaxed)
-            && let Some(name) = headers.keys().find(|name| name.as_str().contains('_'))
+    }
+
+    /// Logs, once per process, that a header was dropped for the `_` in its name.
+    pub(super) fn notice_dropped(&self, name: &HeaderName) {
+        if !self.warned_of_an_underscore.load(Ordering::Relaxed)
             && !self.warned_of_an_underscore.swap(true, Ordering::Relaxed)
         {
             let header: String = name.as_str().chars().take(MAX_LOGGED).collect();

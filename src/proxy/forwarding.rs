@@ -145,12 +145,15 @@ pub(super) fn is_host(host: &str) -> bool {
     };
     let is_port =
         port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+=".contains(&byte);
+    let allowed = |byte: u8| {
+        matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'
+            | b'\'' | b'(' | b')' | b'*' | b'+' | b'=')
+    };
     let is_name = match name.strip_prefix('[') {
         Some(address) => address
             .strip_suffix(']')
             .is_some_and(|address| address.bytes().all(|byte| allowed(byte) || byte == b':')),
-        None => name.bytes().all(allowed) && !name.contains(".."),
+        None => name.bytes().all(allowed) && !name.as_bytes().windows(2).any(|pair| pair == b".."),
     };
     !name.is_empty() && host.len() <= 512 && is_name && is_port
 }

@@ -163,12 +163,12 @@ impl HeadReader {
                 // TLS, for example: an empty line would never come.
                 return Err(NoHead::Refused(Refusal::Malformed));
             }
+            if let Some(end) = end_of_head(head, seen) {
+                return Ok(end);
+            }
             if !begun {
                 begun = true;
                 deadline = Instant::now() + self.header_timeout;
-            }
-            if let Some(end) = end_of_head(head, seen) {
-                return Ok(end);
             }
             if head.len() > self.max_bytes {
                 return Err(NoHead::Refused(Refusal::HeaderSize));
@@ -196,8 +196,9 @@ fn taken(head: &[u8]) -> Result<(), NoHead> {
         return Err(NoHead::Refused(Refusal::Method));
     }
     // One line is the request's, one is empty.
-    let lines = memchr_iter(b'\n', head).count();
-    if lines > MAX_HEADERS + 2 {
+    let most = MAX_HEADERS + 2;
+    // A line has two bytes at least. Most heads are too short to have too many.
+    if head.len() > 2 * most && memchr_iter(b'\n', head).count() > most {
         return Err(NoHead::Refused(Refusal::HeaderCount));
     }
     Ok(())
@@ -206,6 +207,13 @@ fn taken(head: &[u8]) -> Result<(), NoHead> {
 /// The head, with a target that the framework accepts.
 fn escaped(head: BytesMut) -> BytesMut {
     let line = memchr(b'\n', &head).unwrap_or(head.len());
+    if !head[..line]
+        .iter()
+        .any(|byte| matches!(byte, b'<' | b'>' | b'"' | b'`' | 0x80..))
+    {
+        // As nearly every one is.
+        return head;
+    }
     let spaces = || head[..line].iter().enumerate().filter(|(_, byte)| **byte == b' ');
     let (Some((before, _)), Some((after, _))) = (spaces().next(), spaces().next_back()) else {
         return head;

@@ -64,16 +64,17 @@ const PREFIXES: &[&str] = &[
     "shib-",
 ];
 
-/// Whether any of the names and prefixes begins with a byte. Most headers of a request begin otherwise, and are
-/// compared with none.
-const BEGINS: [bool; 256] = {
-    let mut begins = [false; 256];
+/// For each first byte of the names and prefixes, a bit for each of their second bytes, by its five lower bits. Most
+/// headers of a request begin otherwise, and are compared with none.
+const BEGINS: [u32; 256] = {
+    let mut begins = [0; 256];
     let lists = [NAMES, PREFIXES];
     let mut list = 0;
     while list < lists.len() {
         let mut at = 0;
         while at < lists[list].len() {
-            begins[lists[list][at].as_bytes()[0] as usize] = true;
+            let name = lists[list][at].as_bytes();
+            begins[name[0] as usize] |= second(name[1]);
             at += 1;
         }
         list += 1;
@@ -81,12 +82,16 @@ const BEGINS: [bool; 256] = {
     begins
 };
 
+const fn second(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
 /// Whether a name, in lower case and with `-`, is an identity header.
 pub(super) fn is_identity(name: &str) -> bool {
-    let may_be = name
-        .bytes()
-        .next()
-        .is_some_and(|first| BEGINS[usize::from(first)]);
+    let may_be = match name.as_bytes() {
+        [first, after, ..] => BEGINS[usize::from(*first)] & second(*after) != 0,
+        _ => false,
+    };
     may_be && is_listed(name)
 }
 

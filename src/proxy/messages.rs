@@ -14,9 +14,14 @@ const LARGE_BODY: u64 = 64 * 1024;
 
 /// Whether the app answers with an event stream, on which it may be silent for long.
 pub(super) fn is_event_stream(response: &ResponseHeader) -> bool {
-    any_element(&response.headers, header::CONTENT_TYPE, |kind| {
-        kind == "text/event-stream"
-    })
+    let is_one = |kind: &[u8]| {
+        let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+        kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    };
+    let kinds = response.headers.get_all(header::CONTENT_TYPE).iter();
+    kinds
+        .flat_map(|kinds| kinds.as_bytes().split(|byte| *byte == b','))
+        .any(is_one)
 }
 
 /// Whether the client waits for the app's answer before it sends the body.
@@ -70,20 +75,35 @@ pub(super) fn has_large_body(request: &RequestHeader) -> bool {
 /// Headers that concern only the connection to the app (RFC 9110, 7.6.1). Pingora strips them from requests,
 /// not from responses; `Connection` itself and the framing are Pingora's.
 pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
-    let nominated: Vec<String> = response
+    let is_framings = |name: &str| {
+        let framings = ["", "close", "keep-alive", "transfer-encoding"];
+        framings.iter().any(|one| one.eq_ignore_ascii_case(name))
+    };
+    let named = |value: &HeaderValue| -> Vec<String> {
+        if value == "keep-alive" || value == "close" {
+            // As nearly all are.
+            return Vec::new();
+        }
+        let names = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        names
+            .filter(|name| !is_framings(name))
+            .map(str::to_ascii_lowercase)
+            .collect()
+    };
+    // Empty, and made without an allocation, where only the framing is named.
+    let nominated = response
         .headers
         .get_all(header::CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !matches!(name.as_str(), "" | "close" | "keep-alive" | "transfer-encoding"))
-        .collect();
-    for name in nominated {
+        .flat_map(named);
+    for name in nominated.collect::<Vec<_>>() {
         response.remove_header(name.as_str());
     }
-    response.remove_header("keep-alive");
-    response.remove_header("proxy-connection");
+    let mut names = response.headers.keys();
+    if names.any(|name| matches!(name.as_str(), "keep-alive" | "proxy-connection")) {
+        response.remove_header("keep-alive");
+        response.remove_header("proxy-connection");
+    }
 }
 
 /// Turns a response into HTTP/1.1, whichever version the app speaks: its body is framed by us (RFC 9110, 6.2).

@@ -33,14 +33,17 @@ impl Sidecar {
             .map(SocketAddr::ip);
         let (proxies, sidecars) = (&self.limits.trusted_proxies, &self.limits.sidecars);
         ctx.client = client_ip(peer, &request.headers, proxies, sidecars);
-        self.edge
-            .notice(&request.headers, &ctx.client, self.limits.underscore_headers);
+        self.edge.notice(&request.headers, &ctx.client);
         ctx.tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         if let Some(path) = &ctx.api_path {
             ctx.key = self.api.key_of(path, &request.headers, ctx.facts.at);
         }
         if ctx.key.is_some() {
             // A server's: it has no session, whatever else is in the request.
+            ctx.facts.client_ip = ctx.client.ip;
+            return Ok(());
+        }
+        if ctx.api_path.is_none() && self.passes_only() {
             ctx.facts.client_ip = ctx.client.ip;
             return Ok(());
         }
@@ -51,6 +54,11 @@ impl Sidecar {
                 .read_handshake(&mut ctx.facts, &request.headers, query);
         }
         Ok(())
+    }
+
+    /// Whether requests to the app are passed on and no more: it is of no interest who visits which page.
+    pub(super) fn passes_only(&self) -> bool {
+        self.injector.is_none() && !self.intake.asks_for_visitors()
     }
 
     fn check(&self, session: &Session) -> Result<(), Refusal> {
@@ -88,7 +96,9 @@ impl Sidecar {
             recording: self.intake.is_recording,
             new_request_id: ctx.request_id.text(&mut buffer),
         };
-        headers::edit_for_app(&request.headers, head, &received);
+        if let Some(dropped) = headers::edit_for_app(&request.headers, head, &received) {
+            self.edge.notice_dropped(dropped);
+        }
     }
 
     /// Makes the head for the app: what a good reverse proxy says of the client, and how the connection is used.

@@ -18,7 +18,12 @@ impl RequestId {
     /// system: [`uuid::Uuid::now_v7`] asks the system for each id, which is a system call per request.
     pub(super) fn new(at: DateTime<Utc>) -> Self {
         let milliseconds = u64::try_from(at.timestamp_millis()).unwrap_or_default();
-        let id = Builder::from_unix_timestamp_millis(milliseconds, &rand::random()).into_uuid();
+        // As an array they would take a number of the generator for each byte.
+        let (first, last): (u64, u16) = rand::random();
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&first.to_ne_bytes());
+        random[8..].copy_from_slice(&last.to_ne_bytes());
+        let id = Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid();
         Self(id.hyphenated())
     }
 

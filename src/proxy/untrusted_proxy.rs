@@ -25,6 +25,8 @@ const NAVIGATIONS: u32 = 20;
 #[derive(Debug, Default)]
 pub(super) struct UntrustedProxy {
     is_told: AtomicBool,
+    /// Whether anything is counted: until then requests without forwarding headers need no further look.
+    has_carried: AtomicBool,
     /// The last address from which navigations came with forwarding headers, and how many of them; halved by each without.
     carrying: Mutex<Option<(IpAddr, u32)>>,
 }
@@ -33,6 +35,11 @@ impl UntrustedProxy {
     /// Takes note of a request's head; logs once per process.
     pub(super) fn notice(&self, headers: &HeaderMap, client: &ClientIp) {
         let Some(peer) = client.ip else { return };
+        // Without such headers only what others carried before changes.
+        let may_carry = || headers.keys().any(|name| name.as_str().starts_with(['f', 'x']));
+        if !self.has_carried.load(Ordering::Relaxed) && !may_carry() {
+            return;
+        }
         if client.peer_trusted
             || self.is_told.load(Ordering::Relaxed)
             || !is_near(peer)
@@ -62,6 +69,7 @@ impl UntrustedProxy {
         let of_peer = counted.filter(|(address, _)| *address == peer);
         let before = of_peer.map_or(0, |(_, carrying)| carrying);
         if carries {
+            self.has_carried.store(true, Ordering::Relaxed);
             *counted = Some((peer, before + 1));
             return before + 1;
         }

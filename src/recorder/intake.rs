@@ -35,7 +35,7 @@ pub struct Intake {
     /// Step 3, identify: lookups that start with the request.
     pub lookups: EarlyLookups,
     /// Step 4, decide.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Files sent before, for step 4.
     pub files: SentFiles,
     /// Step 5, record.
@@ -119,6 +119,16 @@ impl Intake {
         }
     }
 
+    /// Whether it is of interest who visits which page.
+    pub fn asks_for_visitors(&self) -> bool {
+        self.is_recording || self.shown.is_some()
+    }
+
+    /// Finds the route of a request to the app, and nothing else.
+    pub fn find_route(&self, facts: &mut RequestFacts, raw_path: &[u8]) {
+        facts.route = self.routes.load().find_route(&decode_path(raw_path));
+    }
+
     /// Finds the route of a request to the app, and starts the lookup of an unknown token where the response may be a
     /// page view, or may say that its visitor may see a community.
     pub async fn start_lookup(
@@ -144,7 +154,7 @@ impl Intake {
     /// Notes whether the exchange shows its visitor a community, records it if it is a page view, and reads the session
     /// cookies that the response sets. Whether it is of a file is found out here.
     pub async fn record_exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
-        if self.is_recording || self.shown.is_some() {
+        if self.asks_for_visitors() {
             let exchange = Exchange {
                 is_of_a_file: self.files.note_or_look_up(&exchange),
                 ..exchange

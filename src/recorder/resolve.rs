@@ -3,6 +3,7 @@
 //! unresolved.
 
 mod lookup;
+mod outcome;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,13 +16,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use self::lookup::in_time;
+pub(super) use self::outcome::ResolvedView;
 use super::late::LateVisitors;
 use super::resolver::{LookupAnswer, Resolver, Sought, ViewLookup};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
 use crate::auth::Absent;
-use crate::browser_session::BrowserSession;
 use crate::communities::PageCommunity;
-use crate::ids::CommunityId;
 use crate::page_view::{Dropped, NotCounted, PageView};
 use crate::tasks::{Task, Tasks};
 use crate::writer::load::{InProgress, Load};
@@ -353,43 +353,6 @@ struct LookupState {
     has_begun: AtomicBool,
     /// The view needs no answer any more, and neither does presence.
     is_settled: Arc<AtomicBool>,
-}
-
-/// The result for a view when its time is over.
-pub(super) enum ResolvedView {
-    /// Its session, and its community.
-    All(Arc<BrowserSession>, Option<CommunityId>),
-    NoSession(Absent),
-    /// See [`crate::auth::Identified::NotYet`].
-    Doubtful(Instant),
-    /// The visitor may not see its community, or there is none.
-    Forbidden,
-    /// See [`PageCommunity::NoKey`].
-    NoKey,
-    /// Whether the visitor may see its community could not be checked.
-    Undecided,
-    /// One of too many views of tokens that were never seen with a session.
-    Overflow,
-    NotYet(VisitorRef),
-}
-
-impl ResolvedView {
-    pub(super) fn not_yet(who: &RequestVisitor) -> Self {
-        Self::NotYet(match who {
-            RequestVisitor::Session(session) => VisitorRef::Session {
-                id: session.id.clone(),
-                user_id: session.user_id.clone(),
-            },
-            // The app may have given the session another token since.
-            RequestVisitor::Token(token, lookup) => match lookup.session() {
-                Some(session) => VisitorRef::Session {
-                    id: session.id.clone(),
-                    user_id: session.user_id.clone(),
-                },
-                None => VisitorRef::Token(token.clone()),
-            },
-        })
-    }
 }
 
 impl Destinations {

@@ -65,7 +65,7 @@ pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
         jwts: None,
         routes: Arc::default(),
         lookups,
-        policy: Policy::new(&Record::default(), &Privacy::default()),
+        policy: Arc::new(Policy::new(&Record::default(), &Privacy::default())),
         files: SentFiles::default(),
         recorder,
         shown: None,

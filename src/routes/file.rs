@@ -14,7 +14,7 @@ use toml::Spanned;
 use super::error::{KeyFault, RouteError, line_of, unreadable};
 use super::event::EventKeys;
 use super::presence::{self, FinerGroup, FinerKind, RawScopes};
-use super::{Route, RouteNames, Track};
+use super::{Route, RouteHandles, RouteNames, Track};
 use crate::config::{IN_ROUTE_FILE, Misplaced};
 
 /// Upper bound of routes in all files together: each is a metric label, and all are matched at once.
@@ -223,6 +223,7 @@ impl RouteCheck<'_> {
                 widget: raw.widget.unwrap_or(true),
                 grants: raw.grants,
                 event,
+                handles: RouteHandles::default(),
             }),
             pattern: raw.pattern.into_inner(),
             regex,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use memchr::memchr;
 use percent_encoding::percent_decode;
 
 /// The path of a request target, percent-decoded exactly once, as Django under WSGI makes its `PATH_INFO`:
@@ -18,6 +19,11 @@ pub fn decode_path(target: &[u8]) -> Cow<'_, str> {
     let path = path_of(target);
     if path.is_empty() {
         return Cow::Borrowed("/");
+    }
+    if memchr(b'%', path).is_none()
+        && let Ok(text) = std::str::from_utf8(path)
+    {
+        return Cow::Borrowed(text);
     }
     match Cow::<[u8]>::from(percent_decode(path)) {
         Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {

@@ -81,8 +81,7 @@ impl RouteTable {
     /// The first route whose pattern matches the path, which must be decoded by
     /// [`decode_path`](super::decode_path). Linear in the path's length, whatever the patterns.
     pub fn find(&self, decoded_path: &str) -> Option<RouteMatch> {
-        let first = self.set.matches(decoded_path).into_iter().next()?;
-        let route = self.routes.get(first)?;
+        let route = self.first(decoded_path)?;
         let named = route.group.as_ref().and_then(|group| {
             let captures = route.regex.captures(decoded_path)?;
             let (community, is_own) = community(group, &captures, decoded_path)?;
@@ -99,6 +98,23 @@ impl RouteTable {
             is_communitys_own,
             captures: captures(route, decoded_path),
         })
+    }
+
+    /// The same without what the path names: only the route, for its name.
+    pub fn find_route(&self, decoded_path: &str) -> Option<RouteMatch> {
+        let route = self.first(decoded_path)?;
+        Some(RouteMatch {
+            route: Arc::clone(&route.route),
+            community: None,
+            finer: Arc::default(),
+            is_communitys_own: false,
+            captures: Vec::new(),
+        })
+    }
+
+    fn first(&self, decoded_path: &str) -> Option<&CheckedRoute> {
+        let first = self.set.matches(decoded_path).into_iter().next()?;
+        self.routes.get(first)
     }
 
     /// The names that it was compiled with.

@@ -1,9 +1,11 @@
 //! Converts page views to rows of the event table, for both databases alike. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use memchr::memchr;
 use serde::Serialize;
 
 use super::ip_text;
@@ -12,7 +14,6 @@ use crate::batch::{Batch, RecordedView};
 use crate::config::CommunityIdAs;
 use crate::ids::CommunityId;
 use crate::key_type::KeyType;
-use crate::page_view::device::DeviceInfo;
 use crate::routes::PAGE_VIEW;
 
 /// A condition: the column holds one of these event types. They have neither quotes nor backslashes. Of one type it is a
@@ -136,10 +137,10 @@ fn event_row(
         url: &url,
         more: &view.event.metadata,
     };
-    let device_info = DeviceInfo {
-        browser: without_nul(&view.device.browser).into(),
-        os: without_nul(&view.device.os).into(),
-        device: without_nul(&view.device.device).into(),
+    let device_info = Device {
+        browser: without_nul(&view.device.browser),
+        os: without_nul(&view.device.os),
+        device: without_nul(&view.device.device),
     };
     let ip_address = match view.client_ip {
         Some(ip) => Some(ip_text(ip)),
@@ -147,18 +148,21 @@ fn event_row(
         None => Some(NO_ADDRESS.to_owned()),
     };
     Ok(EventRow {
-        user_id: recorded.user_id.to_string(),
+        user_id: recorded.user_id.as_str().to_owned(),
         event_type: view.event.event_type.clone().unwrap_or_else(|| PAGE_VIEW.into()),
         description: cut(
             match &view.event.description {
-                Some(description) => without_nul(description),
+                Some(description) => without_nul(description).into_owned(),
                 None => format!("Page view: {url}"),
             },
             columns.description.as_ref(),
         ),
         metadata: json(&metadata)?,
         ip_address: ip_address.map(|ip| cut(ip, columns.ip_address.as_ref())),
-        user_agent: cut(without_nul(&view.user_agent), columns.user_agent.as_ref()),
+        user_agent: cut(
+            without_nul(&view.user_agent).into_owned(),
+            columns.user_agent.as_ref(),
+        ),
         device_info: json(&device_info)?,
         location_data: json(&recorded.location)?,
         at: view.at,
@@ -172,15 +176,23 @@ struct Metadata<'a> {
     url: &'a str,
     community_id: Option<serde_json::Value>,
     page_type: Option<&'a str>,
-    referrer: Option<String>,
+    referrer: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    search_query: Option<String>,
+    search_query: Option<Cow<'a, str>>,
     route: Option<&'a str>,
     status: u16,
     duration_ms: u32,
     source: &'static str,
     #[serde(flatten)]
     more: &'a BTreeMap<Arc<str>, String>,
+}
+
+/// `device_info`: a [`DeviceInfo`](crate::page_view::device::DeviceInfo) without NUL.
+#[derive(Serialize)]
+struct Device<'a> {
+    browser: Cow<'a, str>,
+    os: Cow<'a, str>,
+    device: Cow<'a, str>,
 }
 
 /// A key in its canonical form. `None` for text that is no key, which a spool of an earlier version may hold.
@@ -198,12 +210,18 @@ fn community_json(
 }
 
 fn json(value: &impl Serialize) -> Result<String, sqlx::Error> {
-    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+    // Room for what most views have: growing copies it again and again.
+    let mut text = Vec::with_capacity(256);
+    serde_json::to_writer(&mut text, value).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    String::from_utf8(text).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 /// W2: neither text nor jsonb takes NUL.
-pub(super) fn without_nul(text: &str) -> String {
-    text.replace('\0', "")
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if memchr(0, text.as_bytes()).is_none() {
+        return text.into();
+    }
+    text.replace('\0', "").into()
 }
 
 /// W3: `varchar(n)` counts characters and refuses what is longer.
@@ -242,7 +260,7 @@ mod tests {
             community_id: None,
             page_type: None,
             referrer: None,
-            search_query: Some(String::new()),
+            search_query: Some("".into()),
             route: None,
             status: 200,
             duration_ms: 1,

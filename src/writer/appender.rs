@@ -19,6 +19,7 @@ use super::unresolved::{UnresolvedView, VisitorRef};
 use super::{BatchLimits, Message, View};
 use crate::batch::RecordedView;
 use crate::page_view::Dropped;
+use crate::recent_pages::{KEPT, RecentPages};
 use crate::retry::Backoff;
 use crate::status::Component;
 use crate::tasks::{Task, Tasks};
@@ -35,6 +36,7 @@ pub struct Appender {
     pub(super) limits: BatchLimits,
     pub(super) directory: Directory,
     pub(super) spools: Arc<Spools>,
+    pub(super) recent: RecentPages,
     /// Down while the spool has none.
     pub(super) room: Component,
     pub(super) metrics: Arc<Metrics>,
@@ -62,6 +64,8 @@ impl Drop for AppenderWaker {
 /// What goes into one commit.
 struct Group {
     recorded: Vec<RecordedView>,
+    /// Which of them the dashboard may show, in their order.
+    listed: Vec<usize>,
     unresolved: Vec<UnresolvedView>,
     hand: InProgress,
     flushes: Vec<oneshot::Sender<()>>,
@@ -72,6 +76,7 @@ impl Group {
     fn new(hand: InProgress) -> Self {
         Self {
             recorded: Vec::new(),
+            listed: Vec::new(),
             unresolved: Vec::new(),
             hand,
             flushes: Vec::new(),
@@ -79,10 +84,24 @@ impl Group {
         }
     }
 
+    /// Shows the latest pages, as many as are kept: of thousands a second the others would be gone at once.
+    fn show(&self, recent: &RecentPages) {
+        let latest = self.listed.len().saturating_sub(KEPT);
+        let listed = self.listed[latest..].iter();
+        for recorded in listed.filter_map(|place| self.recorded.get(*place)) {
+            recent.note(&recorded.view, recorded.community.as_ref());
+        }
+    }
+
     fn push(&mut self, view: View) {
         self.hand.take(view.weight());
         match view {
-            View::Recorded(view) => self.recorded.push(view),
+            View::Recorded { view, is_listed } => {
+                if is_listed {
+                    self.listed.push(self.recorded.len());
+                }
+                self.recorded.push(view);
+            }
             View::Unresolved(view) => self.unresolved.push(view),
         }
     }
@@ -113,6 +132,7 @@ impl Appender {
             let mut group = self.collect().await;
             if group.hand.views() > 0 {
                 group.hand.free();
+                group.show(&self.recent);
                 self.append(group.recorded, group.unresolved).await;
                 group.hand.done();
             }
@@ -259,5 +279,41 @@ impl Appender {
             }
         }
         self.spools.is_disk_full.store(is_disk_full, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RecentPrecision;
+    use crate::page_view::Metrics as ViewMetrics;
+    use crate::page_view::Queue;
+    use crate::writer::load::Bytes;
+    use crate::writer::testing;
+
+    #[test]
+    fn v53_the_latest_pages_of_a_group_are_shown_but_for_hidden_members() {
+        let metrics = Arc::<ViewMetrics>::default();
+        let load = Load::new(Queue::Writer, Bytes::new(1 << 24, &metrics), &metrics);
+        let mut group = Group::new(InProgress::new(&load));
+        let most = 60;
+        for second in 0..most {
+            let mut view = testing::recorded("/c/rust/");
+            view.view.at = chrono::DateTime::from_timestamp(second, 0).expect("a time");
+            let is_listed = second != most - 1;
+            group.push(View::Recorded { view, is_listed });
+        }
+        let recent = RecentPages::new(RecentPrecision::Path);
+        group.show(&recent);
+        let shown = recent.latest();
+        assert_eq!(shown.len(), KEPT);
+        assert_eq!(
+            shown[0].1.at.timestamp(),
+            most - 2,
+            "the last one is of a hidden member"
+        );
+        assert_eq!(shown[KEPT - 1].0, 1, "no more were noted than are kept");
+        group.hand.free();
+        group.hand.done();
     }
 }

@@ -77,6 +77,19 @@ pub(super) enum DrainOutcome {
     Unavailable(StoreError),
 }
 
+/// The rows of a step.
+#[derive(Default)]
+struct PreparedRows {
+    /// What is to be applied.
+    parts: Vec<BatchPart>,
+    /// The places of the parts.
+    places: Vec<i64>,
+    /// The places of all rows that are done with when the parts are applied.
+    done: Vec<i64>,
+    /// What became of rows that are not among them.
+    trouble: Option<DrainOutcome>,
+}
+
 impl Drain {
     pub(super) fn new(
         store: Arc<dyn Store>,
@@ -121,59 +134,13 @@ impl Drain {
         };
         let is_well = self.went_well.take() == Some(spool.id());
         self.ahead = None;
-        let (mut parts, mut places, mut done) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut known, mut trouble) = (TokenResults::new(), None);
-        for row in rows {
-            let views = match row.body {
-                None => {
-                    self.damaged(spool, &row).await?;
-                    continue;
-                }
-                Some(StoredViews::Recorded(views)) => views,
-                Some(StoredViews::Unresolved(views)) => match self.late.resolve(views, &mut known).await {
-                    Ok(resolved) => {
-                        let is_taken = spool.resolve_row(row.place, resolved.views.clone()).await?;
-                        self.resolved(&resolved);
-                        if is_taken && resolved.views.is_empty() {
-                            // The row no longer exists.
-                            continue;
-                        }
-                        resolved.views
-                    }
-                    // The rows around it are still applied.
-                    Err(error) if error.may_be_the_rows() || self.is_slow_with_some(&error).await => {
-                        let visitors = std::iter::once(row.key.to_string());
-                        let before = spool.tries(row.place).or(self.tries_of_first(spool, row.place));
-                        let verdict = self.failures.failed(before, &error.summary(), visitors, false);
-                        let never_offered = !spool.has_offered_unresolved();
-                        trouble = Some(
-                            self.pass_over(spool, &row.key, row.place, verdict, never_offered, error)
-                                .await?,
-                        );
-                        if self.first.is_some() {
-                            break;
-                        }
-                        continue;
-                    }
-                    Err(error) => {
-                        // The rows before it are still applied.
-                        trouble = Some(DrainOutcome::Unavailable(error));
-                        break;
-                    }
-                },
-            };
-            done.push(row.place);
-            if !views.is_empty() {
-                places.push(row.place);
-                let views = self.located(views);
-                parts.push(BatchPart { key: row.key, views });
-            }
-        }
-        if parts.is_empty() {
-            spool.remove_rows(&done).await?;
-            return Ok(trouble.unwrap_or(DrainOutcome::Again));
+        let prepared = self.prepared(spool, rows).await?;
+        if prepared.parts.is_empty() {
+            spool.remove_rows(&prepared.done).await?;
+            return Ok(prepared.trouble.unwrap_or(DrainOutcome::Again));
         }
         let settled = self.settled(spool).await?;
+        let parts = prepared.parts;
         let batch = Batch { parts, settled };
         let tried_before = self.try_numbers_of(spool, &batch);
         let apply = async {
@@ -182,7 +149,7 @@ impl Drain {
         };
         let views = batch.views().count();
         let look_ahead = async {
-            let is_of_use = is_well && trouble.is_none();
+            let is_of_use = is_well && prepared.trouble.is_none();
             if is_of_use {
                 let batch_views = self.limits.batch_views.get();
                 RowsAhead::read(spool, last, views, batch_views, self.size.most()).await
@@ -191,24 +158,94 @@ impl Drain {
             }
         };
         let ((outcome, took), ahead) = tokio::join!(apply, look_ahead);
-        match outcome {
-            Ok(applied) => {
-                self.is_copied |= applied.known_parts > tried_before;
-                self.applied(applied, took);
-                if done.len() == places.len() && !self.limits.keep_applied.is_zero() {
-                    spool.keep_rows(&done, self.limits.keep_applied).await?;
-                } else {
-                    // The ledger has no entry for rows without views: where the disk refuses to delete them, they
-                    // are not kept.
-                    spool.remove_rows(&done).await?;
-                }
-                self.size.written(views, took);
-                self.went_well = trouble.is_none().then(|| spool.id());
-                self.ahead = ahead;
-                Ok(trouble.unwrap_or(DrainOutcome::Done))
-            }
-            Err(error) => self.failed(spool, &batch, &places, error).await,
+        let applied = match outcome {
+            Ok(applied) => applied,
+            Err(error) => return self.failed(spool, &batch, &prepared.places, error).await,
+        };
+        self.is_copied |= applied.known_parts > tried_before;
+        self.applied(applied, took);
+        if prepared.done.len() == prepared.places.len() && !self.limits.keep_applied.is_zero() {
+            spool.keep_rows(&prepared.done, self.limits.keep_applied).await?;
+        } else {
+            // The ledger has no entry for rows without views: where the disk refuses to delete them, they are not kept.
+            spool.remove_rows(&prepared.done).await?;
         }
+        self.size.written(views, took);
+        self.went_well = prepared.trouble.is_none().then(|| spool.id());
+        self.ahead = ahead;
+        Ok(prepared.trouble.unwrap_or(DrainOutcome::Done))
+    }
+
+    /// The parts of the rows, as far as their visitors are found.
+    async fn prepared(&mut self, spool: &Spool, rows: Vec<Row>) -> Result<PreparedRows, SpoolError> {
+        let (mut prepared, mut known) = (PreparedRows::default(), TokenResults::new());
+        for row in rows {
+            let views = match row.body {
+                None => {
+                    self.damaged(spool, &row).await?;
+                    continue;
+                }
+                Some(StoredViews::Recorded(views)) => views,
+                Some(StoredViews::Unresolved(views)) => match self.late.resolve(views, &mut known).await {
+                    Ok(resolved) => match self.put_back(spool, row.place, resolved).await? {
+                        Some(views) => views,
+                        None => continue,
+                    },
+                    Err(error) => {
+                        let (trouble, is_the_last) =
+                            self.not_resolved(spool, &row.key, row.place, error).await?;
+                        prepared.trouble = Some(trouble);
+                        if is_the_last {
+                            // The rows before it are still applied.
+                            break;
+                        }
+                        // And those behind it.
+                        continue;
+                    }
+                },
+            };
+            prepared.done.push(row.place);
+            if !views.is_empty() {
+                prepared.places.push(row.place);
+                let views = self.located(views);
+                prepared.parts.push(BatchPart { key: row.key, views });
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Puts a row's views into the spool as they were resolved; `None` where the row no longer exists.
+    async fn put_back(
+        &self,
+        spool: &Spool,
+        place: i64,
+        resolved: ResolvedViews,
+    ) -> Result<Option<Vec<RecordedView>>, SpoolError> {
+        let is_taken = spool.resolve_row(place, resolved.views.clone()).await?;
+        self.resolved(&resolved);
+        let is_gone = is_taken && resolved.views.is_empty();
+        Ok((!is_gone).then_some(resolved.views))
+    }
+
+    /// What to do about a row whose visitors cannot be looked up, and whether no further row is looked at.
+    async fn not_resolved(
+        &mut self,
+        spool: &Spool,
+        key: &BatchKey,
+        place: i64,
+        error: StoreError,
+    ) -> Result<(DrainOutcome, bool), SpoolError> {
+        if !error.may_be_the_rows() && !self.is_slow_with_some(&error).await {
+            return Ok((DrainOutcome::Unavailable(error), true));
+        }
+        let visitors = std::iter::once(key.to_string());
+        let before = spool.tries(place).or(self.tries_of_first(spool, place));
+        let verdict = self.failures.failed(before, &error.summary(), visitors, false);
+        let never_offered = !spool.has_offered_unresolved();
+        let trouble = self
+            .pass_over(spool, key, place, verdict, never_offered, error)
+            .await?;
+        Ok((trouble, self.first.is_some()))
     }
 
     /// Notes which own sequence numbers are tried; returns how many parts of the batch may have been tried before.

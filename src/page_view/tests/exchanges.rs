@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 
 use super::*;
 use crate::presence::grants::News;
-use crate::routes::{EventForm, Route, Track};
+use crate::routes::{EventForm, Route, RouteHandles, Track};
 
 pub(super) const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 pub(super) const TOKEN: &str = "a8f5f167f44f4964e6c998dee827110c";
@@ -53,6 +53,7 @@ pub(super) fn page() -> Page {
                 widget: true,
                 grants: None,
                 event: EventForm::default(),
+                handles: RouteHandles::default(),
             }),
             community: Some(CommunityRef::Id(Arc::from("42"))),
             finer: Arc::default(),

@@ -317,3 +317,21 @@ page_type = 'topic'
     let refused = RouteTable::compile_with(&[file("a.toml", &both)], &names(&["topic", "post"])).unwrap_err();
     assert!(refused.problem.contains("several groups"), "{refused}");
 }
+
+#[test]
+fn v52_the_route_alone_is_that_of_the_whole_match() {
+    let table = table(COMMUNITIES);
+    for path in [
+        "/communities/42/posts/7/",
+        "/communities/42/",
+        "/c/rust/",
+        "/healthz",
+        "/search/",
+        "/none",
+    ] {
+        let whole = table.find(path).map(|found| found.route);
+        assert_eq!(table.find_route(path).map(|found| found.route), whole, "{path}");
+    }
+    let found = table.find_route("/communities/42/").unwrap();
+    assert_eq!((&*found.route.name, found.community), ("community", None));
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::CommunityId;
-use crate::routes::{CommunityRef, EventForm, Route, Track};
+use crate::routes::{CommunityRef, EventForm, Route, RouteHandles, Track};
 
 type Pairs = &'static [(&'static str, &'static str)];
 
@@ -36,6 +36,7 @@ fn route(widget: bool, community: Option<&str>) -> RouteMatch {
             widget,
             grants: None,
             event: EventForm::default(),
+            handles: RouteHandles::default(),
         }),
         community: community.map(|id| CommunityRef::Id(id.into())),
         finer: Arc::default(),
