@@ -62,9 +62,9 @@ impl<B: Backend> SqlStore<B> {
         self
     }
 
-    /// Shares this state with other pools of the same database.
-    pub(super) fn sharing(mut self, state: Arc<DatabaseState>) -> Self {
-        self.connections.share(state);
+    /// For the counters, with the state that other pools of the same database have.
+    pub(super) fn of_counters(mut self, state: Arc<DatabaseState>) -> Self {
+        self.connections.of_counters(state);
         self
     }
 
@@ -176,17 +176,6 @@ impl<B: Backend> SqlStore<B> {
     pub(super) async fn resolved(&self) -> Result<ResolvedSchema, StoreError> {
         self.connections.resolved().await
     }
-
-    /// Notes whether page views were written that the counters lack, and tells of those once the next ones are counted again.
-    fn note_uncounted(&self, are_uncounted: bool) {
-        let before = self.connections.lacks_counts(are_uncounted);
-        if before && !are_uncounted {
-            tracing::warn!(
-                "counters of communities can be kept again, and lack page views that were written meanwhile: they are counted \
-                 with the next comparison (counters.reconcile_at), or at once by headcount counters repair"
-            );
-        }
-    }
 }
 
 #[async_trait]
@@ -251,14 +240,13 @@ impl<B: Backend> Store for SqlStore<B> {
         if batch.parts.is_empty() {
             return Ok(Applied::default());
         }
-        let [noted, committing, left_out, uncounted] = [const { AtomicBool::new(false) }; 4];
+        let [noted, committing, left_out] = [const { AtomicBool::new(false) }; 3];
         let apply = Apply {
             batch,
             rules: &self.rules,
             noted: &noted,
             committing: &committing,
             left_out: &left_out,
-            uncounted: &uncounted,
         };
         let mut outcome = self.connections.run(&apply).await;
         if left_out.load(Ordering::Relaxed) {
@@ -281,9 +269,6 @@ impl<B: Backend> Store for SqlStore<B> {
                 // Whoever may make it, will.
                 Err(error.until_there_is_a_partition())
             };
-        }
-        if outcome.is_ok() && self.rules.counts {
-            self.note_uncounted(uncounted.into_inner());
         }
         match (noted.into_inner(), committing.into_inner()) {
             (_, true) => outcome,
