@@ -7,8 +7,10 @@
 //! Invariant: nothing here happens in the transaction of a batch. What that leaves behind commits with its events, so that
 //! the counters can be made from it at any time, by any sidecar.
 
+mod in_turn;
 mod lease;
 mod metrics;
+mod omissions;
 mod reconciliation;
 mod rounds;
 
@@ -149,6 +151,13 @@ impl Shared {
             }
             changes
         });
+    }
+
+    /// Waits until this process has the lease no more.
+    async fn lost(&self) {
+        let mut held = self.held.subscribe();
+        // The sender is here, so that this only ends with a change.
+        let _ = held.wait_for(Option::is_none).await;
     }
 
     /// Waits until this process has the lease; when its first round may begin.

@@ -58,8 +58,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest pause between two rounds, with its jitter. In each, a sidecar notices what a failure domain has lost. A round
 /// itself takes no time to speak of while all of Redis answers; where a node of a Cluster hangs, it takes
-/// `redis.response_timeout` for every few of that node's partitions, and what other nodes lose meanwhile is noticed that
-/// much later.
+/// `redis.response_timeout`, once for all of that node's partitions, and what other nodes lose meanwhile is noticed that much
+/// later.
 const LONGEST_LOOK: Duration = SWEEP_INTERVAL.saturating_mul(5).checked_div(4).unwrap();
 
 /// Opens the configured store: Redis if its address is configured, else this process' memory.

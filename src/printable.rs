@@ -15,6 +15,18 @@ pub(crate) fn one_line(text: &str) -> String {
         .collect()
 }
 
+/// Sentences as one. Behind one that ends with a statement, no other semicolon.
+pub(crate) fn joined<S: AsRef<str>>(sentences: &[S]) -> String {
+    let mut all = String::new();
+    for sentence in sentences {
+        if !all.is_empty() {
+            all.push_str(if all.ends_with(';') { " " } else { "; " });
+        }
+        all.push_str(sentence.as_ref());
+    }
+    all
+}
+
 /// A number with the word for what it counts: of one, or of any other number of them.
 pub(crate) fn counted<N: Copy + Display + PartialEq + From<u8>>(number: N, one: &str, more: &str) -> String {
     let word = if number == N::from(1) { one } else { more };

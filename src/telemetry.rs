@@ -5,6 +5,7 @@
 //! a separate thread writes out, lines that cannot be written are lost and counted, and panics are logged the same way
 //! instead of being printed. `visible` decides what may be logged at all, whatever the filter.
 
+mod fields;
 mod panics;
 mod queue;
 mod visible;
@@ -22,6 +23,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::config::{Format, Log};
 use crate::metrics::{Counter, Registry, metrics};
+use fields::ErrorLast;
 use queue::{LineQueue, StandardError};
 use visible::Visible;
 
@@ -72,7 +74,7 @@ pub fn init(log: &Log, coloured: bool) -> io::Result<()> {
         // They would be printed, and a failed print is a panic.
         .log_internal_errors(false);
     let _ = match log.format {
-        Format::Text => subscriber.with(layer).try_init(),
+        Format::Text => subscriber.with(layer.fmt_fields(ErrorLast)).try_init(),
         Format::Json => subscriber.with(layer.json()).try_init(),
     };
     panics::log_them();

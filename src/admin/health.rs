@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Admin;
-use crate::printable::counted;
+use crate::printable::{counted, joined};
 use crate::status::{Backlog, ComponentState, Status};
 
 /// Whether the site is served.
@@ -102,7 +102,10 @@ fn writing(status: &Status, patience: f64) -> impl Iterator<Item = String> {
         ),
         (
             status.spool.is_down(),
-            "the spool cannot be written; page views wait in memory, then are dropped".to_owned(),
+            away(
+                "the spool cannot be written; page views wait in memory (record.queue_bytes), then are dropped",
+                &status.spool.condition().reasons,
+            ),
         ),
         (
             spool != ComponentState::Off && bytes >= limit_bytes,
@@ -117,9 +120,9 @@ fn writing(status: &Status, patience: f64) -> impl Iterator<Item = String> {
         ),
         (
             status.writes.is_down(),
-            format!(
-                "the database takes no page view and they wait ({}); see the log",
-                status.writes.condition().reasons.join("; ")
+            away(
+                "the database takes no page view and they wait; see the log",
+                &status.writes.condition().reasons,
             ),
         ),
         (
@@ -222,11 +225,11 @@ fn updates(status: &Status) -> Vec<String> {
     reasons.iter().map(line).collect()
 }
 
-/// A sentence with the reasons, where there are some yet.
+/// A sentence with the reasons, where there are some yet: last, as they may end with statements that are to be pasted.
 fn away(sentence: &str, reasons: &[String]) -> String {
     if reasons.is_empty() {
         sentence.to_owned()
     } else {
-        format!("{sentence} ({})", reasons.join("; "))
+        format!("{sentence}: {}", joined(reasons))
     }
 }

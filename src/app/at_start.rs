@@ -8,6 +8,7 @@ use futures_util::FutureExt as _;
 
 use super::StartError;
 use crate::config::Config;
+use crate::printable::joined;
 use crate::reload::DatabaseCheck;
 use crate::routes::RouteTable;
 use crate::store::{self, Inspection, SchemaProblem, Store, StoreError};
@@ -63,7 +64,7 @@ pub(super) async fn look(
     let of_counters = found.tables.iter().filter(|problem| problem.refuses_counters());
     let of_counters: Vec<_> = of_counters.map(ToString::to_string).collect();
     if config.counters.enabled && !of_counters.is_empty() {
-        return Err(StartError::Configuration(of_counters.join("; ")));
+        return Err(StartError::Configuration(joined(&of_counters)));
     }
     for sentence in &found.indexes {
         tracing::warn!("{sentence}");

@@ -19,6 +19,7 @@ use crate::recent_pages::RecentPages;
 use crate::recorder::{Destinations, Intake, Recognition, Recorder, Resolver, ShownPages};
 use crate::reload::{KeyFile, KeyFiles};
 use crate::shutdown::Shutdown;
+use crate::status::Status;
 use crate::tasks::Tasks;
 use crate::writer::load::Bytes;
 use crate::writer::spool::{Directory, Spool};
@@ -72,6 +73,7 @@ pub(super) fn prepare_spools(config: &Config) -> Result<Option<Directory>, Start
 /// The environment's fault, such as no memory.
 pub(super) async fn create_spool(
     spools: Option<Directory>,
+    status: &Status,
 ) -> Result<Option<(Directory, Arc<Spool>)>, StartError> {
     let Some(directory) = spools else {
         return Ok(None);
@@ -80,11 +82,13 @@ pub(super) async fn create_spool(
         Ok(spool) => spool,
         // The folder is valid, so the fault is the disk's and may pass: the site is served without a spool.
         Err(error) => {
-            let error = crate::telemetry::chain(&error);
-            tracing::error!(
-                error,
-                "no spool can be created in spool.dir, is its disk full? page views wait in memory, then are dropped"
-            );
+            status.spool.down(directory.explain(&error), |error| {
+                tracing::error!(
+                    error,
+                    "no spool can be created: until one can be, page views wait in memory (record.queue_bytes), then are \
+                     dropped"
+                );
+            });
             directory.absent().context("the spool")?
         }
     };

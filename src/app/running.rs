@@ -18,6 +18,7 @@ use crate::metrics::LabelValue as _;
 use crate::reload::{LoadedRoutes, Reloader, SharedRoutes};
 use crate::routes::CountedTypes;
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
+use crate::status::Status;
 use crate::store;
 use crate::tasks::{Task, Tasks};
 
@@ -53,8 +54,9 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
         }
         Ok(found)
     };
+    let status = Status::default();
     // One waits for the database, the other for the disk.
-    let (looked, spool) = tokio::join!(look, recording::create_spool(spools));
+    let (looked, spool) = tokio::join!(look, recording::create_spool(spools, &status));
     let spool = spool?;
     let inspection = match looked {
         Ok(found) => found,
@@ -67,7 +69,7 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     };
 
     config.limits.max_connections = Some(open_files::connections(&config.limits));
-    let shared = SharedParts::new(config, routes, store, background, shutdown.clone())?;
+    let shared = SharedParts::new(config, routes, store, background, shutdown.clone(), status)?;
     let (config, tasks) = (&shared.config, &shared.tasks);
     tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
     let recording = Recording::start(&shared, spool, geoip, &key_files);

@@ -40,8 +40,8 @@ impl SharedParts {
         store: Arc<dyn Store>,
         background: &Handle,
         shutdown: Shutdown,
+        status: Status,
     ) -> anyhow::Result<Self> {
-        let status = Status::default();
         let metrics = Metrics::new(&status);
         let tasks = Tasks::new(metrics.tasks.clone(), background, shutdown.clone());
         // A list queries presence twice, and needs time for the database, too.

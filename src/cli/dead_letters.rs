@@ -6,8 +6,8 @@ use super::{Failure, block_on, print_line};
 use crate::batch::BatchKey;
 use crate::config::Config;
 use crate::printable::{counted, one_line};
-use crate::writer::spool::Directory;
 use crate::writer::spool::letters::{DeadLetter, LetterAction};
+use crate::writer::spool::{Directory, SpoolError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeadLettersCommand {
@@ -57,7 +57,7 @@ pub(super) fn run(config: &Config, command: DeadLettersCommand) -> Result<(), Fa
 }
 
 fn list(directory: &Directory, json: bool) -> Result<(), Failure> {
-    let letters = block_on(directory.dead_letters())?.map_err(anyhow::Error::new)?;
+    let letters = block_on(directory.dead_letters())?.map_err(|error| unusable(directory, &error))?;
     for letter in &letters {
         if json {
             print_line(as_json(letter));
@@ -69,6 +69,10 @@ fn list(directory: &Directory, json: bool) -> Result<(), Failure> {
         print_line("no dead letters");
     }
     Ok(())
+}
+
+fn unusable(directory: &Directory, error: &SpoolError) -> anyhow::Error {
+    anyhow::Error::msg(directory.explain(error))
 }
 
 fn as_text(letter: &DeadLetter) -> String {
@@ -94,7 +98,7 @@ fn as_json(letter: &DeadLetter) -> serde_json::Value {
 
 fn decide(directory: &Directory, fate: LetterAction, which: &DeadLetterArgs) -> Result<(), Failure> {
     let keys = (!which.all).then_some(&which.names[..]);
-    let decided = block_on(directory.decide(fate, keys))?.map_err(anyhow::Error::new)?;
+    let decided = block_on(directory.decide(fate, keys))?.map_err(|error| unusable(directory, &error))?;
     let done = match fate {
         LetterAction::Retry => "to be tried again",
         LetterAction::Drop => "deleted",

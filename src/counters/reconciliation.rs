@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use super::Shared;
+use super::in_turn::{Interruption, MOST_FAILED, PAGE};
 use super::metrics::CounterOperation;
+use super::omissions::OmittedPass;
 use super::rounds::unix_now;
 use crate::ids::CommunityId;
 use crate::store::{PresentComparison, StoreError};
@@ -20,11 +22,16 @@ use crate::store::{PresentComparison, StoreError};
 const LOOK: Duration = Duration::from_secs(10);
 /// After a pass in which some failed, until these are compared again.
 const AGAIN: Duration = Duration::from_secs(300);
-/// Communities that are looked up at a time.
-const PAGE: i64 = 100;
+/// Between two comparisons for views that the counters lack.
+const OMISSIONS_APART: Duration = Duration::from_secs(300);
 
-/// Most communities of one pass that are remembered because their `current_visitors` could not be compared.
-const MOST_FAILED: usize = 100;
+/// How this holder is with the views that the counters lack.
+#[derive(Default)]
+struct OmissionWatch {
+    /// When they are looked for again; `None`: now.
+    next: Option<Instant>,
+    unfinished: Option<OmittedPass>,
+}
 
 /// A pass that goes on until every community has been compared, with pauses where some cannot be.
 struct Pass {
@@ -48,31 +55,21 @@ struct PresentProgress {
     failed: BTreeSet<CommunityId>,
 }
 
-/// Why a pass does not go on now.
-#[derive(Debug)]
-enum Interruption {
-    /// Another holder goes on from here; this one, once it has the lease again.
-    LeaseLost,
-    Failed(StoreError),
-}
-
-impl From<StoreError> for Interruption {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error)
-    }
-}
-
 impl Shared {
     pub(super) async fn keep_reconciled(&self) {
         let mut unfinished = None;
+        let mut omitted = OmissionWatch::default();
         loop {
             self.held().await;
-            let outcome = self.pass_if_due(&mut unfinished).await;
+            let outcome = self.compare_what_is_due(&mut unfinished, &mut omitted).await;
             let failed: Vec<String> = match &outcome {
                 Ok(()) => Vec::new(),
                 Err(Interruption::Failed(error)) => vec![error.chain()],
                 // Another sidecar goes on: what failed here may still fail.
-                Err(Interruption::LeaseLost) => continue,
+                Err(Interruption::LeaseLost) => {
+                    omitted = OmissionWatch::default();
+                    continue;
+                }
             };
             let pause = if failed.is_empty() { LOOK } else { AGAIN };
             if !failed.is_empty() {
@@ -88,8 +85,30 @@ impl Shared {
                 },
                 |_| tracing::info!("the counters of communities can be compared with the events again"),
             );
-            sleep(pause).await;
+            // Whoever has the lease anew, as after a right was given, begins at once.
+            if timeout(pause, self.lost()).await.is_ok() {
+                omitted = OmissionWatch::default();
+            }
         }
+    }
+
+    async fn compare_what_is_due(
+        &self,
+        unfinished: &mut Option<Pass>,
+        omitted: &mut OmissionWatch,
+    ) -> Result<(), Interruption> {
+        let mut failed = Ok(());
+        if omitted.next.is_none_or(|next| next <= Instant::now()) {
+            match self.compare_omitted(&mut omitted.unfinished).await {
+                Ok(false) => {}
+                Ok(true) => omitted.next = Some(Instant::now() + OMISSIONS_APART),
+                Err(Interruption::LeaseLost) => return Err(Interruption::LeaseLost),
+                // What cannot be compared holds up no other comparison.
+                error => failed = error.map(drop),
+            }
+        }
+        self.pass_if_due(unfinished).await?;
+        failed
     }
 
     async fn pass_if_due(&self, unfinished: &mut Option<Pass>) -> Result<(), Interruption> {
@@ -220,39 +239,6 @@ impl Shared {
                 None => return Ok(()),
             }
         }
-    }
-
-    /// One comparison, then a pause as long as it took; an error only where the lease is gone.
-    async fn in_turn<T>(
-        &self,
-        comparison: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<Result<T, StoreError>, Interruption> {
-        if !self.is_held() {
-            return Err(Interruption::LeaseLost);
-        }
-        let began = Instant::now();
-        let outcome = comparison.await;
-        sleep(began.elapsed()).await;
-        Ok(outcome)
-    }
-
-    /// Compares one community with its events, and counts it where it differs; by how much it did.
-    async fn reconcile(&self, community: &CommunityId) -> Result<u64, StoreError> {
-        let comparison = self.store.compare(community).await?;
-        let drift = comparison.drift();
-        if comparison.agrees() {
-            self.store.note_checked(community).await?;
-            return Ok(0);
-        }
-        self.store.recount(community).await?;
-        if drift > 0 {
-            self.metrics.repaired.inc();
-            tracing::info!(
-                drift,
-                "the counters of a community differed from its events and are counted anew"
-            );
-        }
-        Ok(drift)
     }
 
     /// Compares `current_visitors` of one community with what was written last. It is written by a round, so that no

@@ -70,23 +70,53 @@ fn tls(settings: &DjangoSettings, config: &Config, warnings: &mut Vec<String>) {
         Some(other) => warnings.push(format!(
             "SECURE_PROXY_SSL_HEADER names {other}, which the sidecar does not set and clients can forge: set it to (\"{HEADER}\", \"https\")"
         )),
-        None if settings.secure_ssl_redirect => warnings.push(format!(
+        None if redirects_to_tls(settings) => warnings.push(format!(
             "SECURE_SSL_REDIRECT is on without SECURE_PROXY_SSL_HEADER, so every page redirects to itself: set \
              SECURE_PROXY_SSL_HEADER = (\"{HEADER}\", \"https\")"
         )),
-        None if is_behind_tls && settings.csrf_trusted_origins.is_empty() => warnings.push(format!(
-            "the site cannot tell that clients use https, and refuses their forms (CSRF, \"Origin checking failed\"): set \
-             SECURE_PROXY_SSL_HEADER = (\"{HEADER}\", \"https\")"
-        )),
+        None if is_behind_tls && settings.csrf_trusted_origins.is_empty() => {
+            warnings.extend(checks_origins(settings).map(|whose| {
+                format!(
+                    "the site cannot tell that clients use https, and refuses {whose} (CSRF, \"Origin checking failed\"): set \
+                     SECURE_PROXY_SSL_HEADER = (\"{HEADER}\", \"https\")"
+                )
+            }));
+        }
         None => {}
     }
-    if !is_behind_tls && (settings.session_cookie_secure || settings.csrf_cookie_secure) {
+    let has_secure_cookies =
+        settings.session_cookie_secure || (settings.csrf_cookie_secure && checks_origins(settings).is_some());
+    if !is_behind_tls && has_secure_cookies {
         warnings.push(
             "SESSION_COOKIE_SECURE or CSRF_COOKIE_SECURE is on, and the sidecar serves plain http only: browsers send such \
              cookies over https alone; set listen.https, or limits.trusted_proxies where a proxy in front has the certificate"
                 .into(),
         );
     }
+}
+
+/// Whether a middleware of the site has a name with this in it: sites replace Django's by classes of their own.
+fn has_middleware(settings: &DjangoSettings, part: &str) -> bool {
+    let mut middleware = settings.middleware.iter();
+    middleware.any(|path| path.to_lowercase().contains(part))
+}
+
+/// Whose forms the site compares with the origin that they come from: all with the middleware for it, without it those that
+/// ask for it, as the admin's do.
+fn checks_origins(settings: &DjangoSettings) -> Option<&'static str> {
+    if has_middleware(settings, "csrf") {
+        return Some("their forms");
+    }
+    let has_admin = settings
+        .installed_apps
+        .iter()
+        .any(|app| app.starts_with("django.contrib.admin"));
+    has_admin.then_some("the forms of its admin, though CsrfViewMiddleware is not in MIDDLEWARE")
+}
+
+/// `SECURE_SSL_REDIRECT` is that of a middleware.
+fn redirects_to_tls(settings: &DjangoSettings) -> bool {
+    settings.secure_ssl_redirect && has_middleware(settings, "security")
 }
 
 fn hosts(settings: &DjangoSettings, config: &Config, warnings: &mut Vec<String>) {
@@ -109,7 +139,7 @@ fn hosts(settings: &DjangoSettings, config: &Config, warnings: &mut Vec<String>)
         ));
     }
     if let Some(path) = &config.upstream.health_path
-        && settings.secure_ssl_redirect
+        && redirects_to_tls(settings)
         && !settings
             .secure_redirect_exempt
             .iter()

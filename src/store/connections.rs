@@ -5,35 +5,34 @@
 //! is loaded by one task at a time.
 
 mod idle_policy;
+mod in_use;
 mod live_schema;
+mod waits;
 
 use std::pin::pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::{ConnectOptions as _, Connection, Pool};
-use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use idle_policy::{IdleAction, IdlePolicy};
+use in_use::ConnectionInUse;
 
 use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
 use super::schema::SchemaProblem;
 use super::schema::right::grant;
 use super::schema::{AppSchema, Requirements};
-use super::{DatabaseState, StoreError};
+use super::{DatabaseState, LackingRights, StoreError};
 use crate::config::Config;
 use crate::key_type::AppKeys;
 
 /// Where an operation waits longer than this for a connection, the server is looked at.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Waits that come closer together are logged as one.
-const WAITS_APART: Duration = Duration::from_secs(60);
 
 /// Pool, limits, and the schema as last read.
 pub(super) struct Connections<B: Backend> {
@@ -43,8 +42,14 @@ pub(super) struct Connections<B: Backend> {
     idle_policy: Arc<IdlePolicy>,
     wanted: Requirements,
     state: Arc<DatabaseState>,
-    /// When an operation last waited long for a connection.
-    last_wait: std::sync::Mutex<Option<Instant>>,
+    /// When an operation last waited long for a connection: as all were in use, and as the database did not answer.
+    last_waits: std::sync::Mutex<[Option<Instant>; 2]>,
+    /// Its size is not configured.
+    is_of_counters: bool,
+    /// Connections that operations have.
+    in_use: Arc<AtomicU32>,
+    /// [`live_schema::LOADING`].
+    loading: Duration,
 }
 
 impl<B: Backend> Connections<B> {
@@ -74,7 +79,10 @@ impl<B: Backend> Connections<B> {
             idle_policy,
             wanted: Requirements::new(config, B::OWN_EVENTS),
             state: Arc::default(),
-            last_wait: std::sync::Mutex::default(),
+            last_waits: std::sync::Mutex::default(),
+            is_of_counters: false,
+            in_use: Arc::default(),
+            loading: live_schema::LOADING,
         }
     }
 
@@ -88,17 +96,22 @@ impl<B: Backend> Connections<B> {
             operation,
             output: None,
         };
-        self.run_any(&mut running, O::WRITES).await?;
+        self.run_any(&mut running, O::WRITES, O::WHAT).await?;
         match running.output {
             Some(output) => Ok(output),
             None => unreachable!("an operation that succeeds has an output"),
         }
     }
 
-    async fn run_any(&self, operation: &mut dyn AnyOperation<B>, writes: bool) -> Result<(), StoreError> {
-        let outcome = match self.attempt(operation, writes).await {
+    async fn run_any(
+        &self,
+        operation: &mut dyn AnyOperation<B>,
+        writes: bool,
+        what: &str,
+    ) -> Result<(), StoreError> {
+        let outcome = match self.attempt(operation, writes, what).await {
             Err(error) if !writes && (error.lost_connection() || error.stale_statements()) => {
-                self.attempt(operation, writes).await
+                self.attempt(operation, writes, what).await
             }
             outcome => outcome,
         };
@@ -112,7 +125,7 @@ impl<B: Backend> Connections<B> {
     /// next operation's.
     async fn explained(&self, error: StoreError) -> StoreError {
         let read = async {
-            let mut lease = self.lease().await?;
+            let mut lease = self.lease("a look at the tables").await?;
             let outcome = self
                 .within_limit(async {
                     let mut reading = B::begin_reading(&mut lease.connection, self.limit).await?;
@@ -123,23 +136,25 @@ impl<B: Backend> Connections<B> {
         };
         let (mut lacking, mut policies) = (Vec::new(), Vec::new());
         if let Ok(resolved) = read.await {
-            let is_of_the_role = |problem: &&SchemaProblem| problem.is_of_the_role();
-            let of_role = resolved.problems.iter().filter(is_of_the_role);
-            lacking.extend(of_role.map(ToString::to_string));
-            lacking.extend(resolved.forbidden_ledger().map(|problem| problem.to_string()));
+            let is_a_policy =
+                |problem: &&SchemaProblem| problem.is_of_the_role() && !problem.is_a_lacking_right();
+            lacking.extend(
+                resolved
+                    .problems
+                    .iter()
+                    .filter(is_a_policy)
+                    .map(ToString::to_string),
+            );
+            lacking.extend(LackingRights::of(&resolved).sentence());
             policies = resolved.policies();
         }
         error.explained(&lacking, &policies)
     }
 
-    /// Shares the state with other pools of the same database, instead of one of its own.
-    pub(super) fn share(&mut self, state: Arc<DatabaseState>) {
-        self.state = state;
-    }
-
-    /// Notes whether page views were written that the counters lack; whether that was so before.
-    pub(super) fn lacks_counts(&self, now: bool) -> bool {
-        self.state.lacks_counts.swap(now, Ordering::Relaxed)
+    /// The pool is that of the counters, and shares the state with other pools of the same database, instead of one of its
+    /// own.
+    pub(super) fn of_counters(&mut self, state: Arc<DatabaseState>) {
+        (self.state, self.is_of_counters) = (state, true);
     }
 
     /// What is shared with other pools of the same database.
@@ -152,12 +167,17 @@ impl<B: Backend> Connections<B> {
         not_connected::<B>(error, &self.pool.connect_options())
     }
 
-    async fn attempt(&self, operation: &mut dyn AnyOperation<B>, writes: bool) -> Result<(), StoreError> {
-        let mut lease = self.lease().await?;
+    async fn attempt(
+        &self,
+        operation: &mut dyn AnyOperation<B>,
+        writes: bool,
+        what: &str,
+    ) -> Result<(), StoreError> {
+        let mut lease = self.lease(what).await?;
         if writes && self.within_limit(lease.connection.ping()).await.is_err() {
             self.idle_policy.mark_broken();
             drop(lease); // its place in the pool may be the only one
-            lease = self.lease().await?;
+            lease = self.lease(what).await?;
         }
         let outcome = self
             .within_limit(async {
@@ -200,6 +220,20 @@ impl<B: Backend> Connections<B> {
     /// A trivial round trip. The pool is not waited for: it has no connection while all are busy, and goes on trying to
     /// connect where no server is.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        let mut pinged = pin!(self.ping_once());
+        let unanswered = || self.state.unanswered.fetch_add(1, Ordering::Relaxed);
+        // Whoever calls may wait no longer than that, so that it is noted meanwhile.
+        let Ok(outcome) = timeout(PATIENCE, &mut pinged).await else {
+            unanswered();
+            return pinged.await;
+        };
+        if outcome.is_err() {
+            unanswered();
+        }
+        outcome
+    }
+
+    async fn ping_once(&self) -> Result<(), StoreError> {
         if self.pool.is_closed() {
             return Err(sqlx::Error::PoolClosed.into());
         }
@@ -225,48 +259,6 @@ impl<B: Backend> Connections<B> {
     pub(super) async fn close(&self) {
         // Connections that are left end with the process.
         let _ = timeout(self.limit, self.pool.close()).await;
-    }
-
-    async fn lease(&self) -> Result<ConnectionInUse<B>, StoreError> {
-        let mut acquired = pin!(self.pool.acquire());
-        let connection = if let Ok(acquired) = timeout(PATIENCE, &mut acquired).await {
-            acquired
-        } else {
-            self.state.check_database.notify_one();
-            let acquired = acquired.await;
-            if acquired.is_ok() {
-                self.waited();
-            }
-            acquired
-        };
-        let connection = connection.map_err(|error| {
-            self.state.check_database.notify_one();
-            self.not_connected(error)
-        })?;
-        Ok(self.leased(connection))
-    }
-
-    /// An operation has waited long for a connection, and got one. Logged once in a while: they wait all at a time.
-    fn waited(&self) {
-        let mut last = self.last_wait.lock().unwrap_or_else(PoisonError::into_inner);
-        if last
-            .replace(Instant::now())
-            .is_none_or(|last| last.elapsed() > WAITS_APART)
-        {
-            tracing::warn!(
-                "work has waited for a connection to the database: it did not answer, or is slow, or more than the {} \
-                 connections of one pool (database.max_connections) are needed",
-                self.pool.options().get_max_connections()
-            );
-        }
-    }
-
-    fn leased(&self, connection: PoolConnection<B>) -> ConnectionInUse<B> {
-        ConnectionInUse {
-            connection,
-            limit: self.limit,
-            clean: false,
-        }
     }
 
     async fn within_limit<T>(
@@ -348,26 +340,4 @@ pub(super) fn not_connected<B: Backend>(
     let right = B::right_to_connect(options);
     let grant = right.map(|(right, role)| grant(&right, &role));
     StoreError::from(error).explained(grant.as_slice(), &[])
-}
-
-/// A connection in use. Unless its operation ended in good order it is closed, not reused: after a timeout, or
-/// when the caller was cancelled, the server may still send part of an answer on it.
-struct ConnectionInUse<B: Backend> {
-    connection: PoolConnection<B>,
-    limit: Duration,
-    clean: bool,
-}
-
-impl<B: Backend> Drop for ConnectionInUse<B> {
-    fn drop(&mut self) {
-        if self.clean
-            && let Ok(runtime) = Handle::try_current()
-        {
-            // The pool tests a connection that is returned. Without a limit it would wait for a hung server for
-            // ever, and each such connection would cost one place in the pool.
-            runtime.spawn(timeout(self.limit, self.connection.return_to_pool()));
-        } else {
-            self.connection.close_on_drop();
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod absent;
 mod compare;
 mod due;
 mod lease;
+mod omissions;
 mod present;
 mod statement;
 

@@ -99,6 +99,17 @@ pub trait CounterStore: Send + Sync + 'static {
     /// `key` names first.
     async fn find(&self, named: &str, key: CommunityKey) -> Result<Option<CommunityId>, StoreError>;
 
+    /// Page views that were written without what they add to counters, since the last [`CounterStore::forget_omission`] of
+    /// them: the role of whoever wrote them lacked a right, or the tables of counters were not there.
+    async fn omission(&self) -> Result<Option<Omission>, StoreError>;
+
+    /// Whether a community has a view that counts, since then.
+    async fn has_views(&self, community: &CommunityId, since: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Notes that the counters of all communities that it may concern agree with their events. Nothing of what has been
+    /// omitted since [`CounterStore::omission`] is forgotten.
+    async fn forget_omission(&self, omission: Omission) -> Result<(), StoreError>;
+
     /// Closes all connections.
     async fn disconnect(&self);
 }
@@ -108,6 +119,15 @@ pub trait CounterStore: Send + Sync + 'static {
 pub struct Lease {
     /// Time since columns were last written, by any holder.
     pub since_round: Option<Duration>,
+}
+
+/// Page views that the counters lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Omission {
+    /// By which it is noted.
+    pub id: Uuid,
+    /// None of them is older. Taken from the view, not from its row, which may be rounded or of another hour of a zone.
+    pub since: DateTime<Utc>,
 }
 
 /// Result of adding up.

@@ -5,7 +5,7 @@
 //! made later, is used without anything having to fail first.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, Notify};
@@ -20,8 +20,8 @@ pub struct DatabaseState {
     pub check_tables: Notify,
     /// The database did not answer, or answered after a wait.
     pub check_database: Notify,
-    /// Page views were written that the counters lack.
-    pub(super) lacks_counts: AtomicBool,
+    /// How often a ping failed, or took longer than an operation waits before it has the database pinged.
+    pub(super) unanswered: AtomicU64,
     /// Empty until first read, and again after a statement found that the tables had changed.
     pub(super) schema: ArcSwapOption<ResolvedSchema>,
     /// Held by who reads the schema.

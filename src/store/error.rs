@@ -245,6 +245,12 @@ pub(super) fn timed_out(what: &'static str) -> StoreError {
     StoreError::Unavailable(sqlx::Error::Io(error))
 }
 
+/// No connection of the pool was free in time, which says nothing about how long anything takes; `what` says why.
+pub(super) fn no_connection(what: String) -> StoreError {
+    let error = std::io::Error::new(std::io::ErrorKind::ResourceBusy, what);
+    StoreError::Unavailable(sqlx::Error::Io(error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ pub(super) fn sql(resolved: &ResolvedSchema, role: &str) -> String {
     let statements = resolved.needed.statements().into_iter();
     let rights = statements.map(|statement| statement.right);
     for right in [connecting(&resolved.database)].into_iter().chain(rights) {
-        let _ = writeln!(sql, "{};", grant(&right, &role));
+        let _ = writeln!(sql, "{}", grant(&right, &role));
     }
     if resolved.has_own_partitions {
         sql.push_str(
@@ -27,7 +27,7 @@ pub(super) fn sql(resolved: &ResolvedSchema, role: &str) -> String {
              -- them itself, after:\n",
         );
         for statement in making_partitions(&role) {
-            let _ = writeln!(sql, "--   {statement};");
+            let _ = writeln!(sql, "--   {statement}");
         }
         let _ = writeln!(
             sql,
@@ -50,7 +50,7 @@ fn policies(table: &TableRights, role: &str, sql: &mut String) {
         one_line(&name)
     );
     for (privilege, _) in table.privileges() {
-        let _ = writeln!(sql, "--   {};", policy(privilege.sql(), &name, role));
+        let _ = writeln!(sql, "--   {}", policy(privilege.sql(), &name, role));
     }
 }
 
@@ -86,6 +86,17 @@ impl LackingRights {
         self.of_counters
     }
 
+    /// The same on one line, which ends with the statements; `None` where none is lacking.
+    pub(super) fn sentence(&self) -> Option<String> {
+        (!self.is_empty()).then(|| {
+            let Self { role, grants, .. } = self;
+            format!(
+                "the database role {role} lacks rights; as a superuser, or as the owner of the tables, run: {}",
+                grants.join(" ")
+            )
+        })
+    }
+
     /// Whether none is lacking.
     pub fn is_empty(&self) -> bool {
         self.grants.is_empty()
@@ -99,7 +110,7 @@ impl fmt::Display for LackingRights {
             "the database role {} lacks rights: as a superuser, or as the owner of the tables, run",
             self.role
         )?;
-        self.grants.iter().try_for_each(|grant| write!(f, "\n{grant};"))
+        self.grants.iter().try_for_each(|grant| write!(f, "\n{grant}"))
     }
 }
 
@@ -139,6 +150,7 @@ mod tests {
             unindexed: Vec::new(),
             problems: Vec::new(),
             lacking: needed.clone(),
+            ledger: None,
             needed,
             user: "owner".into(),
             database: "site".into(),
@@ -213,15 +225,13 @@ DROP DATABASE site;--"
             right("community", Privilege::Select, &["slug"]),
         ]);
         assert!(LackingRights::of(&resolved).keep_from_counting());
-        assert!(resolved.forbidden_ledger().is_none());
+        let of_ledger = |resolved: &ResolvedSchema| resolved.lacking.of_ledger("\"sidecar\"");
+        assert_eq!(of_ledger(&resolved), None);
         resolved
             .lacking
             .schemas
             .insert(OWN.into(), Effects::from([Effect::Ledger, Effect::Counters]));
-        let ledger = resolved
-            .forbidden_ledger()
-            .expect("it cannot be used")
-            .to_string();
+        let ledger = of_ledger(&resolved).expect("it cannot be used").to_string();
         assert!(ledger.contains("USAGE ON SCHEMA"), "{ledger}");
         assert_eq!(resolved.lacking.statements().len(), 3, "two schemas, one table");
     }

@@ -20,6 +20,7 @@ pub(super) struct FindJwtSessions<'a> {
 impl StoreOperation for FindJwtSessions<'_> {
     /// Each with its token's index among those asked for.
     type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
+    const WHAT: &'static str = "a lookup of sessions";
 }
 
 impl<B: Backend> Runs<FindJwtSessions<'_>> for B {

@@ -2,7 +2,8 @@
 //! app's database, because only what commits together with the page views can tell whether they are there (W6).
 //!
 //! A row of the ledger is a part's key. A row with a negated number says that all parts of its writer below that
-//! number are settled: a spool that is restored from a copy of its disk may still hold such parts.
+//! number are settled: a spool that is restored from a copy of its disk may still hold such parts. Rows of no writer note page
+//! views that the counters lack (`counter_sql::omissions`).
 
 use std::time::Duration;
 
@@ -35,12 +36,12 @@ pub enum LedgerProblem {
     /// The role may not write there.
     #[error(
         "role {role} may not use the ledger of applied batches; run: {}",
-        grants.join("; ")
+        grants.join(" ")
     )]
     Forbidden {
         /// The role that the sidecar connects as, quoted as SQL.
         role: String,
-        /// The statements that give what it lacks.
+        /// The whole statements that give what it lacks.
         grants: Vec<String>,
     },
 }

@@ -55,11 +55,15 @@ pub fn open_counters_sharing(
     config.database.max_connections = COUNTER_CONNECTIONS;
     let url = database_url(&config.database)?;
     Ok(match Scheme::of(&url)? {
-        Scheme::Postgres => Arc::new(postgres::store(&url, &config)?.counting(counted).sharing(state)),
+        Scheme::Postgres => Arc::new(
+            postgres::store(&url, &config)?
+                .counting(counted)
+                .of_counters(state),
+        ),
         Scheme::Sqlite => Arc::new(
             sqlite::store(url.expose(), &config)?
                 .counting(counted)
-                .sharing(state),
+                .of_counters(state),
         ),
     })
 }

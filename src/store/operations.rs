@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use sqlx::{Connection, Database, Transaction};
 
-use super::ledger::LedgerProblem;
 use super::schema::{AppSchema, LiveSchema, Requirements};
 use crate::config;
 
@@ -26,9 +25,10 @@ pub(super) use communities::{CommunityCriterion, FindCommunity, FindSlug, ReadKe
 pub(super) use counter_dialect::{CounterSql, FromAnyRow, Value, runs_statements};
 pub(super) use counters::{
     AddDeltas, Compare, ComparePresent, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold,
-    ForgetAbsent, Forgotten, IsLeaseHeld, LastPass, NoColumns, NoteChecked, NotePass, NoteShown, Pending,
-    Publish, Recount, ReleaseLease, ShownPresent, TakeLease, Unchecked, Uncounted, all_time, definition,
-    deltas, first_possible, greatest, greatest_totals, no_columns, no_events, spellings,
+    ForgetAbsent, ForgetOmission, Forgotten, HasViews, IsLeaseHeld, LastPass, NoColumns, NoteChecked,
+    NoteOmission, NotePass, NoteShown, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease,
+    TakeOmissions, TakenOmissions, Unchecked, Uncounted, all_time, definition, deltas, first_possible,
+    greatest, greatest_totals, no_columns, no_events, oldest, spellings,
 };
 pub(super) use events::{FaultyIndexes, FaultyTypes, LookAtEvents, PastVisitors};
 pub(super) use ledger::{ForgetOld, MakePartitions, MissingParts, NoteParts};
@@ -49,6 +49,9 @@ pub(super) trait StoreOperation: Sync {
     /// Whether it writes. A write is not repeated when its connection breaks (its COMMIT may have arrived,
     /// W6), and it waits while the schema has a problem that would refuse every row.
     const WRITES: bool = false;
+
+    /// What it is for, as an operator knows it.
+    const WHAT: &'static str = "a lookup";
 }
 
 /// A database that has the statements of an operation.
@@ -101,10 +104,10 @@ pub(super) trait Backend:
         wanted: &Requirements,
     ) -> impl Future<Output = Result<LiveSchema, sqlx::Error>> + Send;
 
-    /// Checks the ledger, whatever the state of the app's tables.
-    fn ledger(
+    /// The version of the ledger's tables, whatever the state of the app's.
+    fn ledger_version(
         connection: &mut Self::Connection,
-    ) -> impl Future<Output = Result<Option<LedgerProblem>, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
 
     /// Begins what reads run in: statements that belong together, each limited by `statement_timeout`.
     fn begin_reading(

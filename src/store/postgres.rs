@@ -33,7 +33,6 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, Postgres};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Transaction};
 
-use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
 use super::schema::right::{OF_COUNTERS, OF_LEDGER, connecting};
 use super::schema::{Column, Dialect, Kind, LiveSchema, Requirements};
@@ -81,8 +80,8 @@ impl Backend for Postgres {
         Ok(live)
     }
 
-    async fn ledger(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-        ledger::state(connection).await
+    async fn ledger_version(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+        ledger::version(connection).await
     }
 
     async fn begin_reading(

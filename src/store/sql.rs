@@ -61,9 +61,9 @@ impl<B: Backend> SqlStore<B> {
         self
     }
 
-    /// Shares this state with other pools of the same database.
-    pub(super) fn sharing(mut self, state: Arc<DatabaseState>) -> Self {
-        self.connections.share(state);
+    /// For the counters, with the state that other pools of the same database have.
+    pub(super) fn of_counters(mut self, state: Arc<DatabaseState>) -> Self {
+        self.connections.of_counters(state);
         self
     }
 

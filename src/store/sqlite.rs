@@ -24,7 +24,6 @@ use std::time::Duration;
 use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, Transaction};
 
-use super::ledger::LedgerProblem;
 use super::operations::{Backend, ReadConnection};
 use super::schema::{LiveSchema, Requirements};
 use super::sql::SqlStore;
@@ -62,14 +61,17 @@ impl Backend for Sqlite {
         wanted: &Requirements,
     ) -> Result<LiveSchema, sqlx::Error> {
         let mut live = introspect::live_schema(connection, &wanted.names).await?;
+        if wanted.writes {
+            live.ledger_tables = ledger::state(connection).await?;
+        }
         if wanted.counters.is_some() {
             live.counter_tables = counters::state(connection).await?;
         }
         Ok(live)
     }
 
-    async fn ledger(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-        ledger::state(connection).await
+    async fn ledger_version(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+        ledger::version(connection).await
     }
 
     async fn begin_reading(

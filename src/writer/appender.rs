@@ -254,13 +254,7 @@ impl Appender {
 
     /// Logs a failure once, and creates a new spool where the old one can no longer be used.
     async fn failed(&self, spool: &Arc<Spool>, error: &SpoolError) {
-        let reason = crate::telemetry::chain(error);
-        self.spools.status.spool.down(reason, |error| {
-            tracing::error!(
-                error,
-                "page views cannot be put into the spool; trying again, and dropping what memory cannot hold"
-            );
-        });
+        let mut reason = self.directory.explain(error);
         let mut is_disk_full = error.is_unwritable();
         if error.is_damage() || !spool.is_in_place() {
             let new = self.directory.create().await;
@@ -272,12 +266,17 @@ impl Appender {
                     self.spools.adopt([Arc::clone(spool)]);
                     tracing::warn!(%old, new = %new_id, "a new spool takes the place of one that cannot be used");
                 }
-                Err(error) => {
-                    let error = crate::telemetry::chain(&error);
-                    tracing::debug!(error, "a new spool cannot be created");
-                }
+                // That tells more than that the former one is not there.
+                Err(error) => reason = self.directory.explain(&error),
             }
         }
+        self.spools.status.spool.down(reason, |error| {
+            tracing::error!(
+                error,
+                "page views cannot be put into the spool: they wait in memory (record.queue_bytes), and what does not fit \
+                 there is dropped; trying again"
+            );
+        });
         self.spools.is_disk_full.store(is_disk_full, Ordering::Relaxed);
     }
 }

@@ -235,7 +235,7 @@ impl Applier {
             }
             Err(SpoolError::Closed) => true,
             Err(error) => {
-                self.trouble.with_spool(&error);
+                self.trouble.with_spool(&self.directory, &error);
                 false
             }
         }

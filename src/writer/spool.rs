@@ -27,6 +27,7 @@ pub mod passed_over;
 mod refused;
 mod resolve;
 mod rows;
+mod sentence;
 mod tokens;
 mod upkeep;
 

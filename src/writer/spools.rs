@@ -42,10 +42,8 @@ impl Spools {
             status,
         };
         spools.show();
-        if is_closed {
-            // Which was logged when it could not be created.
-            spools.status.spool.down("no spool could be created", |_| {});
-        } else {
+        // Of one that could not be created the status tells already.
+        if !is_closed {
             spools.status.spool.up(|_| {});
         }
         spools

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::spool::SpoolError;
+use super::spool::{Directory, SpoolError};
 use crate::retry::Backoff;
 use crate::status::Component;
 use crate::store::StoreError;
@@ -29,9 +29,12 @@ impl OngoingFailure {
         );
     }
 
-    pub(super) fn with_spool(&mut self, error: &SpoolError) {
-        let error = crate::telemetry::chain(error);
-        self.is(error, "the spool cannot be read or written; trying again");
+    pub(super) fn with_spool(&mut self, directory: &Directory, error: &SpoolError) {
+        let error = directory.explain(error);
+        self.is(
+            error,
+            "the spool cannot be read or written, and what is in it waits; trying again",
+        );
     }
 
     /// Logs once per cause: one outage may turn into another kind of failure.

@@ -284,7 +284,7 @@ async fn it_is_ready_without_its_database_and_says_so() {
     let response = reqwest::get(sidecar.admin_url("/readyz")).await.unwrap();
     assert_eq!(response.status(), 200);
     let text = response.text().await.unwrap();
-    let database = "degraded: the database does not answer; page views wait in the spool (database.url leads to \
+    let database = "degraded: the database does not answer; page views wait in the spool: database.url leads to \
                     /nowhere/app.db: ";
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
 use crate::support::examined;
+use crate::support::log::Log;
 use crate::support::postgres::Postgres;
 use crate::support::service::free_port;
 
@@ -59,6 +60,45 @@ async fn d12_a_use_that_fails_rouses_the_look_at_the_database() {
     let state = store.state();
     store.browser_session(&token("x")).await.unwrap_err();
     state.check_database.notified().await;
+}
+
+/// What is said names who waited, for how long, and what to raise.
+#[tokio::test]
+async fn d27_who_waits_for_a_connection_of_a_small_pool_is_named_with_the_key() {
+    let mut site = Site::new(Variant::PostgresDefault).await;
+    site.config.database.max_connections = 1;
+    let store = store::open(&site.config).expect("a store");
+    // With a connection, and the tables known.
+    store.community_by_slug("gardening").await.expect("an answer");
+    let mut holder = site.postgres().acquire().await.expect("a connection").detach();
+    holder
+        .execute("BEGIN; LOCK TABLE accounts_usersession")
+        .await
+        .expect("a lock");
+    let log = Log::default();
+    let listening = log.listen();
+    let state = store.state();
+    let token = token("token-of-alice");
+    let release = async {
+        // Somebody has waited for so long that the database is looked at.
+        state.check_database.notified().await;
+        holder.execute("ROLLBACK").await.expect("it ends");
+    };
+    let (first, second, ()) = tokio::join!(
+        store.browser_session(&token),
+        store.community_by_slug("gardening"),
+        release
+    );
+    first.expect("an answer");
+    second.expect("an answer");
+    drop(listening);
+    let said = log.text();
+    assert!(said.contains("a lookup of a community waited "), "{said}");
+    assert!(
+        said.contains(" s for a connection to the database: all 1 of this sidecar were in use"),
+        "{said}"
+    );
+    assert!(said.contains("raise database.max_connections"), "{said}");
 }
 
 #[tokio::test]

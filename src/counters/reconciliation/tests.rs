@@ -13,7 +13,7 @@ use crate::presence::SteadyClock;
 use crate::presence::memory::InMemory;
 use crate::shutdown::Shutdown;
 use crate::status::Component;
-use crate::store::{Comparison, CounterStore, Folded, Lease, Published, Totals};
+use crate::store::{Comparison, CounterStore, Folded, Lease, Omission, Published, Totals};
 
 /// More than two pages of communities, of which a test says which cannot be compared; it notes each comparison.
 struct Fake {
@@ -33,6 +33,9 @@ struct State {
     of_present: Vec<CommunityId>,
     of_events: Vec<CommunityId>,
     passes: u32,
+    /// Views that the counters lack, and the communities with views since.
+    omission: Option<Omission>,
+    viewed: BTreeSet<CommunityId>,
     /// After so many comparisons of `current_visitors`, the lease is another's.
     loses_after: Option<usize>,
     held: Option<watch::Sender<Option<Instant>>>,
@@ -180,6 +183,20 @@ impl CounterStore for Fake {
         unimplemented!()
     }
 
+    async fn omission(&self) -> Result<Option<Omission>, StoreError> {
+        Ok(self.state.lock().unwrap().omission)
+    }
+
+    async fn has_views(&self, community: &CommunityId, _: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(self.state.lock().unwrap().viewed.contains(community))
+    }
+
+    async fn forget_omission(&self, omission: Omission) -> Result<(), StoreError> {
+        let known = &mut self.state.lock().unwrap().omission;
+        assert_eq!(known.take(), Some(omission));
+        Ok(())
+    }
+
     async fn disconnect(&self) {}
 }
 
@@ -280,4 +297,51 @@ async fn k21_a_pass_goes_on_where_the_lease_was_lost() {
     shared.pass_if_due(&mut unfinished).await.unwrap();
     let (of_present, of_events) = store.state.lock().unwrap().compared();
     assert_eq!((of_present.len(), of_events.len()), (130, 250));
+}
+
+/// Whatever was compared a moment ago: only what is compared from now on has views that were committed by now.
+#[tokio::test(start_paused = true)]
+async fn k23_views_that_the_counters_lack_have_their_communities_compared_and_no_others() {
+    let omission = Omission {
+        id: Uuid::new_v4(),
+        since: Utc::now(),
+    };
+    let in_order = [community(3), community(120), community(249)];
+    let viewed = BTreeSet::from(in_order.clone());
+    let (shared, store) = holder(
+        250,
+        State {
+            omission: Some(omission),
+            viewed: viewed.clone(),
+            checked: viewed,
+            events_fail: BTreeSet::from([community(120)]),
+            ..State::default()
+        },
+    );
+    let compared = || store.state.lock().unwrap().compared().1;
+    let mut unfinished = None;
+    shared.compare_omitted(&mut unfinished).await.unwrap_err();
+    assert_eq!(compared(), in_order, "one that fails holds up no other");
+    assert!(
+        store.state.lock().unwrap().omission.is_some(),
+        "it is compared again"
+    );
+    store.state.lock().unwrap().events_fail.clear();
+    assert!(shared.compare_omitted(&mut unfinished).await.unwrap());
+    assert_eq!(compared(), [community(120)], "what is left");
+    assert!(!shared.compare_omitted(&mut unfinished).await.unwrap());
+    assert_eq!(compared(), []);
+
+    // With more such views each is compared, whatever was left of the former.
+    let with = |id: Uuid| {
+        let mut state = store.state.lock().unwrap();
+        state.omission = Some(Omission { id, ..omission });
+        state.events_fail = BTreeSet::from([community(3)]);
+    };
+    with(Uuid::new_v4());
+    shared.compare_omitted(&mut unfinished).await.unwrap_err();
+    with(Uuid::new_v4());
+    compared();
+    shared.compare_omitted(&mut unfinished).await.unwrap_err();
+    assert_eq!(compared(), in_order);
 }

@@ -18,6 +18,10 @@ fn site(change: impl FnOnce(&mut DjangoSettings)) -> DjangoSite {
         session_cookie_name: "sessionid".into(),
         session_engine: "user_sessions.backends.db".into(),
         use_tz: true,
+        middleware: vec![
+            "django.middleware.security.SecurityMiddleware".into(),
+            "django.middleware.csrf.CsrfViewMiddleware".into(),
+        ],
         ..DjangoSettings::default()
     };
     change(&mut settings);
@@ -121,6 +125,38 @@ fn d6_each_setting_that_breaks_behind_a_proxy_is_a_sentence() {
         |settings| settings.force_script_name = Some("/app".into()),
         "",
         &["/app"],
+    );
+}
+
+#[test]
+fn d6_settings_of_a_middleware_that_the_site_does_not_have_are_not_mentioned() {
+    let without = |change: fn(&mut DjangoSettings)| {
+        move |settings: &mut DjangoSettings| {
+            settings.middleware = vec!["site.middleware.Sessions".into()];
+            change(settings);
+        }
+    };
+    warns(without(|_| {}), PROXY, &[]);
+    warns(
+        without(|settings| settings.secure_ssl_redirect = true),
+        PROXY,
+        &[],
+    );
+    warns(without(|settings| settings.csrf_cookie_secure = true), "", &[]);
+    warns(
+        without(|settings| settings.session_cookie_secure = true),
+        "",
+        &["over https alone"],
+    );
+    warns(
+        without(|settings| settings.installed_apps = vec!["django.contrib.admin".into()]),
+        PROXY,
+        &["the forms of its admin"],
+    );
+    warns(
+        without(|settings| settings.middleware = vec!["site.middleware.OwnCsrfMiddleware".into()]),
+        PROXY,
+        &["refuses their forms"],
     );
 }
 

@@ -90,8 +90,14 @@ impl Redis {
             let domain = &domains[self.domains.index(partition)];
             self.sweep_partition_of(domain, partition)
         });
+        // In a Cluster all at once: those of a node that hangs keep no place from the others, whose losses are to be noticed.
+        let at_once = if domains.len() > 1 {
+            domains.len()
+        } else {
+            CONCURRENCY
+        };
         let swept = outcomes
-            .buffer_unordered(CONCURRENCY)
+            .buffer_unordered(at_once)
             .fold(Ok(Sweep::default()), async |all, some| {
                 let (mut all, some) = (all?, some?);
                 all.add(some);

@@ -9,13 +9,14 @@ use tokio::time::timeout;
 use super::Connections;
 use crate::store::error::timed_out;
 use crate::store::inspection::{self, Inspection};
+use crate::store::ledger::problem_of;
 use crate::store::operations::{Backend, FaultyIndexes, FaultyTypes, Runs};
 use crate::store::schema::{AppSchema, ResolvedSchema, SchemaProblems, resolve};
 use crate::store::{LackingRights, SchemaProblem, StoreError};
 
 /// Longest time in which the schema is read for operations: those of all pools wait for it meanwhile, whatever time the
 /// statements of the pool may take that reads it.
-const LOADING: Duration = Duration::from_secs(5);
+pub(super) const LOADING: Duration = Duration::from_secs(5);
 
 const NOT_ASKED: &str = "the database did not answer in time, so that it was not asked for all";
 
@@ -76,10 +77,12 @@ impl<B: Backend> Connections<B> {
         types: &[Arc<str>],
         connection: &mut B::Connection,
     ) {
-        found.ledger = if self.wanted.writes {
-            B::ledger(connection).await.map_err(StoreError::from)
-        } else {
-            Ok(None)
+        found.ledger = match &resolved.ledger {
+            None if self.wanted.writes => {
+                let version = B::ledger_version(connection).await;
+                version.map(problem_of).map_err(StoreError::from)
+            }
+            problem => Ok(problem.clone()),
         };
         found.faulty_types = Ok(Vec::new());
         let Some(app) = &resolved.app else { return };
@@ -146,8 +149,12 @@ impl<B: Backend> Connections<B> {
                 B::introspect(connection, &self.wanted).await
             }
         };
-        let live = timeout(LOADING, reading).await;
-        let live = live.map_err(|_| sqlx::Error::Io(io::ErrorKind::TimedOut.into()))??;
+        let live = timeout(self.loading, reading).await;
+        let too_long = |_| {
+            let what = format!("the tables could not be looked at within {:?}", self.loading);
+            sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, what))
+        };
+        let live = live.map_err(too_long)??;
         let resolved = Arc::new(resolve(&self.wanted, &live));
         self.state.keep(&resolved);
         Ok(resolved)
@@ -162,4 +169,40 @@ fn is_blocked(resolved: &ResolvedSchema) -> bool {
 /// Whether what could not be updated is to be tried again.
 fn is_due(resolved: &ResolvedSchema) -> bool {
     resolved.app.as_ref().is_some_and(|app| app.left_out.is_due())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{Connection as _, Executor as _, Sqlite, SqliteConnection};
+
+    use super::*;
+    use crate::config::Config;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A lock keeps the schema from being read for as long as the statements of the pool may take.
+    #[tokio::test]
+    async fn d12_a_schema_that_cannot_be_read_is_not_waited_for_as_long_as_a_statement_may_take() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("db.sqlite3"))
+            .create_if_missing(true)
+            .busy_timeout(HOUR);
+        let mut holder = SqliteConnection::connect_with(&options).await.expect("a file");
+        holder.execute("CREATE TABLE any (a)").await.expect("a table");
+        let mut config = Config::default();
+        config.database.statement_timeout = HOUR;
+        let mut connections = Connections::<Sqlite>::new(options, &config);
+        assert_eq!(connections.loading, LOADING);
+        connections.loading = Duration::from_millis(50);
+        let mut lease = connections.lease("a test").await.expect("a connection");
+        holder.execute("BEGIN EXCLUSIVE").await.expect("the lock");
+        let error = connections
+            .schema(&mut lease.connection, false)
+            .await
+            .expect_err("it is locked");
+        assert!(error.to_string().contains("within 50ms"), "{error}");
+        holder.execute("ROLLBACK").await.expect("it ends");
+    }
 }

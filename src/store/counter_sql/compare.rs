@@ -12,7 +12,7 @@ pub(in crate::store) fn compare_sql<B: CounterSql>(
     operation: &Compare<'_>,
     app: &AppSchema,
 ) -> Result<(String, Vec<Value>), sqlx::Error> {
-    let (views, mut arguments) = B::views(&operation.context, operation.community, app)?;
+    let (views, mut arguments) = B::views(&operation.context, operation.community, None, app)?;
     let first = arguments.len() + 1;
     let parameter = |number: usize| format!("${}", first + number);
     let table = app.community.as_ref();

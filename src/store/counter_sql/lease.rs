@@ -20,7 +20,7 @@ pub(in crate::store) async fn holds<B: CounterSql>(
         B::now(),
         B::KEY_SHARE
     );
-    let held: Vec<(i64,)> = B::fetch(connection, sql, vec![Value::Holder(holder)]).await?;
+    let held: Vec<(i64,)> = B::fetch(connection, sql, vec![Value::Id(holder)]).await?;
     Ok(!held.is_empty())
 }
 
@@ -50,7 +50,7 @@ impl<B: Backend> Runs<ReleaseLease> for B {
             "UPDATE {}_lease SET expires_at = NULL WHERE holder = $1",
             B::COUNTER
         );
-        alone::<B>(connection, sql, vec![Value::Holder(*holder)]).await
+        alone::<B>(connection, sql, vec![Value::Id(*holder)]).await
     }
 }
 

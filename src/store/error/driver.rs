@@ -1,5 +1,7 @@
 //! Tells the driver's errors apart: of the connection, of the tables, of the role, of one row.
 
+use std::io::ErrorKind;
+
 use super::classification::Classification;
 use super::failure::{self, ServerFailure};
 use crate::store::schema::{SchemaProblem, SchemaProblems};
@@ -28,8 +30,10 @@ pub(super) fn verdict(error: &sqlx::Error) -> Classification {
     use sqlx::Error as E;
     match error {
         E::Database(_) => known(error).map_or(Classification::REFUSED, |failure| failure.verdict),
-        // After a timeout an immediate retry would only wait as long again.
-        E::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => Classification::UNREACHABLE,
+        // After a timeout, or a wait for a connection, an immediate retry would only wait as long again.
+        E::Io(error) if [ErrorKind::TimedOut, ErrorKind::ResourceBusy].contains(&error.kind()) => {
+            Classification::UNREACHABLE
+        }
         E::PoolTimedOut | E::PoolClosed => Classification::UNREACHABLE,
         // Ours: a standby was asked what only a primary knows.
         E::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => Classification::READ_ONLY,

@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteError;
 
 use super::Class;
 use super::classification::Classification;
+use crate::printable::joined;
 
 /// A server's error, reduced to what may be logged: code, message, names; never the row.
 #[derive(Debug, Clone)]
@@ -125,9 +126,9 @@ impl ServerFailure {
              SECURITY DEFINER"
                 .to_owned()
         } else if !lacking.is_empty() {
-            lacking.join("; ")
+            joined(lacking)
         } else if self.is_of_a_policy && !policies.is_empty() {
-            format!("no policy lets the role write each row: {}", policies.join("; "))
+            format!("no policy lets the role write each row: {}", policies.join(" "))
         } else {
             "GRANT it: `headcount grants` prints the rights that the role needs".to_owned()
         });

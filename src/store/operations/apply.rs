@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::{AddDeltas, Backend, NoteParts, Rules, Runs, StoreOperation};
+use super::{AddDeltas, Backend, NoteOmission, NoteParts, Rules, Runs, StoreOperation};
 use crate::batch::Batch;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::store::Applied;
@@ -29,13 +29,12 @@ pub(in crate::store) struct Apply<'a> {
     pub committing: &'a AtomicBool,
     /// Set when an update beside the events is left out for the first time since the schema was read.
     pub left_out: &'a AtomicBool,
-    /// Set where counters are kept, and lack what the batch adds.
-    pub uncounted: &'a AtomicBool,
 }
 
 impl StoreOperation for Apply<'_> {
     type Output = Applied;
     const WRITES: bool = true;
+    const WHAT: &'static str = "the writing of page views";
 }
 
 impl<B: Backend> Runs<Apply<'_>> for B {
@@ -167,13 +166,13 @@ impl Apply<'_> {
         if !self.rules.counts || app.event.is_none() {
             return Ok(());
         }
+        let types = &self.rules.counted.get();
         if app.adds_deltas && !app.left_out.contains(COUNTERS) {
-            let types = &self.rules.counted.get();
             let add = AddDeltas { batch, types };
             let added = B::run(&add, app, connection).await;
             added.map_err(FailedAttempt::of(COUNTERS))?;
         } else {
-            self.uncounted.store(true, Ordering::Relaxed);
+            B::run(&NoteOmission { batch, types }, app, connection).await?;
         }
         Ok(())
     }

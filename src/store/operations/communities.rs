@@ -82,6 +82,7 @@ pub(in crate::store) struct FindSlug<'a>(pub &'a CommunityId);
 
 impl StoreOperation for FindSlug<'_> {
     type Output = Option<String>;
+    const WHAT: &'static str = "a lookup of a community";
 }
 
 impl FindSlug<'_> {
@@ -101,4 +102,5 @@ impl FindSlug<'_> {
 
 impl StoreOperation for FindCommunity<'_> {
     type Output = Option<CommunityId>;
+    const WHAT: &'static str = "a lookup of a community";
 }

@@ -22,8 +22,8 @@ pub(in crate::store) enum Value {
     Flag(bool),
     /// As the sidecar's own tables have moments.
     Moment(DateTime<Utc>),
-    /// A holder of the lease.
-    Holder(Uuid),
+    /// A holder of the lease, or the writer of a part.
+    Id(Uuid),
 }
 
 /// Read from a row of either database.
@@ -38,6 +38,8 @@ impl<O> FromAnyRow for O where O: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'
 pub(in crate::store) trait CounterSql: Database {
     /// The sidecar's table of counters. The names of its other tables begin with that: `_visitor`, `_delta`, `_lease`.
     const COUNTER: &'static str;
+    /// The ledger's table of parts.
+    const LEDGER: &'static str;
     /// The end of a SELECT, after which nobody else changes the row's key until the transaction ends.
     const KEY_SHARE: &'static str;
 
@@ -56,11 +58,12 @@ pub(in crate::store) trait CounterSql: Database {
     /// A community as the column has it; `None` if it cannot be one.
     fn stored(community: &CommunityId, column: &Column) -> Result<Option<String>, sqlx::Error>;
 
-    /// SQL of `headcount_views (user_id, at, ours)` of all time, after WITH, and its arguments, which are the statement's
-    /// first.
+    /// SQL of `headcount_views (user_id, at, ours)` since then, or of all time, after WITH, and its arguments, which are the
+    /// statement's first.
     fn views(
         context: &Context<'_>,
         community: &CommunityId,
+        since: Option<DateTime<Utc>>,
         app: &AppSchema,
     ) -> Result<(String, Vec<Value>), sqlx::Error>;
 

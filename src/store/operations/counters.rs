@@ -8,11 +8,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{FIRST_POSSIBLE, StoreOperation};
-use crate::batch::Batch;
+use crate::batch::{Batch, RecordedView};
 use crate::config;
 use crate::ids::{CommunityId, UserId};
 use crate::routes::PAGE_VIEW;
-use crate::store::counters::{Comparison, Folded, Lease, PresentComparison, Published, Totals};
+use crate::store::counters::{Comparison, Folded, Lease, Omission, PresentComparison, Published, Totals};
 use crate::store::schema::{AppSchema, Column, CounterColumns, Dialect, Kind};
 
 /// Most rows of batches that are added up in one transaction.
@@ -38,14 +38,7 @@ pub(in crate::store) fn deltas<'b>(
 ) -> BTreeMap<(&'b CommunityId, &'b UserId), Delta> {
     let first_possible = first_possible();
     let mut deltas: BTreeMap<_, Delta> = BTreeMap::new();
-    for recorded in batch.views() {
-        let Some(community) = &recorded.community else {
-            continue;
-        };
-        let event_type = recorded.view.event.event_type.as_deref().unwrap_or(PAGE_VIEW);
-        if !types.iter().any(|counted| **counted == *event_type) {
-            continue;
-        }
+    for (community, recorded) in counted(batch, types) {
         let at = Some(recorded.view.at).filter(|at| *at >= first_possible);
         let delta = deltas
             .entry((community, &recorded.user_id))
@@ -54,6 +47,23 @@ pub(in crate::store) fn deltas<'b>(
         delta.first = [delta.first, at].into_iter().flatten().min();
     }
     deltas
+}
+
+/// The moment of the oldest view that counts.
+pub(in crate::store) fn oldest(batch: &Batch, types: &[Arc<str>]) -> Option<DateTime<Utc>> {
+    counted(batch, types).map(|(_, recorded)| recorded.view.at).min()
+}
+
+/// The views that count, each with its community.
+fn counted<'b>(
+    batch: &'b Batch,
+    types: &[Arc<str>],
+) -> impl Iterator<Item = (&'b CommunityId, &'b RecordedView)> {
+    batch.views().filter_map(move |recorded| {
+        let event_type = recorded.view.event.event_type.as_deref().unwrap_or(PAGE_VIEW);
+        let counts = types.iter().any(|counted| **counted == *event_type);
+        Some((recorded.community.as_ref().filter(|_| counts)?, recorded))
+    })
 }
 
 /// [`FIRST_POSSIBLE`] as a moment.
@@ -115,6 +125,35 @@ pub(in crate::store) struct AddDeltas<'a> {
     pub batch: &'a Batch,
     /// The event types that count.
     pub types: &'a [Arc<str>],
+}
+
+/// Notes that the counters lack what a batch adds, in the batch's transaction and in the ledger, where whoever writes page
+/// views may write: of several, each is a row of its own, so that none is lost where others are taken meanwhile.
+pub(in crate::store) struct NoteOmission<'a> {
+    pub batch: &'a Batch,
+    /// The event types that count.
+    pub types: &'a [Arc<str>],
+}
+
+/// Makes one of all such notes that are committed; at most [`FORGET_ROWS`] at a time. `None` if there is none.
+pub(in crate::store) struct TakeOmissions<'a>(pub Context<'a>);
+
+/// Result of [`TakeOmissions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct TakenOmissions {
+    pub omission: Omission,
+    /// There are more.
+    pub is_part: bool,
+}
+
+/// Forgets one.
+pub(in crate::store) struct ForgetOmission(pub Omission);
+
+/// Whether a community has a view that counts, since then.
+pub(in crate::store) struct HasViews<'a> {
+    pub context: Context<'a>,
+    pub community: &'a CommunityId,
+    pub since: DateTime<Utc>,
 }
 
 /// The app's columns for counts, or the tables of counters, cannot be used now.
@@ -223,12 +262,17 @@ macro_rules! operations {
         $(impl StoreOperation for $operation {
             type Output = $output;
             const WRITES: bool = $writes;
+            const WHAT: &'static str = "a step of the counters";
         })+
     };
 }
 
 operations! {
     AddDeltas<'_> => (), true;
+    NoteOmission<'_> => (), true;
+    TakeOmissions<'_> => Option<TakenOmissions>, true;
+    ForgetOmission => (), true;
+    HasViews<'_> => bool, false;
     TakeLease<'_> => Result<Option<Lease>, NoColumns>, true;
     ReleaseLease => (), true;
     Fold<'_> => Option<Folded>, true;

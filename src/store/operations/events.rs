@@ -22,6 +22,7 @@ pub(in crate::store) struct PastVisitors<'a> {
 impl StoreOperation for PastVisitors<'_> {
     /// `None` where there is no event table.
     type Output = Option<Vec<PastVisitor>>;
+    const WHAT: &'static str = "a list of past visitors";
 }
 
 impl PastVisitors<'_> {

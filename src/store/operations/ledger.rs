@@ -17,6 +17,7 @@ pub(in crate::store) struct NoteParts<'a> {
 impl StoreOperation for NoteParts<'_> {
     type Output = HashSet<BatchKey>;
     const WRITES: bool = true;
+    const WHAT: &'static str = "a step of the ledger";
 }
 
 /// The parts that are not noted.
@@ -26,6 +27,7 @@ pub(in crate::store) struct MissingParts<'a> {
 
 impl StoreOperation for MissingParts<'_> {
     type Output = HashSet<BatchKey>;
+    const WHAT: &'static str = "a step of the ledger";
 }
 
 /// Deletes parts that are older than [`RETENTION`](crate::store::ledger::RETENTION), a bounded number of them; returns how many.
@@ -40,6 +42,7 @@ pub(in crate::store) struct ForgetOld<'a> {
 impl StoreOperation for ForgetOld<'_> {
     type Output = u64;
     const WRITES: bool = true;
+    const WHAT: &'static str = "a step of the ledger";
 }
 
 /// Makes the partitions of our own event table that will soon be needed, those of late rows in the default partition, and
@@ -54,4 +57,5 @@ pub(in crate::store) struct MakePartitions<'a> {
 impl StoreOperation for MakePartitions<'_> {
     type Output = usize;
     const WRITES: bool = true;
+    const WHAT: &'static str = "the making of partitions";
 }

@@ -16,6 +16,7 @@ pub(in crate::store) struct Visitors<'a> {
 
 impl StoreOperation for Visitors<'_> {
     type Output = Vec<VisitorRow>;
+    const WHAT: &'static str = "a list of visitors";
 }
 
 /// Those of the users whose profiles are marked so.

@@ -23,6 +23,7 @@ pub(in crate::store) struct FindSessions<'a> {
 impl StoreOperation for FindSessions<'_> {
     /// Each with its token's index among those asked for.
     type Output = Vec<(usize, Result<SessionFound, sqlx::Error>)>;
+    const WHAT: &'static str = "a lookup of sessions";
 }
 
 impl<B: Backend> Runs<FindSessions<'_>> for B {
@@ -78,6 +79,7 @@ impl SessionKey {
 impl StoreOperation for ReadSessions<'_> {
     /// Each with its token's index; of a token one row at most.
     type Output = Vec<(usize, SessionRow)>;
+    const WHAT: &'static str = "a lookup of sessions";
 }
 
 /// What some live rows of the session table look like, a sentence each.

@@ -72,6 +72,7 @@ from_row!(PgRow, SqliteRow => Stats { total_visitors, page_views, avg_session_du
 impl StoreOperation for StatsOf<'_> {
     /// `None` where there is no event table.
     type Output = Option<Stats>;
+    const WHAT: &'static str = "statistics";
 }
 
 impl StatsOf<'_> {

@@ -11,6 +11,7 @@ mod recount;
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, PgConnection, Postgres};
 
@@ -23,6 +24,7 @@ use crate::store::schema::{AppSchema, Column, CommunityTable};
 
 impl CounterSql for Postgres {
     const COUNTER: &'static str = "headcount.counter";
+    const LEDGER: &'static str = "headcount.applied_batch";
     const KEY_SHARE: &'static str = " FOR KEY SHARE";
 
     fn now() -> Cow<'static, str> {
@@ -49,13 +51,14 @@ impl CounterSql for Postgres {
     fn views(
         context: &Context<'_>,
         community: &CommunityId,
+        since: Option<DateTime<Utc>>,
         app: &AppSchema,
     ) -> Result<(String, Vec<Value>), sqlx::Error> {
         let event = app.event.as_ref().ok_or_else(no_events)?;
         let (from, to) = all_time();
         let arguments = vec![
             Value::Texts(spellings(community, app)),
-            Value::Moment(from),
+            Value::Moment(since.unwrap_or(from)),
             Value::Moment(to),
         ];
         Ok((views(context.until_ours, &context.types, app, event), arguments))
@@ -111,7 +114,7 @@ fn bound(values: Vec<Value>) -> Result<PgArguments, sqlx::Error> {
             Value::Integer(number) => arguments.add(number),
             Value::Flag(flag) => arguments.add(flag),
             Value::Moment(at) => arguments.add(at),
-            Value::Holder(holder) => arguments.add(holder),
+            Value::Id(id) => arguments.add(id),
         }
         .map_err(sqlx::Error::Encode)?;
     }

@@ -6,39 +6,18 @@ use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
 use super::copy::end_abandoned;
-use super::own_tables;
 use super::statement::{query, query_as, query_scalar};
 use crate::batch::BatchKey;
 use crate::store::error::standby;
-use crate::store::ledger::{FORGET_ROWS, LedgerProblem, RETENTION, problem_of};
+use crate::store::ledger::{FORGET_ROWS, RETENTION, problem_of};
 use crate::store::operations::{Backend as _, ForgetOld, MissingParts, NoteParts, Runs};
-use crate::store::schema::right::{OF_LEDGER, OWN, OwnRight, grant, quoted, usage_of_schema};
-use crate::store::schema::{AppSchema, OwnTables};
+use crate::store::schema::AppSchema;
 
-/// Asks the catalogue first.
-pub(super) async fn state(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-    match own_tables::state(connection, OF_LEDGER).await? {
-        OwnTables::Missing => Ok(problem_of(None)),
-        OwnTables::Forbidden { usage, rights } => {
-            let role: String = query_scalar("SELECT current_user::text")
-                .fetch_one(connection)
-                .await?;
-            let role = quoted(&role);
-            let usage = usage.then(|| usage_of_schema(OWN));
-            let rights = usage.into_iter().chain(OwnRight::statements(&rights));
-            let grants = rights.map(|right| grant(&right, &role)).collect();
-            Ok(Some(LedgerProblem::Forbidden { role, grants }))
-        }
-        OwnTables::Usable => version(connection).await,
-    }
-}
-
-/// The problem with the ledger's version, if there is one.
-async fn version(connection: &mut PgConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-    let version = query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
+/// The version of the ledger's tables.
+pub(super) async fn version(connection: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+    query_scalar("SELECT version FROM headcount.format WHERE part = 'ledger'")
         .fetch_optional(connection)
-        .await?;
-    Ok(problem_of(version))
+        .await
 }
 
 impl Runs<NoteParts<'_>> for Postgres {
@@ -48,7 +27,7 @@ impl Runs<NoteParts<'_>> for Postgres {
         connection: &mut PgConnection,
     ) -> Result<HashSet<BatchKey>, sqlx::Error> {
         let batch = operation.batch;
-        if let Some(problem) = version(&mut *connection).await? {
+        if let Some(problem) = problem_of(version(&mut *connection).await?) {
             return Err(sqlx::Error::Configuration(Box::new(problem)));
         }
         let (writers, numbers) = columns(&batch.settled);

@@ -63,8 +63,8 @@ impl fmt::Display for CounterFault {
             Why::NoDefault(Dialect::Postgres) => write!(
                 f,
                 "column {column} of table {table} is NOT NULL without a default in the database, so that a community cannot \
-                 be inserted without it: ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT 0 (Django: db_default=0 in \
-                 the model's field)"
+                 be inserted without it: give it one (Django: db_default=0 in the model's field), or run: ALTER TABLE {table} \
+                 ALTER COLUMN {column} SET DEFAULT 0;"
             ),
             Why::NoDefault(Dialect::Sqlite) => write!(
                 f,

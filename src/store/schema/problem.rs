@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 
 use super::right::{grant, making_partitions, policy};
 use super::{CounterFault, LookupFault};
+use crate::printable::joined;
 pub(in crate::store) use sentences::NOT_PARTITIONED;
 use sentences::{fixed_view, loose_join, loose_token, names_account, or_account};
 
@@ -97,7 +98,7 @@ pub enum SchemaProblem {
     #[error(
         "there is no partition headcount.{partition}, so that its page views go to the default partition: run headcount \
          migrate each month, or let the sidecar's role make partitions: {}",
-        making_partitions(.user).join("; ")
+        making_partitions(.user).join(" ")
     )]
     NoPartition { partition: String, user: String },
     /// A column's type cannot hold the values it is configured for.
@@ -207,7 +208,7 @@ pub enum SchemaProblem {
     /// Row-level security without a policy for the database user, which then sees or writes nothing.
     #[error(
         "row-level security of table {table} has no policy for {command} by the database user {user}, as if there were no \
-         rows: {}, or give {user} BYPASSRLS",
+         rows; give {user} BYPASSRLS, or run: {}",
         policy(.command, .table, .user)
     )]
     NoPolicy {
@@ -262,10 +263,8 @@ pub(in crate::store) struct SchemaProblems(pub Vec<SchemaProblem>);
 impl fmt::Display for SchemaProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the app's tables are not as configured")?;
-        for (index, problem) in self.0.iter().enumerate() {
-            write!(f, "{} {problem}", if index == 0 { ":" } else { ";" })?;
-        }
-        Ok(())
+        let sentences: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, ": {}", joined(&sentences))
     }
 }
 

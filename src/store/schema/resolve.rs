@@ -9,12 +9,13 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::check::{Check, Holds};
-use super::right::{Effect, OF_COUNTERS, OF_LEDGER, OWN, OwnRight};
+use super::right::{Effect, OF_COUNTERS, OF_LEDGER, OWN, OwnRight, OwnTables};
 use super::{
     AppSchema, Column, CommunityTable, Dialect, EventTable, LeftOut, LiveSchema, LiveTable, Needs, Privilege,
     ProfileTable, Requirements, ResolvedSchema, Rights, SchemaProblem, SessionTable, SessionUser,
 };
 use crate::config::{self, Schema, SessionKind};
+use crate::store::ledger::LedgerProblem;
 
 /// Checks the live schema against what the sidecar does with it.
 pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> ResolvedSchema {
@@ -66,6 +67,10 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
     check.own_tables(wanted);
     let user = live.dialect.quoted(&live.user);
     check.problems.extend(check.lacking.problems(&user));
+    let ledger = match &live.ledger_tables {
+        OwnTables::Missing => Some(LedgerProblem::Missing),
+        OwnTables::Usable | OwnTables::Forbidden { .. } => check.lacking.of_ledger(&user),
+    };
     let keys_agree = check.keys_agree();
     let lacks_events = needs.events && event.as_ref().is_none_or(|event| event.insert.is_none());
     let app = || {
@@ -91,6 +96,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         problems: check.problems,
         needed: check.needed,
         lacking: check.lacking,
+        ledger,
         has_own_partitions: live.has_own_partitions,
         user: live.user.clone(),
         database: live.database.clone(),

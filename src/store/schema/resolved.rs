@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::right::{Effect, grant, policy};
+use super::right::policy;
 use super::{AppSchema, Dialect, Privilege, Rights, SchemaProblem};
 use crate::store::ledger::LedgerProblem;
 
@@ -19,6 +19,8 @@ pub(in crate::store) struct ResolvedSchema {
     pub needed: Rights,
     /// What of that it lacks.
     pub lacking: Rights,
+    /// Why the ledger's tables cannot be used, which no problem of the tables names; but for their version.
+    pub ledger: Option<LedgerProblem>,
     /// Our own event table is partitioned.
     pub has_own_partitions: bool,
     /// The current role; empty on SQLite.
@@ -50,16 +52,5 @@ impl ResolvedSchema {
         written
             .map(|right| policy(right.privilege.sql(), &right.table.to_string(), &role))
             .collect()
-    }
-
-    /// What the role lacks of the ledger, which no problem of the tables names.
-    pub(in crate::store) fn forbidden_ledger(&self) -> Option<LedgerProblem> {
-        let role = Dialect::Postgres.quoted(&self.user);
-        let lacking = self.lacking.statements().into_iter();
-        let of_ledger = lacking.filter(|statement| statement.effects.contains(&Effect::Ledger));
-        let grants: Vec<_> = of_ledger
-            .map(|statement| grant(&statement.right, &role))
-            .collect();
-        (!grants.is_empty()).then_some(LedgerProblem::Forbidden { role, grants })
     }
 }

@@ -231,9 +231,9 @@ pub(in crate::store) fn one_line(sql: &str) -> String {
     line
 }
 
-/// The statement that gives `right`, which is written as between GRANT and TO, to a role, quoted.
+/// The whole statement that gives `right`, which is written as between GRANT and TO, to a role, quoted.
 pub(in crate::store) fn grant(right: &str, role: &str) -> String {
-    format!("GRANT {right} TO {role}")
+    format!("GRANT {right} TO {role};")
 }
 
 /// The right to connect to a database.
@@ -267,9 +267,9 @@ pub(in crate::store) fn on_columns<'a>(
     )
 }
 
-/// The statements after which a role, quoted, makes the partitions of our own event table itself.
+/// The whole statements after which a role, quoted, makes the partitions of our own event table itself.
 pub(in crate::store) fn making_partitions(role: &str) -> [String; 3] {
-    let owner = |table: &str| format!("ALTER TABLE headcount.{table} OWNER TO {role}");
+    let owner = |table: &str| format!("ALTER TABLE headcount.{table} OWNER TO {role};");
     [
         owner("page_view"),
         owner("page_view_default"),
@@ -277,7 +277,7 @@ pub(in crate::store) fn making_partitions(role: &str) -> [String; 3] {
     ]
 }
 
-/// The policy by which row-level security lets a role, quoted, see or write each row of a table.
+/// The whole statement of the policy by which row-level security lets a role, quoted, see or write each row of a table.
 pub(in crate::store) fn policy(command: &str, table: &str, role: &str) -> String {
     let condition = if command == Privilege::Insert.sql() {
         "WITH CHECK"
@@ -285,7 +285,7 @@ pub(in crate::store) fn policy(command: &str, table: &str, role: &str) -> String
         "USING"
     };
     format!(
-        "CREATE POLICY headcount_{} ON {} FOR {command} TO {role} {condition} (true)",
+        "CREATE POLICY headcount_{} ON {} FOR {command} TO {role} {condition} (true);",
         command.to_lowercase(),
         one_line(table)
     )

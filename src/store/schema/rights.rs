@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::right::{
-    Effect, Effects, OWN, OwnRight, OwnTables, on_columns, usage_of_schema, usage_of_sequence,
+    Effect, Effects, OWN, OwnRight, OwnTables, grant, on_columns, usage_of_schema, usage_of_sequence,
 };
 use super::{Privilege, Right, SchemaProblem, TableName};
+use crate::store::ledger::LedgerProblem;
 
 /// Rights on tables and what they are in.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +92,15 @@ impl Rights {
             }
         };
         of_tables.map(problem).collect()
+    }
+
+    /// Those of the ledger, as a problem for a role, quoted; `None` if there are none.
+    pub(in crate::store) fn of_ledger(&self, role: &str) -> Option<LedgerProblem> {
+        let statements = self.statements().into_iter();
+        let of_ledger = statements.filter(|statement| statement.effects.contains(&Effect::Ledger));
+        let grants: Vec<_> = of_ledger.map(|statement| grant(&statement.right, role)).collect();
+        let role = role.to_owned();
+        (!grants.is_empty()).then_some(LedgerProblem::Forbidden { role, grants })
     }
 
     /// The rights by table, in the order in which tables come first.

@@ -1,5 +1,4 @@
-//! Writes a batch, and sees to what its transaction has found out: updates that are left out, partitions that lack, and
-//! views that the counters lack.
+//! Writes a batch, and sees to what its transaction has found out: updates that are left out, and partitions that lack.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,14 +15,13 @@ impl<B: Backend> SqlStore<B> {
         if batch.parts.is_empty() {
             return Ok(Applied::default());
         }
-        let [noted, committing, left_out, uncounted] = [const { AtomicBool::new(false) }; 4];
+        let [noted, committing, left_out] = [const { AtomicBool::new(false) }; 3];
         let apply = Apply {
             batch,
             rules: &self.rules,
             noted: &noted,
             committing: &committing,
             left_out: &left_out,
-            uncounted: &uncounted,
         };
         let mut outcome = self.connections.run(&apply).await;
         if left_out.load(Ordering::Relaxed) {
@@ -47,9 +45,6 @@ impl<B: Backend> SqlStore<B> {
                 Err(error.until_there_is_a_partition())
             };
         }
-        if outcome.is_ok() && self.rules.counts {
-            self.note_uncounted(uncounted.into_inner());
-        }
         match (noted.into_inner(), committing.into_inner()) {
             (_, true) => outcome,
             (true, false) => outcome.map_err(StoreError::before_commit),
@@ -66,16 +61,5 @@ impl<B: Backend> SqlStore<B> {
             rows: &rows,
         };
         matches!(self.connections.run(&make).await, Ok(1..))
-    }
-
-    /// Notes whether page views were written that the counters lack, and tells of those once the next ones are counted again.
-    fn note_uncounted(&self, are_uncounted: bool) {
-        let before = self.connections.lacks_counts(are_uncounted);
-        if before && !are_uncounted {
-            tracing::warn!(
-                "counters of communities can be kept again, and lack page views that were written meanwhile: they are counted \
-                 with the next comparison (counters.reconcile_at), or at once by headcount counters repair"
-            );
-        }
     }
 }

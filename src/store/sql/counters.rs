@@ -10,11 +10,13 @@ use super::SqlStore;
 use crate::config::CommunityKey;
 use crate::ids::CommunityId;
 use crate::store::StoreError;
-use crate::store::counters::{Comparison, CounterStore, Folded, Lease, PresentComparison, Published, Totals};
+use crate::store::counters::{
+    Comparison, CounterStore, Folded, Lease, Omission, PresentComparison, Published, Totals,
+};
 use crate::store::operations::{
-    Backend, Compare, ComparePresent, FindCommunity, Fold, ForgetAbsent, IsLeaseHeld, LastPass, NoColumns,
-    NoteChecked, NotePass, NoteShown, Pending, Publish, ReadKeys, Recount, ReleaseLease, ShownPresent,
-    TakeLease, Unchecked, Uncounted, no_columns,
+    Backend, Compare, ComparePresent, FindCommunity, Fold, ForgetAbsent, ForgetOmission, HasViews,
+    IsLeaseHeld, LastPass, NoColumns, NoteChecked, NotePass, NoteShown, Pending, Publish, ReadKeys, Recount,
+    ReleaseLease, ShownPresent, TakeLease, TakeOmissions, Unchecked, Uncounted, no_columns,
 };
 
 #[async_trait]
@@ -143,6 +145,31 @@ impl<B: Backend> CounterStore for SqlStore<B> {
             None if key == CommunityKey::Slug => by_key().await,
             found => Ok(found),
         }
+    }
+
+    async fn omission(&self) -> Result<Option<Omission>, StoreError> {
+        loop {
+            let context = self.counter_context();
+            match self.connections.run(&TakeOmissions(context)).await? {
+                Some(taken) if taken.is_part => {}
+                taken => return Ok(taken.map(|taken| taken.omission)),
+            }
+        }
+    }
+
+    async fn has_views(&self, community: &CommunityId, since: DateTime<Utc>) -> Result<bool, StoreError> {
+        let context = self.counter_context();
+        self.connections
+            .run(&HasViews {
+                context,
+                community,
+                since,
+            })
+            .await
+    }
+
+    async fn forget_omission(&self, omission: Omission) -> Result<(), StoreError> {
+        self.connections.run(&ForgetOmission(omission)).await
     }
 
     async fn disconnect(&self) {

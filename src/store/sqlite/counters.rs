@@ -8,7 +8,7 @@ mod recount;
 
 use std::borrow::Cow;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::types::Json;
 use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, SqliteConnection};
@@ -48,6 +48,7 @@ fn all_views(context: &Context<'_>, event: &EventTable) -> String {
 
 impl CounterSql for Sqlite {
     const COUNTER: &'static str = "headcount_counter";
+    const LEDGER: &'static str = "headcount_applied_batch";
     const KEY_SHARE: &'static str = "";
 
     /// SQLite's own clock has milliseconds only.
@@ -76,14 +77,17 @@ impl CounterSql for Sqlite {
     fn views(
         context: &Context<'_>,
         community: &CommunityId,
+        since: Option<DateTime<Utc>>,
         app: &AppSchema,
     ) -> Result<(String, Vec<Value>), sqlx::Error> {
         let event = app.event.as_ref().ok_or_else(no_events)?;
+        // Texts may be of any zone: the exact moments are compared, too.
+        let text = |since: DateTime<Utc>| (since - TimeDelta::days(2)).format("%Y-%m-%d").to_string();
         let arguments = vec![
             Value::Texts(spellings(community, app)),
-            Value::Text(Some(FIRST_TEXT.to_owned())),
+            Value::Text(Some(since.map_or_else(|| FIRST_TEXT.to_owned(), text))),
             Value::Text(Some(LAST_TEXT.to_owned())),
-            Value::Integer(i64::MIN),
+            Value::Integer(since.map_or(i64::MIN, |since| since.timestamp_micros())),
             Value::Integer(i64::MAX),
         ];
         Ok((all_views(context, event), arguments))
@@ -149,7 +153,7 @@ fn bound(values: Vec<Value>) -> Result<SqliteArguments, sqlx::Error> {
             Value::Integer(number) => arguments.add(number),
             Value::Flag(flag) => arguments.add(flag),
             Value::Moment(at) => arguments.add(at.timestamp_micros()),
-            Value::Holder(holder) => arguments.add(holder.to_string()),
+            Value::Id(id) => arguments.add(id.to_string()),
         }
         .map_err(sqlx::Error::Encode)?;
     }

@@ -5,30 +5,30 @@ use std::collections::HashSet;
 use sqlx::{Sqlite, SqliteConnection};
 
 use crate::batch::BatchKey;
-use crate::store::ledger::{FORGET_ROWS, LedgerProblem, RETENTION, problem_of};
+use crate::store::ledger::{FORGET_ROWS, RETENTION, problem_of};
 use crate::store::operations::{ForgetOld, MissingParts, NoteParts, Runs};
-use crate::store::schema::AppSchema;
+use crate::store::schema::{AppSchema, OwnTables};
 
-pub(super) async fn state(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
+/// Whether the ledger's tables are there.
+pub(super) async fn state(connection: &mut SqliteConnection) -> Result<OwnTables, sqlx::Error> {
     let there: bool = sqlx::query_scalar(
         "SELECT count(*) = 2 FROM sqlite_master
          WHERE type = 'table' AND name IN ('headcount_applied_batch', 'headcount_format')",
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(connection)
     .await?;
-    if there {
-        version(connection).await
+    Ok(if there {
+        OwnTables::Usable
     } else {
-        Ok(problem_of(None))
-    }
+        OwnTables::Missing
+    })
 }
 
-/// The problem with the ledger's version, if there is one.
-async fn version(connection: &mut SqliteConnection) -> Result<Option<LedgerProblem>, sqlx::Error> {
-    let version = sqlx::query_scalar("SELECT version FROM headcount_format WHERE part = 'ledger'")
+/// The version of the ledger's tables.
+pub(super) async fn version(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar("SELECT version FROM headcount_format WHERE part = 'ledger'")
         .fetch_optional(connection)
-        .await?;
-    Ok(problem_of(version))
+        .await
 }
 
 impl Runs<NoteParts<'_>> for Sqlite {
@@ -37,7 +37,7 @@ impl Runs<NoteParts<'_>> for Sqlite {
         _: &AppSchema,
         connection: &mut SqliteConnection,
     ) -> Result<HashSet<BatchKey>, sqlx::Error> {
-        if let Some(problem) = version(&mut *connection).await? {
+        if let Some(problem) = problem_of(version(&mut *connection).await?) {
             return Err(sqlx::Error::Configuration(Box::new(problem)));
         }
         for settled in operation.batch.settled.iter().filter(|settled| settled.seq > 1) {

@@ -137,6 +137,11 @@ impl Directory {
         })
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Creates a spool.
     ///
     /// # Errors
@@ -207,7 +212,7 @@ impl Directory {
                 Ok(None) => {}
                 Err(error) => {
                     if self.passes_over(id) {
-                        let error = crate::telemetry::chain(&error);
+                        let error = self.explain(&error);
                         tracing::warn!(spool = %id, error, "a spool cannot be adopted now; trying again");
                     }
                 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use headcount::config::Config;
 use headcount::ids::CommunityId;
 use headcount::routes::CountedTypes;
 use headcount::store::{self, CounterStore};
 use uuid::Uuid;
 
-use crate::store_site::{Site, Variant, as_role};
+use crate::store_site::{SessionRow, Site, Variant, as_role, batch, page_view};
 
 const TTL: Duration = Duration::from_secs(3_600);
 
@@ -80,4 +81,79 @@ async fn k20_a_role_that_lacks_a_right_on_the_tables_of_counters_takes_no_lease(
     site.execute(&format!("REVOKE INSERT ON headcount.counter_visitor FROM {role}"))
         .await;
     leaves_the_lease(open(&as_role(&site.config, &role)), open(&site.config)).await;
+}
+
+/// Takes the table away into which a batch puts what it adds, or gives it back.
+async fn has_deltas(site: &Site, variant: Variant, is_there: bool) {
+    let (schema, delta) = match variant {
+        Variant::SqliteDefault => ("", "headcount_counter_delta"),
+        _ => ("headcount.", "counter_delta"),
+    };
+    let (from, to) = if is_there {
+        ("kept", delta)
+    } else {
+        (delta, "kept")
+    };
+    site.execute(&format!("ALTER TABLE {schema}{from} RENAME TO {to}"))
+        .await;
+}
+
+/// By processes that end: what they leave is in the database.
+#[tokio::test]
+async fn k23_views_that_the_counters_lack_are_known_to_whoever_counts_next() {
+    for variant in [Variant::PostgresDefault, Variant::SqliteDefault] {
+        let site = site(variant).await;
+        let alice = site.member("alice").await;
+        let session = site.session(&alice, "alice", SessionRow::default()).await;
+        let gardening = site.community("gardening").await;
+        let baking = site.community("baking").await;
+        let writes = async |at: &str| {
+            has_deltas(&site, variant, false).await;
+            let store = store::open(&site.config).expect("a store");
+            let views = batch(&session, &gardening, vec![page_view(at)]);
+            assert_eq!(store.apply(&views).await.expect("it is written").views, 1);
+            store.close().await;
+            has_deltas(&site, variant, true).await;
+        };
+        let moment = |at: &str| -> DateTime<Utc> { at.parse().expect("a moment") };
+
+        let counters = open(&site.config);
+        assert_eq!(counters.omission().await.expect("an answer"), None, "{variant:?}");
+        for at in [
+            "2024-03-01T10:00:00Z",
+            "2024-02-01T10:00:00Z",
+            "2024-04-01T10:00:00Z",
+        ] {
+            writes(at).await;
+        }
+        let omission = counters.omission().await.expect("an answer");
+        let omission = omission.expect("views were written");
+        assert_eq!(omission.since, moment("2024-02-01T10:00:00Z"), "{variant:?}");
+        for (community, since, has) in [
+            (&gardening, omission.since, true),
+            (&gardening, moment("2024-04-01T10:00:00Z"), true),
+            (&gardening, moment("2024-04-01T10:00:01Z"), false),
+            (&baking, omission.since, false),
+        ] {
+            let found = counters.has_views(community, since).await.expect("an answer");
+            assert_eq!(found, has, "{variant:?}: {community:?} {since}");
+        }
+        // What comes while they are compared is not forgotten with them.
+        writes("2024-05-01T10:00:00Z").await;
+        counters.forget_omission(omission).await.expect("an answer");
+        let next = counters.omission().await.expect("an answer").expect("one more");
+        assert_eq!(next.since, moment("2024-05-01T10:00:00Z"), "{variant:?}");
+        // Of somebody who took it and went no further, nothing is lost.
+        let again = counters.omission().await.expect("an answer").expect("the same");
+        assert_eq!(again.since, next.since, "{variant:?}");
+        counters.forget_omission(again).await.expect("an answer");
+        assert_eq!(counters.omission().await.expect("an answer"), None, "{variant:?}");
+        // With the table there is nothing to be noted.
+        let store = store::open(&site.config).expect("a store");
+        let views = batch(&session, &gardening, vec![page_view("2024-06-01T10:00:00Z")]);
+        store.apply(&views).await.expect("it is written");
+        assert_eq!(counters.omission().await.expect("an answer"), None, "{variant:?}");
+        store.close().await;
+        counters.disconnect().await;
+    }
 }

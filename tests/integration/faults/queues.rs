@@ -84,7 +84,25 @@ async fn w12_a_spool_that_cannot_be_written_drops_what_memory_cannot_hold_and_re
     assert_eq!(sidecar.metric("headcount_spool_up").await, 0.0);
     let (status, ready) = text(&sidecar.admin_url("/readyz")).await;
     assert_eq!(status, 200);
+    // The folder, what becomes of page views, and the remedy: also in the log, once.
+    let place = format!("spool.dir: {}: ", spool.display());
+    let remedy = "make it a folder of the user that runs headcount (mode 0700)";
+    let is_told = |text: &str| {
+        let mut lines = text.lines();
+        lines.any(|line| {
+            line.contains("in memory (record.queue_bytes)") && line.contains(&place) && line.ends_with(remedy)
+        })
+    };
     assert!(ready.contains("the spool cannot be written"), "{ready}");
+    assert!(is_told(&ready), "{ready}");
+    sidecar.says("page views cannot be put into the spool");
+    let log = sidecar.log();
+    assert!(is_told(&log), "{log}");
+    assert_eq!(
+        log.matches("page views cannot be put into the spool").count(),
+        1,
+        "{log}"
+    );
 
     std::fs::remove_file(&spool).unwrap();
     std::fs::DirBuilder::new().mode(0o700).create(&spool).unwrap();
@@ -92,6 +110,11 @@ async fn w12_a_spool_that_cannot_be_written_drops_what_memory_cannot_hold_and_re
         .wait_for_metric("headcount_spool_up", |up| up == 1.0)
         .await;
     sidecar.wait_until_idle().await;
+    sidecar.says("the spool can be written again");
+    let log = sidecar.log();
+    assert_eq!(log.matches("the spool can be written again").count(), 1, "{log}");
+    let (_, ready) = text(&sidecar.admin_url("/readyz")).await;
+    assert_eq!(ready, "ok\n");
     let drops = sidecar.count(&unavailable).await;
     alice.sees("/about/").await;
     // What memory held is there, and what comes from now on.

@@ -201,7 +201,7 @@ async fn w24_a_database_that_refuses_everything_makes_no_dead_letters_and_all_is
         text(&readyz)
             .await
             .1
-            .contains("takes no page view and they wait (code P0001")
+            .contains("takes no page view and they wait; see the log: code P0001")
     })
     .await;
     let (status, ready) = text(&readyz).await;

@@ -11,7 +11,7 @@ use crate::store_site::{SessionRow, Site, batch, page_view};
 use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::examined;
-use crate::support::redis::eventually_or_else;
+use crate::support::redis::{eventually, eventually_or_else};
 use crate::support::sidecar::Sidecar;
 use crate::support::world::{Parts, Wanted, World};
 
@@ -157,6 +157,104 @@ async fn d8_what_migrate_needs_is_a_grant_or_the_owner() {
     assert_eq!((told.code, &*told.err), (Some(0), ""));
 }
 
+/// The sidecar makes the partitions itself, so that its role has the table, and the schema is another's.
+#[tokio::test]
+async fn d8_whoever_migrates_is_made_a_member_of_the_role_that_has_our_own_table() {
+    for inherits in ["INHERIT", "NOINHERIT"] {
+        let database = Database::unmigrated(Parts::Production, Variant::Default).await;
+        let config = format!(
+            "{}[record]\nevents = \"own\"\nown_partitions = \"month\"\n",
+            configuration(&database)
+        );
+        let [owner, sidecar] =
+            ["Owner \"of\" all", "sidecar"].map(|name| format!("{name} {}", uuid::Uuid::new_v4()));
+        let [owner_sql, sidecar_sql] =
+            [&owner, &sidecar].map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
+        execute(
+            &database,
+            &format!(
+                "CREATE ROLE {owner_sql} LOGIN {inherits}; CREATE ROLE {sidecar_sql} LOGIN;
+                 GRANT CREATE ON DATABASE {} TO {owner_sql}; GRANT CREATE, USAGE ON SCHEMA public TO {owner_sql};
+                 ALTER TABLE accounts_usersession OWNER TO {owner_sql}",
+                database.name()
+            ),
+        )
+        .await;
+        let in_url = owner.replace(' ', "%20").replace('"', "%22");
+        let config = as_role(&config, &in_url);
+        let directory = tempfile::tempdir().expect("a directory");
+        let migrate = || command(directory.path(), &config, &["migrate"]);
+        let told = migrate();
+        assert_eq!((told.code, &*told.err), (Some(0), ""), "{inherits}");
+
+        execute(
+            &database,
+            &format!(
+                "ALTER TABLE headcount.page_view OWNER TO {sidecar_sql};
+                 ALTER TABLE headcount.page_view_default OWNER TO {sidecar_sql};
+                 GRANT CREATE ON SCHEMA headcount TO {sidecar_sql};
+                 DO $$ BEGIN EXECUTE 'DROP TABLE headcount.page_view_' || to_char(
+                     (now() AT TIME ZONE 'UTC') + interval '1 month', 'YYYY_MM'); END $$"
+            ),
+        )
+        .await;
+        let told = migrate();
+        assert_eq!(told.code, Some(1), "{told:?}");
+        let belongs = format!(
+            "table headcount.page_view belongs to role {sidecar_sql}, and the rest to this one; as a superuser run: "
+        );
+        let (_, statements) = told
+            .err
+            .split_once(&belongs)
+            .unwrap_or_else(|| panic!("{}", told.err));
+        assert!(statements.trim_end().ends_with(';'), "{statements}");
+        execute(&database, statements).await;
+        let told = migrate();
+        assert_eq!((told.code, &*told.err), (Some(0), ""), "{inherits}");
+    }
+}
+
+/// Each needs an index, which only its owner makes.
+#[tokio::test]
+async fn d8_partitions_of_another_role_are_named_before_anything_is_made() {
+    let database = Database::unmigrated(Parts::Production, Variant::Default).await;
+    let [owner, other] = ["owner", "other"].map(|name| format!("{name}_{}", uuid::Uuid::new_v4().simple()));
+    execute(
+        &database,
+        &format!(
+            "CREATE ROLE {owner} LOGIN; CREATE ROLE {other}; GRANT CREATE ON DATABASE {} TO {owner};
+             GRANT CREATE, USAGE ON SCHEMA public TO {owner};
+             ALTER TABLE accounts_userevent RENAME TO former;
+             CREATE TABLE accounts_userevent (LIKE former INCLUDING DEFAULTS) PARTITION BY RANGE (timestamp);
+             CREATE TABLE one PARTITION OF accounts_userevent FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+             CREATE TABLE others PARTITION OF accounts_userevent DEFAULT;
+             ALTER TABLE accounts_userevent OWNER TO {owner}; ALTER TABLE accounts_usersession OWNER TO {owner};
+             ALTER TABLE one OWNER TO {other}; ALTER TABLE others OWNER TO {other}",
+            database.name()
+        ),
+    )
+    .await;
+    let config = as_role(&configuration(&database), &owner);
+    let directory = tempfile::tempdir().expect("a directory");
+    let migrate = || command(directory.path(), &config, &["migrate"]);
+    let told = migrate();
+    assert_eq!((told.code, &*told.out), (Some(1), ""), "{told:?}");
+    let belong = format!(
+        "partitions of table public.accounts_userevent belong to role \"{other}\", and the rest to this one; as a superuser run: "
+    );
+    let (_, statements) = told
+        .err
+        .split_once(&belong)
+        .unwrap_or_else(|| panic!("{}", told.err));
+    assert_eq!(
+        statements.trim_end(),
+        format!("GRANT \"{other}\" TO \"{owner}\";")
+    );
+    execute(&database, statements).await;
+    let told = migrate();
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+}
+
 /// A sequence that belongs to no column has privileges of its own, too.
 #[tokio::test]
 async fn d8_a_sequence_that_makes_keys_is_named_whosever_it_is() {
@@ -177,7 +275,7 @@ async fn d8_a_sequence_that_makes_keys_is_named_whosever_it_is() {
     assert_eq!(examined::tables(&config).await.expect("an answer"), []);
     execute(&database, &format!("REVOKE {usage} FROM {}", role.name)).await;
     let problems = examined::tables(&config).await.expect("an answer");
-    let grant = format!("GRANT {usage} TO \"{}\"", role.name);
+    let grant = format!("GRANT {usage} TO \"{}\";", role.name);
     assert!(
         matches!(&problems[..], [one] if one.to_string().ends_with(&grant)),
         "{problems:?}"
@@ -306,11 +404,14 @@ async fn d10_a_right_that_is_revoked_while_it_runs_is_named_in_readyz() {
         "SELECT (\"is_active\") ON TABLE \"public\".\"accounts_usersession\"",
         "SELECT, INSERT, DELETE ON TABLE headcount.applied_batch",
     ] {
-        let grant = format!("GRANT {right} TO \"{}\"", role.name);
+        let grant = format!("GRANT {right} TO \"{}\";", role.name);
         execute(&world.database, &format!("REVOKE {right} FROM {}", role.name)).await;
         alice.sees(&rust).await;
         seen += 1;
-        says(&world, |text| text.contains(&grant)).await;
+        // To be pasted as it is: one statement at the end of its line.
+        let ends_a_line = |text: &str| text.lines().any(|line| line.ends_with(&grant));
+        says(&world, ends_a_line).await;
+        eventually(async || ends_a_line(&world.sidecar.log())).await;
         execute(&world.database, &grant).await;
         world.wait_for_views(seen).await;
         says(&world, |text| text == "ok\n").await;

@@ -27,7 +27,7 @@ async fn v45_what_is_in_order_again_is_logged_once_and_readyz_clears_without_a_v
     }
     alice.sees(&rust).await;
     world.wait_for_views(2).await;
-    let grants = rights.map(|right| format!("GRANT {right} TO \"{}\"", role.name));
+    let grants = rights.map(|right| format!("GRANT {right} TO \"{}\";", role.name));
     says(&world, |text| {
         // Nothing but what names the role and what to paste.
         grants.iter().all(|grant| text.contains(grant)) && !text.contains("permission denied")
@@ -37,6 +37,7 @@ async fn v45_what_is_in_order_again_is_logged_once_and_readyz_clears_without_a_v
         execute(&world.database, grant).await;
     }
     says(&world, |text| text == "ok\n").await;
+    world.sidecar.says("the counters have the page views again");
 
     let rename = async |from: &str, to: &str| {
         let sql = format!("ALTER TABLE headcount.{from} RENAME TO {to}");
@@ -53,7 +54,8 @@ async fn v45_what_is_in_order_again_is_logged_once_and_readyz_clears_without_a_v
     for line in [
         "the app's tables, and the role's rights on them, are as configured again",
         "the ledger of applied batches is in order again",
-        "counters of communities can be kept again, and lack page views that were written meanwhile",
+        "page views were written that the counters lack",
+        "the counters have the page views again that they lacked",
     ] {
         assert_eq!(log.matches(line).count(), 1, "{line}: {log}");
     }

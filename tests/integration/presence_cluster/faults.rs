@@ -202,6 +202,44 @@ async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
     eventually(async || presence.touch(&communities[0], &[Touch::now("c")]).await.is_ok()).await;
 }
 
+/// Also where it keeps more partitions than are called at a time on one server: what the others lose is to be noticed.
+#[tokio::test]
+async fn p9_a_node_that_hangs_holds_up_no_sweep_of_the_others() {
+    let cluster = RedisCluster::start().await;
+    let config = config::Redis {
+        partitions: 48.try_into().unwrap(),
+        // Nothing of the hung node ends within the test.
+        response_timeout: MINUTE * 60,
+        ..cluster.config()
+    };
+    let presence = servers::presence(&config, WINDOW);
+    for community in one_on_each(&cluster, &config).await {
+        eventually(async || presence.touch(&community, &[Touch::now("a")]).await.is_ok()).await;
+    }
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let mut of_others = 0;
+    for partition in keys.partitions() {
+        let mark = keys.mark(partition, "any");
+        let slot: usize = cluster.nodes[1].does(&["CLUSTER", "KEYSLOT", &mark]).await;
+        of_others += usize::from(slot * 3 / 16_384 > 0);
+    }
+    cluster.nodes[0].hang();
+    let marks = format!("{}:*:mark:*", config.key_prefix);
+    let are_swept = eventually(async || {
+        let mut written = 0;
+        for node in &cluster.nodes[1..3] {
+            let found: Vec<String> = node.does(&["KEYS", &marks]).await;
+            written += found.len();
+        }
+        written == of_others
+    });
+    tokio::select! {
+        swept = presence.sweep() => panic!("the node hangs: {swept:?}"),
+        () = are_swept => {}
+    }
+    cluster.nodes[0].resume();
+}
+
 #[tokio::test]
 async fn p9_while_no_node_is_there_calls_fail_and_each_is_found_again() {
     let mut cluster = RedisCluster::start().await;

@@ -27,8 +27,8 @@ async fn c23_row_level_security_without_a_policy_for_the_user_is_named_with_the_
     let commands: Vec<_> = found
         .iter()
         .map(|problem| {
-            let (_, remedy) = problem.split_once("CREATE POLICY ").expect("a remedy");
-            let (policy, _) = remedy.split_once(", or give").expect("the end of a statement");
+            let (_, policy) = problem.split_once("or run: CREATE POLICY ").expect("a remedy");
+            assert!(policy.ends_with(';'), "{policy}");
             format!("CREATE POLICY {policy}")
         })
         .collect();

@@ -22,7 +22,7 @@ async fn missing_privileges_are_named_with_the_grant() {
     let update = "UPDATE (\"last_active\") ON TABLE \"public\".\"accounts_userprofile\"";
     let select = "SELECT (\"id\", \"slug\") ON TABLE \"public\".\"communities_community\"";
     let lacks =
-        |right: &str| format!("the database user \"{role}\" lacks {right}: GRANT {right} TO \"{role}\"");
+        |right: &str| format!("the database user \"{role}\" lacks {right}: GRANT {right} TO \"{role}\";");
     assert_eq!(problems(&as_role).await, [lacks(update), lacks(select)]);
 
     // What the sentences say is enough, and what is not asked for is not needed.
@@ -105,10 +105,10 @@ async fn a_schema_and_a_sequence_that_may_not_be_used_are_named() {
     let found = problems(&as_role(&site.config, &role)).await;
     let usage_of_schema = format!(
         "the database user \"{role}\" lacks USAGE ON SCHEMA \"forum\": GRANT USAGE ON SCHEMA \"forum\" TO \
-         \"{role}\""
+         \"{role}\";"
     );
     assert!(found.contains(&usage_of_schema), "{found:#?}");
-    let sequence = format!("GRANT USAGE ON SEQUENCE forum.\"audit_Event_id_seq\" TO \"{role}\"");
+    let sequence = format!("GRANT USAGE ON SEQUENCE forum.\"audit_Event_id_seq\" TO \"{role}\";");
     assert!(
         found.iter().any(|problem| problem.ends_with(&sequence)),
         "{found:#?}"

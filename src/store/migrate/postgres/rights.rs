@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use crate::config::Config;
 use crate::from_row::from_row;
+use crate::printable::joined;
 use crate::store::operations::Backend as _;
 use crate::store::postgres::introspect::{NAMED, split};
 use crate::store::schema::Requirements;
@@ -27,18 +28,27 @@ pub(super) async fn lacking(
     let names = Requirements::new(config, Postgres::OWN_EVENTS).names;
     let tables = [&names.event.table, &names.session.table];
     let foreign = foreign(connection, tables).await?;
+    remedy(connection, tables, foreign).await
+}
+
+/// The same, where `foreign` is what belongs to other roles.
+async fn remedy(
+    connection: &mut PgConnection,
+    tables: [&String; 2],
+    foreign: Vec<Foreign>,
+) -> Result<Vec<String>, sqlx::Error> {
     let owners = by_owner(foreign);
     if let [(owner, objects)] = &*owners
-        && objects.iter().all(|object| object.starts_with(OWN_TABLE))
+        && objects.iter().all(|object| is_part(object))
     {
-        // The schema is this role's, or would be among them.
-        let user: String = sqlx::query_scalar("SELECT current_user::text")
-            .fetch_one(&mut *connection)
-            .await?;
-        let membership = format!("GRANT {} TO {}", quoted(owner), quoted(&user));
-        let objects = objects.join(" and ");
+        // Their schema, or the table that they are partitions of, is this role's, or would be among them.
+        let membership = membership(connection, owner).await?;
+        let is_one = objects.len() == 1 && !objects[0].starts_with(PARTITIONS);
+        let verb = if is_one { "belongs" } else { "belong" };
         return Ok(vec![format!(
-            "as a superuser run {membership}: {objects} belongs to that role, and schema headcount to this one"
+            "{} {verb} to role {}, and the rest to this one; as a superuser run: {membership}",
+            objects.join(" and "),
+            quoted(owner)
         )]);
     }
     let mut sentences = match &*owners {
@@ -54,17 +64,43 @@ pub(super) async fn lacking(
 /// How the sidecar's own tables are named among what is changed.
 const OWN_TABLE: &str = "table headcount.";
 
+/// How partitions of one of the app's tables are, however many there are.
+const PARTITIONS: &str = "partitions of table ";
+
+/// Whether whoever has it may have nothing of what it is a part of.
+fn is_part(object: &str) -> bool {
+    object.starts_with(OWN_TABLE) || object.starts_with(PARTITIONS)
+}
+
 /// Why the role may not change the app's tables, as [`lacking`]; `None` where they are its own.
 pub(super) async fn refusal(
     connection: &mut PgConnection,
     config: &Config,
 ) -> Result<Option<String>, sqlx::Error> {
     let names = Requirements::new(config, Postgres::OWN_EVENTS).names;
-    let foreign = foreign(connection, [&names.event.table, &names.session.table]).await?;
+    let tables = [&names.event.table, &names.session.table];
+    let foreign = foreign(connection, tables).await?;
     if foreign.is_empty() {
         return Ok(None);
     }
-    Ok(Some(lacking(connection, config).await?.join("; ")))
+    Ok(Some(joined(&remedy(connection, tables, foreign).await?)))
+}
+
+/// The statements after which the connection's role has the rights of `owner`, without SET ROLE.
+async fn membership(connection: &mut PgConnection, owner: &str) -> Result<String, sqlx::Error> {
+    // Since version 16 the membership says whether rights are inherited, before that the role does.
+    let (user, inherits, has_option): (String, bool, bool) = sqlx::query_as(
+        "SELECT rolname::text, rolinherit, current_setting('server_version_num')::int >= 160000
+         FROM pg_catalog.pg_roles WHERE rolname = current_user",
+    )
+    .fetch_one(connection)
+    .await?;
+    let (owner, user) = (quoted(owner), quoted(&user));
+    Ok(match (has_option, inherits) {
+        (true, _) => format!("GRANT {owner} TO {user} WITH INHERIT TRUE;"),
+        (false, true) => format!("GRANT {owner} TO {user};"),
+        (false, false) => format!("ALTER ROLE {user} INHERIT; GRANT {owner} TO {user};"),
+    })
 }
 
 /// What of that which is changed belongs to roles of which the connection's is no member.
@@ -86,8 +122,18 @@ async fn foreign(connection: &mut PgConnection, tables: [&String; 2]) -> Result<
             "SELECT format('table %I.%I', n.nspname, c.relname) AS object, pg_get_userbyid(c.relowner)::text AS owner
              {OF_TABLE} AND {NAMED} AND NOT pg_has_role(c.relowner, 'USAGE')"
         );
-        let owner = sqlx::query_as(AssertSqlSafe(sql)).bind(schema).bind(name);
-        foreign.extend(owner.fetch_all(&mut *connection).await?);
+        // Indexes are made on each partition.
+        let of_partitions = format!(
+            "SELECT DISTINCT '{PARTITIONS}' || named.title AS object, pg_get_userbyid(part.relowner)::text AS owner
+             FROM (SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS title {OF_TABLE} AND {NAMED}) AS named,
+                  LATERAL pg_partition_tree(named.oid) AS tree JOIN pg_catalog.pg_class AS part ON part.oid = tree.relid
+             WHERE part.relkind IN ('r', 'p') AND part.relowner <> named.relowner AND NOT pg_has_role(part.relowner, 'USAGE')
+             ORDER BY 1, 2"
+        );
+        for sql in [sql, of_partitions] {
+            let owner = sqlx::query_as(AssertSqlSafe(sql)).bind(schema).bind(name);
+            foreign.extend(owner.fetch_all(&mut *connection).await?);
+        }
     }
     Ok(foreign)
 }
@@ -103,7 +149,7 @@ async fn lacking_of(
     role: Option<&str>,
 ) -> Result<Vec<String>, sqlx::Error> {
     let mut grants: Vec<String> = sqlx::query_scalar(
-        "SELECT format('GRANT CREATE ON DATABASE %I TO %I', current_database(), role.name)
+        "SELECT format('GRANT CREATE ON DATABASE %I TO %I;', current_database(), role.name)
          FROM (SELECT coalesce($1::name, current_user) AS name) AS role
          WHERE to_regnamespace('headcount') IS NULL
            AND NOT has_database_privilege(role.name, current_database()::text, 'CREATE')",
@@ -115,7 +161,7 @@ async fn lacking_of(
         let (schema, name) = split(name);
         // An index is made in its table's schema.
         let sql = format!(
-            "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I', found.nspname, role.name)
+            "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I;', found.nspname, role.name)
              FROM (SELECT n.oid, n.nspname {OF_TABLE} AND {NAMED}) AS found,
                   (SELECT coalesce($3::name, current_user) AS name) AS role
              WHERE NOT (has_schema_privilege(role.name, found.oid, 'USAGE')
@@ -149,12 +195,13 @@ fn as_owner(owners: &[(String, Vec<String>)]) -> Option<String> {
     match owners {
         [] => None,
         [(owner, objects)] => Some(format!(
-            "run headcount migrate as role \"{owner}\", the owner of {}",
+            "run headcount migrate as role {}, the owner of {}",
+            quoted(owner),
             objects.join(" and ")
         )),
         several => {
             let of = |(owner, objects): &(String, Vec<String>)| {
-                format!("\"{owner}\" (owner of {})", objects.join(" and "))
+                format!("{} (owner of {})", quoted(owner), objects.join(" and "))
             };
             let owners: Vec<_> = several.iter().map(of).collect();
             Some(format!(

@@ -11,7 +11,7 @@ pub(super) fn loose_join(table: &str, column: &str, is_indexed: bool, key: &str)
         String::new()
     } else {
         format!(
-            "; no index begins with it either, so that each list reads the whole table: CREATE INDEX ON {table} ({column})"
+            "; no index begins with it either, so that each list reads the whole table: CREATE INDEX ON {table} ({column});"
         )
     };
     format!(

@@ -174,3 +174,26 @@ async fn a_file_in_which_nothing_was_written_is_removed() {
     assert!(folder.directory.adopt(&[], 8).await.unwrap().is_empty());
     assert_eq!(folder.files(), [""; 0]);
 }
+
+/// SQLite leaves a log of that kind where a spool was opened without write-ahead log, as by hand: its statements belong to the
+/// file, and would be played back into the next of that name.
+#[tokio::test]
+async fn w12_a_rollback_journal_is_set_aside_and_removed_with_its_spool() {
+    let folder = Folder::new();
+    for is_kept in [true, false] {
+        let spool = folder.directory.create().await.unwrap();
+        spool.append_all(&[some(&["/1"])]).await.unwrap();
+        let journal = folder.path().join(format!("{}.spool-journal", spool.id()));
+        std::fs::write(&journal, "").unwrap();
+        if is_kept {
+            let name = spool.set_aside().await.unwrap();
+            let aside = format!("{}-journal", name.display());
+            assert!(std::fs::exists(&aside).unwrap(), "{aside}: {:?}", folder.files());
+        } else {
+            let place = next(&spool).await[0].place;
+            spool.remove_rows(&[place]).await.unwrap();
+            spool.close().await;
+        }
+        assert!(!journal.exists(), "{:?}", folder.files());
+    }
+}
