@@ -14,17 +14,19 @@ pub(super) const VISITS: [&str; 2] = ["headcount_event_visits", "headcount_event
 /// another kind than any of ours.
 pub(super) type LiveIndex = (String, Option<String>);
 
-/// Most characters of a text in an index on Postgres, which has the first ones of longer ones: what takes more than a third of a
-/// page has no place in an index, and the app's INSERT would fail. As in `migrations/app`.
-pub(super) const MOST_TEXT: usize = 256;
+/// Most characters of a community's key in an index on Postgres, which has the first ones of longer ones: what takes more than a
+/// third of a page has no place in an index, and the app's INSERT would fail. As in `migrations/app`.
+pub(super) const MOST_OF_KEY: usize = 256;
+/// The same of an event type: with a key and a user's key of 255 characters, of four bytes each, it fits.
+pub(super) const MOST_OF_TYPE: usize = 100;
 
 /// What indexes on Postgres have of the event type.
 pub(super) fn start_of_type(column: &Column) -> String {
-    let is_bounded = column.max_length.is_some_and(|limit| limit <= MOST_TEXT);
+    let is_bounded = column.max_length.is_some_and(|limit| limit <= MOST_OF_TYPE);
     if column.kind != Kind::Text || is_bounded {
         return column.to_string();
     }
-    format!("left({column}::text, {MOST_TEXT})")
+    format!("left({column}::text, {MOST_OF_TYPE})")
 }
 
 /// The bytes of the columns of the index of small rows that may be of any length, at most, on Postgres.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::key_type::KeyType;
-use crate::store::event_indexes::{MOST_TEXT, size, start_of_type};
+use crate::store::event_indexes::{MOST_OF_KEY, MOST_OF_TYPE, size, start_of_type};
 use crate::store::rows::{SOURCE, is_of_type};
 use crate::store::schema::{AppSchema, EventTable, Kind};
 
@@ -37,13 +37,13 @@ fn key(event: &EventTable) -> String {
 
 /// What indexes have of the community's key.
 fn start_of_key(event: &EventTable) -> String {
-    format!("left({}, {MOST_TEXT})", key(event))
+    format!("left({}, {MOST_OF_KEY})", key(event))
 }
 
 /// A condition: a row has one of these event types.
 pub(super) fn is_counted(event: &EventTable, types: &[Arc<str>]) -> String {
     let column = &event.event_type;
-    let is_short = |name: &Arc<str>| name.chars().count() < MOST_TEXT;
+    let is_short = |name: &Arc<str>| name.chars().count() < MOST_OF_TYPE;
     // Of texts that the database compares in its own way the index is of no use.
     if column.is_loose || !types.iter().all(is_short) {
         return is_of_type(column, types);
@@ -96,13 +96,13 @@ pub(super) fn has_key(app: &AppSchema, event: &EventTable, spelling: Spelling<'_
     };
     let is_short = match type_of_key {
         KeyType::Integer(..) | KeyType::Uuid => true,
-        KeyType::Text(limit) | KeyType::LooseText(limit) => limit.is_some_and(|limit| limit < MOST_TEXT),
+        KeyType::Text(limit) | KeyType::LooseText(limit) => limit.is_some_and(|limit| limit < MOST_OF_KEY),
     };
     if is_short {
         // A text that is shorter than what the index has of a key is the key.
         format!("{start} = {one}")
     } else {
-        format!("{start} = left({one}, {MOST_TEXT}) AND {key} = {one}")
+        format!("{start} = left({one}, {MOST_OF_KEY}) AND {key} = {one}")
     }
 }
 
