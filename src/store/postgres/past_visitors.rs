@@ -21,9 +21,10 @@ use crate::store::past_visitors::statements::starts;
 use crate::store::past_visitors::{GAP, PastAsked, PastPlace, PastSort, PastVisitor};
 use crate::store::schema::{AppSchema, EventTable};
 
-/// For the sorts and hashes of a community's views in memory; and the compilation of a statement takes longer than the
-/// statement. Never below what the server has.
-const SETTINGS: &str = "SELECT set_config('jit', 'off', true),
+/// For the sorts and hashes of a community's views in memory; the compilation of a statement takes longer than the statement; and
+/// no table is read from end to end, in the hope that its first rows are as many as a statement wants. Never below what the server
+/// has.
+const SETTINGS: &str = "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
         set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, 65536) || 'kB', true)";
 
 impl Runs<PastVisitors<'_>> for Postgres {

@@ -26,7 +26,7 @@ async fn with_views(views: u32, user: &str, at: &str) -> Site {
     site
 }
 
-/// A page of 50 behind this visitor, and how many rows were read for it.
+/// A page of 50 behind this visitor, and how many rows were read for it: by indexes, though all rows are of the community.
 async fn page(site: &Site, sort: PastSort, after: Option<&PastVisitor>) -> (Vec<PastVisitor>, i64) {
     let after = after.map(|after| behind(after, sort));
     let asked = PastAsked::Page {
@@ -34,11 +34,12 @@ async fn page(site: &Site, sort: PastSort, after: Option<&PastVisitor>) -> (Vec<
         after,
         limit: 50,
     };
-    let before = counted(site, READ).await;
+    let (before, scans) = (counted(site, READ).await, counted(site, "seq_scan").await);
     // The former one's connections are ended.
     let store = site.reconfigured(|_| {});
     let page = store.past_visitors(&window(), &asked).await.expect("a page");
     store.close().await;
+    assert_eq!(counted(site, "seq_scan").await, scans, "{sort:?}");
     (page, counted(site, READ).await - before)
 }
 
