@@ -1,7 +1,9 @@
 //! Indexes on the event table: which there should be by `migrations/app`, and whether a live one is the same. Pure: the live
 //! ones are read in `postgres` and `sqlite`.
 
-use super::schema::EventTable;
+use std::iter;
+
+use super::schema::{Column, EventTable, Kind};
 
 /// Their names.
 pub(super) const NAMES: [&str; 2] = ["headcount_event_community", "headcount_event_visitor"];
@@ -12,6 +14,31 @@ pub(super) const VISITS: [&str; 2] = ["headcount_event_visits", "headcount_event
 /// another kind than any of ours.
 pub(super) type LiveIndex = (String, Option<String>);
 
+/// Most characters of a community's key in an index on Postgres, which has the first ones of longer ones: what takes more than a
+/// third of a page has no place in an index, and the app's INSERT would fail. As in `migrations/app`.
+pub(super) const MOST_OF_KEY: usize = 256;
+/// The same of an event type: with a key and a user's key of 255 characters, of four bytes each, it fits.
+pub(super) const MOST_OF_TYPE: usize = 100;
+
+/// What indexes on Postgres have of the event type.
+pub(super) fn start_of_type(column: &Column) -> String {
+    let is_bounded = column.max_length.is_some_and(|limit| limit <= MOST_OF_TYPE);
+    if column.kind != Kind::Text || is_bounded {
+        return column.to_string();
+    }
+    format!("left({column}::text, {MOST_OF_TYPE})")
+}
+
+/// The bytes of the columns of the index of small rows that may be of any length, at most, on Postgres.
+pub(super) fn size(event: &EventTable) -> String {
+    let texts = [&event.user_id, &event.event_type].into_iter();
+    let columns = iter::once(&event.metadata).chain(texts.filter(|column| column.kind == Kind::Text));
+    let sizes: Vec<_> = columns
+        .map(|column| format!("octet_length({column}::text)"))
+        .collect();
+    sizes.join(" + ")
+}
+
 /// A statement with the names of the event table.
 pub(super) fn named(template: &str, event: &EventTable) -> String {
     [
@@ -20,6 +47,8 @@ pub(super) fn named(template: &str, event: &EventTable) -> String {
         ("{event.metadata}", event.metadata.to_string()),
         ("{event.timestamp}", event.timestamp.to_string()),
         ("{event.event_type}", event.event_type.to_string()),
+        ("{event.start_of_type}", start_of_type(&event.event_type)),
+        ("{event.size}", size(event)),
     ]
     .into_iter()
     .fold(template.trim_end().to_owned(), |sql, (placeholder, name)| {
@@ -116,6 +145,10 @@ mod tests {
             "(\"timestamp\", \"user_id\")"
         ));
         assert!(!is_of(None, ours));
+        let ours = "(left(\"kind\"::text, 256)) WHERE octet_length(\"user\"::text) + octet_length(\"kind\"::text) <= 500";
+        let theirs =
+            "\"left\"(kind, 256) WHERE ((octet_length((\"user\")::text) + octet_length(kind)) <= 500)";
+        assert!(is_of(Some(theirs), ours));
         let ours = "(\"user_id\", \"timestamp\") INCLUDE (\"metadata\") WHERE octet_length(\"metadata\"::text) <= 500";
         let theirs = "user_id,\"timestamp\" INCLUDE metadata WHERE (octet_length((metadata)::text) <= 500)";
         assert!(is_of(Some(theirs), ours));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -18,7 +19,7 @@ use crate::routes::PAGE_VIEW;
 
 /// A condition: the column holds one of these event types. They have neither quotes nor backslashes. Of one type it is a
 /// comparison, as an index of that type alone has it.
-pub(super) fn is_of_type(column: &Column, types: &[Arc<str>]) -> String {
+pub(super) fn is_of_type(column: &impl fmt::Display, types: &[Arc<str>]) -> String {
     let quoted: Vec<_> = types.iter().map(|name| format!("'{name}'")).collect();
     match &*quoted {
         [only] => format!("{column} = {only}"),

@@ -4,9 +4,9 @@
 -- would fail. jsonb takes at most four times the bytes of its text.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS headcount_event_visits
     ON {event.table} (
-        ({event.metadata} ->> 'community_id'),
+        left({event.metadata} ->> 'community_id', 256),
         (CASE WHEN {event.metadata} ->> 'source' = 'headcount' THEN 1 ELSE 0 END),
         {event.user_id},
         {event.timestamp},
         {event.event_type}
-    ) INCLUDE ({event.metadata}) WHERE octet_length({event.metadata}::text) <= 500
+    ) INCLUDE ({event.metadata}) WHERE {event.size} <= 500

@@ -2,9 +2,9 @@
 -- expect a third, and read the whole table for them.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS headcount_event_visits_large
     ON {event.table} (
-        ({event.metadata} ->> 'community_id'),
+        left({event.metadata} ->> 'community_id', 256),
         (CASE WHEN {event.metadata} ->> 'source' = 'headcount' THEN 1 ELSE 0 END),
         {event.user_id},
         {event.timestamp},
-        {event.event_type}
-    ) WHERE (CASE WHEN octet_length({event.metadata}::text) <= 500 THEN 0 ELSE 1 END) = 1
+        {event.start_of_type}
+    ) WHERE (CASE WHEN {event.size} <= 500 THEN 0 ELSE 1 END) = 1

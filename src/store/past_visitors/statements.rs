@@ -76,14 +76,14 @@ pub(in crate::store) fn starts(user: &str, gap: &str) -> String {
     )
 }
 
-/// SQL of the pages of each user, from `headcount_views (user_id, at, url)`; `user` gives the key as text, `order` puts
-/// URLs in the order of their bytes.
-pub(in crate::store) fn pages(user: &str, order: &str) -> String {
+/// SQL of the pages of each user, from `headcount_views (user_id, at, url)`; `user` gives the key as it is told, `order` puts
+/// URLs in the order of their bytes, `more` says of which users.
+pub(in crate::store) fn pages(user: &str, order: &str, more: &str) -> String {
     format!(
         "SELECT {user} AS user_id, url, views FROM (
              SELECT user_id, url, count(*) AS views,
                     row_number() OVER (PARTITION BY user_id ORDER BY count(*) DESC, {order}) AS place
-             FROM headcount_views WHERE url IS NOT NULL GROUP BY user_id, url
+             FROM headcount_views WHERE url IS NOT NULL {more} GROUP BY user_id, url
          ) AS headcount_pages
          WHERE place <= {MOST_PAGES} ORDER BY user_id, place"
     )

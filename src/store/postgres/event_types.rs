@@ -5,14 +5,13 @@ use std::sync::Arc;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::event_index::{COLUMNS, STATEMENTS, VISITS_STATEMENTS, is_ours};
+use super::event_index::{COLUMNS, STATEMENTS, VISITS_STATEMENTS, is_counted, is_ours};
 use super::moment;
 use super::statement::{query, query_as, query_scalar};
 use crate::from_row::from_row;
 use crate::store::event_indexes::{self, LiveIndex, NAMES, VISITS};
 use crate::store::event_types::{TypeCount, TypeFault};
 use crate::store::operations::{FaultyIndexes, FaultyTypes, LookAtEvents, Runs};
-use crate::store::rows::is_of_type;
 use crate::store::schema::AppSchema;
 
 struct Constraint {
@@ -116,7 +115,7 @@ impl Runs<LookAtEvents<'_>> for Postgres {
             table = event.table,
             timestamp = event.timestamp,
             since = moment(&event.timestamp, "$1::timestamptz"),
-            counted = is_of_type(&event.event_type, operation.types),
+            counted = is_counted(event, operation.types),
         );
         // No index begins with the time. To the planner the whole table is cheaper than a whole index, which is a small part of
         // it.

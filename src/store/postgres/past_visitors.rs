@@ -1,28 +1,30 @@
 //! Past visitors of a community on Postgres; [`PastVisitor`] defines each number.
 //!
-//! A page takes two steps: whose page it is ([`by_moment`], [`by_visits`]), and what these users did. The second reads the
-//! index of a visitor's events.
+//! A page takes two steps: whose page it is ([`by_moment`], [`by_visits`]), and what these users did ([`details`]). The second
+//! reads the index of a visitor's events.
 
 mod by_moment;
 mod by_visits;
+mod counting;
+mod details;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::event_index::{is_ours, is_small, key, of_community};
+use super::event_index::{Spelling, has_key, is_counted, is_ours, is_small, of_community};
 use super::statement::{query, query_as, query_scalar};
 use super::{moment, read_moment};
 use crate::store::event_indexes::VISITS;
 use crate::store::operations::{FIRST_POSSIBLE, PastVisitors, Runs};
-use crate::store::past_visitors::statements::{Numbers, VisitedPage, numbers, pages, starts, together};
+use crate::store::past_visitors::statements::starts;
 use crate::store::past_visitors::{GAP, PastAsked, PastPlace, PastSort, PastVisitor};
-use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, EventTable};
 
-/// For the sorts and hashes of a community's views in memory; and the compilation of a statement takes longer than the
-/// statement. Never below what the server has.
-const SETTINGS: &str = "SELECT set_config('jit', 'off', true),
+/// For the sorts and hashes of a community's views in memory; the compilation of a statement takes longer than the statement; and
+/// no table is read from end to end, in the hope that its first rows are as many as a statement wants. Never below what the server
+/// has.
+const SETTINGS: &str = "SELECT set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
         set_config('work_mem', greatest(pg_size_bytes(current_setting('work_mem')) / 1024, 65536) || 'kB', true)";
 
 impl Runs<PastVisitors<'_>> for Postgres {
@@ -49,35 +51,25 @@ impl Runs<PastVisitors<'_>> for Postgres {
         if operation.until_ours {
             views.until = views.first_of_ours(connection).await?;
         }
-        let users = match operation.asked {
+        let visitors = match operation.asked {
             PastAsked::One(user) => {
                 let key = user.as_str().to_owned();
-                Some(key)
-                    .filter(|key| event.user_id.is_key(key))
-                    .into_iter()
-                    .collect()
+                let users = Some(key).filter(|key| event.user_id.is_key(key));
+                let users: Vec<String> = users.into_iter().collect();
+                views.of_users(connection, &users, None, 1).await?
             }
             PastAsked::Page { sort, after, limit } => {
                 let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
                 match sort {
                     PastSort::VisitCount => views.by_visits(connection, after.as_ref(), limit).await?,
                     PastSort::LastVisit | PastSort::FirstVisit => {
-                        views.by_moment(connection, *sort, after.as_ref(), limit).await?
+                        let users = views.by_moment(connection, *sort, after.as_ref(), limit).await?;
+                        views.in_order(connection, &users).await?
                     }
                 }
             }
         };
-        if users.is_empty() {
-            return Ok(Some(Vec::new()));
-        }
-        let visitors = views.of_users(connection, &users).await?;
-        let place = |visitor: &PastVisitor| users.iter().position(|user| user == visitor.user_id.as_str());
-        let mut visitors: Vec<_> = visitors
-            .into_iter()
-            .map(|visitor| (place(&visitor), visitor))
-            .collect();
-        visitors.sort_by_key(|(place, _)| *place);
-        Ok(Some(visitors.into_iter().map(|(_, visitor)| visitor).collect()))
+        Ok(Some(visitors))
     }
 }
 
@@ -95,7 +87,7 @@ struct Views<'a> {
 // Parameters of every statement: $1 spellings, $2 from, $3 to, $4 until.
 impl Views<'_> {
     fn counted(&self) -> String {
-        is_of_type(&self.event.event_type, &self.operation.types)
+        is_counted(self.event, &self.operation.types)
     }
 
     fn at(&self, parameter: &str) -> String {
@@ -120,11 +112,11 @@ impl Views<'_> {
         let sql = format!(
             "SELECT min({first}) FROM unnest($1::text[]) AS headcount_spelling,
                     LATERAL (SELECT min({timestamp}) AS at FROM {table}
-                             WHERE {counted} AND {key} = headcount_spelling AND {ours}
+                             WHERE {counted} AND {has_key} AND {ours}
                                AND {timestamp} >= {first_possible}) AS headcount_first",
             first = read_moment(timestamp, "headcount_first.at"),
             counted = self.counted(),
-            key = key(self.event),
+            has_key = has_key(self.app, self.event, Spelling::Is("headcount_spelling")),
             ours = is_ours(self.event, true),
             first_possible = moment(timestamp, &format!("timestamptz '{FIRST_POSSIBLE} 00:00Z'")),
         );
@@ -181,7 +173,7 @@ impl Views<'_> {
                 "(SELECT {user_id} AS user_id, {timestamp} AS at FROM {table}
                       WHERE {counted} AND {community} AND {ours}
                         AND {timestamp} >= {from} AND {timestamp} < {to} {is_known} {more})",
-                community = of_community(self.app, self.event, &format!("= ($1::text[])[{place}]")),
+                community = of_community(self.app, self.event, Spelling::Nth(place)),
                 ours = is_ours(self.event, ours),
             )
         });
@@ -195,7 +187,7 @@ impl Views<'_> {
             "{counted} AND {community} AND {of} AND {timestamp} >= {from} AND {timestamp} < {to}
                AND ({ours} OR {timestamp} < {until})",
             counted = self.counted(),
-            community = of_community(self.app, self.event, "= ANY ($1::text[])"),
+            community = of_community(self.app, self.event, Spelling::Any),
             from = self.at("$2"),
             to = self.at("$3"),
             ours = is_ours(self.event, true),
@@ -227,42 +219,6 @@ impl Views<'_> {
                 user_id.type_name
             )),
         )
-    }
-
-    fn numbers(&self) -> String {
-        format!(
-            "WITH {views}, {starts} {numbers}",
-            views = self.views_of_users("$5"),
-            starts = Self::starts(),
-            numbers = numbers(
-                "user_id::text AS user_id",
-                &self.micros("min(at)"),
-                &self.micros("max(at)")
-            ),
-        )
-    }
-
-    fn pages(&self) -> String {
-        let pages = pages("user_id::text", "url COLLATE \"C\"");
-        format!("WITH {views} {pages}", views = self.views_of_users("$5"))
-    }
-
-    async fn of_users(
-        &self,
-        connection: &mut PgConnection,
-        users: &[String],
-    ) -> Result<Vec<PastVisitor>, sqlx::Error> {
-        let numbers: Vec<Numbers> = self
-            .bound_as(self.numbers())
-            .bind(users)
-            .fetch_all(&mut *connection)
-            .await?;
-        let pages: Vec<VisitedPage> = self
-            .bound_as(self.pages())
-            .bind(users)
-            .fetch_all(connection)
-            .await?;
-        together(numbers, pages, Ok)
     }
 
     /// The statement with the parameters that each has.

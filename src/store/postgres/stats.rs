@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::event_index::{is_ours, key, of_community};
+use super::event_index::{Spelling, has_key, is_counted, is_ours, of_community};
 use super::moment;
 use super::statement::query_as;
 use crate::store::Stats;
 use crate::store::operations::{
     FIRST_POSSIBLE, NO_SESSIONS, Runs, STATS_OF_VIEWS_AND_SESSIONS, StatsOf, user_of_session,
 };
-use crate::store::rows::is_of_type;
 use crate::store::schema::{AppSchema, Column, EventTable};
 
 impl Runs<StatsOf<'_>> for Postgres {
@@ -49,9 +48,9 @@ fn sql(operation: &StatsOf<'_>, app: &AppSchema, event: &EventTable) -> String {
 /// `headcount_views (user_id, at, ours)`: the views that count, of the community with the spellings `$1`, in the window
 /// from `$2` to `$3`; `ours` says whether the sidecar wrote them. Statistics and counters both count these.
 pub(super) fn views(until_ours: bool, types: &[Arc<str>], app: &AppSchema, event: &EventTable) -> String {
-    let counted = is_of_type(&event.event_type, types);
-    let of_community = format!("{counted} AND {}", of_community(app, event, "= ANY ($1::text[])"));
-    let (key, ours, theirs) = (key(event), is_ours(event, true), is_ours(event, false));
+    let counted = is_counted(event, types);
+    let of_community = format!("{counted} AND {}", of_community(app, event, Spelling::Any));
+    let (ours, theirs) = (is_ours(event, true), is_ours(event, false));
     let event_to = moment(&event.timestamp, "$3::timestamptz");
     let theirs_to = if until_ours {
         // The index has the first row of each spelling, not of all together.
@@ -60,8 +59,9 @@ pub(super) fn views(until_ours: bool, types: &[Arc<str>], app: &AppSchema, event
                    SELECT min(first.at)
                    FROM unnest($1::text[]) AS headcount_spelling,
                         LATERAL (SELECT min({timestamp}) AS at FROM {events}
-                                 WHERE {counted} AND {key} = headcount_spelling AND {ours}
+                                 WHERE {counted} AND {has_key} AND {ours}
                                    AND {timestamp} >= {first_possible}) AS first))",
+            has_key = has_key(app, event, Spelling::Is("headcount_spelling")),
             timestamp = event.timestamp,
             first_possible = moment(
                 &event.timestamp,

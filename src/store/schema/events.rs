@@ -1,6 +1,6 @@
 //! The event table: the columns that are read, and those that an inserted event fills.
 
-use super::{Column, TableName};
+use super::{Column, Kind, TableName};
 
 /// Events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,14 @@ impl EventTable {
             name: name.to_owned(),
             ..user_id.clone()
         };
+        // What the indexes have of a column depends on its kind.
+        let event_type = Column {
+            kind: Kind::Text,
+            type_name: "text".to_owned(),
+            max_length: None,
+            is_loose: false,
+            ..named("event_type")
+        };
         Self {
             table: TableName {
                 dialect,
@@ -56,7 +64,7 @@ impl EventTable {
             is_view: false,
             takes_copy: false,
             user_id: named("user_id"),
-            event_type: named("event_type"),
+            event_type,
             metadata: named("metadata"),
             timestamp: named("timestamp"),
             insert: None,

@@ -161,7 +161,7 @@ fn pages_of(operation: &PastVisitors<'_>, event: &EventTable) -> String {
     format!(
         "WITH {} {}",
         views(operation, event, &of, &url),
-        pages("user_id", "url")
+        pages("user_id", "url", "")
     )
 }
 

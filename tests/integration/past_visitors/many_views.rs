@@ -7,9 +7,9 @@ use headcount::store::{PastAsked, PastPlace, PastSort, PastVisitor, PastWindow, 
 use crate::store_site::{Site, Variant, at};
 use crate::support::examined;
 
-const SORTS: [PastSort; 3] = [PastSort::LastVisit, PastSort::VisitCount, PastSort::FirstVisit];
+pub(super) const SORTS: [PastSort; 3] = [PastSort::LastVisit, PastSort::VisitCount, PastSort::FirstVisit];
 
-fn window() -> PastWindow {
+pub(super) fn window() -> PastWindow {
     PastWindow {
         community: CommunityId::from("42"),
         from: at("2024-03-02T00:00:00Z"),
@@ -21,15 +21,20 @@ fn titles(steps: &[Step]) -> Vec<&str> {
     steps.iter().map(|step| step.title.as_str()).collect()
 }
 
+/// The place in the order behind this visitor.
+pub(super) fn behind(visitor: &PastVisitor, sort: PastSort) -> PastPlace {
+    PastPlace {
+        value: visitor.value(sort),
+        user: visitor.user_id.clone(),
+    }
+}
+
 /// Up to three pages of 50 in this order.
 async fn pages(store: &dyn Store, sort: PastSort) -> Vec<Vec<PastVisitor>> {
     let mut pages: Vec<Vec<PastVisitor>> = Vec::new();
     for _ in 0..3 {
         let last = pages.last().and_then(|page| page.last());
-        let after = last.map(|last| PastPlace {
-            value: last.value(sort),
-            user: last.user_id.clone(),
-        });
+        let after = last.map(|last| behind(last, sort));
         let asked = PastAsked::Page {
             sort,
             after,
@@ -58,7 +63,7 @@ async fn of_those_who_came_once(store: &dyn Store) -> Vec<PastVisitor> {
 }
 
 /// A number of the server's statistics, once the store's connections have told what they did.
-async fn counted(site: &Site, number: &str) -> i64 {
+pub(super) async fn counted(site: &Site, number: &str) -> i64 {
     site.sequential_scans("accounts_userevent").await;
     let sql =
         format!("SELECT ({number})::text FROM pg_stat_user_tables WHERE relname = 'accounts_userevent'");
@@ -263,10 +268,7 @@ async fn s46_few_who_see_much_are_found_without_a_look_at_each_view() {
         let after = &found[0][9];
         let asked = PastAsked::Page {
             sort,
-            after: Some(PastPlace {
-                value: after.value(sort),
-                user: after.user_id.clone(),
-            }),
+            after: Some(behind(after, sort)),
             limit: 50,
         };
         assert_eq!(
@@ -323,10 +325,7 @@ async fn s46_few_who_have_seen_much_of_late_do_not_make_a_page_read_the_whole_wi
         // Each of a step's users is looked up once.
         assert!(scans < 6_000, "{sort:?}: {scans}");
 
-        let after = PastPlace {
-            value: page[49].value(sort),
-            user: page[49].user_id.clone(),
-        };
+        let after = behind(&page[49], sort);
         let store = site.reconfigured(|_| {});
         let page = store.past_visitors(&window(), &asked(Some(after))).await.unwrap();
         assert_eq!(keys(&page), expected[50..], "{sort:?}");
