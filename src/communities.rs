@@ -41,20 +41,20 @@ const MAX_LOOKUPS: usize = 8;
 
 /// What a name of a community stands for, or that it stands for nothing. One type for ids and slugs, since there is as much code
 /// again for each type of cache.
-type Names = Cache<CommunityRef, Option<Arc<str>>>;
+type CommunityNames = Cache<CommunityRef, Option<Arc<str>>>;
 
 /// The app's communities.
 pub struct Communities {
     store: Arc<dyn Store>,
     keys: AppKeys,
     /// The ids that names stand for.
-    known: Names,
+    known: CommunityNames,
     /// The last id of each slug, and of each key that was looked up, however old; never `None`.
-    last: Names,
+    last: CommunityNames,
     /// The slugs of communities, by their ids.
-    slugs: Names,
+    slugs: CommunityNames,
     /// The last slug of each community, however old; never `None`.
-    last_slugs: Names,
+    last_slugs: CommunityNames,
     lookups: Semaphore,
     /// Limits lookups without a caller that waits.
     refreshes: Arc<Semaphore>,
@@ -271,7 +271,7 @@ impl Communities {
 }
 
 /// Keeps the last answer that found something.
-async fn keep_last(last: &Names, asked: &CommunityRef, found: Option<&Arc<str>>) {
+async fn keep_last(last: &CommunityNames, asked: &CommunityRef, found: Option<&Arc<str>>) {
     match found {
         Some(found) => last.insert(asked.clone(), Some(Arc::clone(found))).await,
         None => last.invalidate(asked).await,

@@ -18,10 +18,10 @@ pub(super) struct Keyed<'de>(pub(super) &'de Value);
 
 /// What is wrong, and with which key.
 #[derive(Debug)]
-pub(super) struct KeyedError(Box<Inner>);
+pub(super) struct KeyedError(Box<Misread>);
 
 #[derive(Debug)]
-struct Inner {
+struct Misread {
     /// The key's parts, the last one first.
     path: Vec<Part>,
     problem: serde_json::Error,
@@ -56,7 +56,7 @@ impl KeyedError {
 impl From<serde_json::Error> for KeyedError {
     fn from(problem: serde_json::Error) -> Self {
         let path = Vec::new();
-        Self(Box::new(Inner { path, problem }))
+        Self(Box::new(Misread { path, problem }))
     }
 }
 
