@@ -39,8 +39,8 @@ const MISSING_TTL: Duration = Duration::from_secs(5);
 /// Lookups at the same time.
 const MAX_LOOKUPS: usize = 8;
 
-/// What a name of a community stands for, or that it stands for nothing. One type for ids and slugs, since there is as much code
-/// again for each type of cache.
+/// What a name of a community stands for, or that it stands for nothing. One type for ids and slugs, since there is as
+/// much code again for each type of cache.
 type CommunityNames = Cache<CommunityRef, Option<Arc<str>>>;
 
 /// The app's communities.

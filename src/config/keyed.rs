@@ -1,7 +1,7 @@
 //! Reading of JSON values as types, with errors that name the key.
 //!
-//! Not `serde_path_to_error`: of its wrappers around each value there is so much code for each type of the configuration that
-//! they are a twenty-fifth of the binary. This one is around maps and lists only; what they hold is read by `serde_json`.
+//! Not `serde_path_to_error`: its wrappers are around each value, and there is code of them for each type of the
+//! configuration, some half a megabyte. This one is around maps and lists only; what they hold is read by `serde_json`.
 
 use std::iter::Enumerate;
 use std::{fmt, slice};
