@@ -61,7 +61,7 @@ impl Bucket {
 /// A bucket for each client that comes. Of more clients than fit, those that come least are forgotten: they have a full
 /// bucket when they come again.
 pub(crate) struct Buckets<K> {
-    buckets: Cache<K, Bucket>,
+    of_clients: Cache<K, Bucket>,
     burst: u32,
     each: Duration,
 }
@@ -70,7 +70,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// For so many clients, with [`Bucket::new`]'s burst and period.
     pub(crate) fn new(clients: usize, burst: u32, each: Duration) -> Self {
         Self {
-            buckets: Cache::new(clients),
+            of_clients: Cache::new(clients),
             burst,
             each,
         }
@@ -79,7 +79,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     /// Whether a client is allowed one more, which then counts.
     pub(crate) fn take(&self, client: &K, now: Instant) -> bool {
         let known = self
-            .buckets
+            .of_clients
             .entry(client, None, |_, bucket| EntryAction::Retain(bucket.take(now)));
         match known {
             EntryResult::Retained(allowed) => allowed,
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(allowed(1), 0);
         assert!(buckets.take(&1, start + EACH));
         (3..10_000).for_each(|client| assert_eq!(allowed(client), 2));
-        assert!(buckets.buckets.len() <= 100);
+        assert!(buckets.of_clients.len() <= 100);
     }
 
     #[test]
