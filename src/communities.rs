@@ -39,18 +39,22 @@ const MISSING_TTL: Duration = Duration::from_secs(5);
 /// Lookups at the same time.
 const MAX_LOOKUPS: usize = 8;
 
+/// What a name of a community stands for, or that it stands for nothing. One type for ids and slugs, since there is as
+/// much code again for each type of cache.
+type CommunityNames = Cache<CommunityRef, Option<Arc<str>>>;
+
 /// The app's communities.
 pub struct Communities {
     store: Arc<dyn Store>,
     keys: AppKeys,
-    known: Cache<CommunityRef, Option<CommunityId>>,
-    /// The last id of each slug, and of each key that was looked up, however old; never `None`. It has the type of `known`, since
-    /// there is as much code again for each type of cache.
-    last: Cache<CommunityRef, Option<CommunityId>>,
-    /// The slugs of communities.
-    slugs: Cache<CommunityId, Option<Arc<str>>>,
-    /// The last slug of each community, however old; never `None`. It has the type of `slugs`.
-    last_slugs: Cache<CommunityId, Option<Arc<str>>>,
+    /// The ids that names stand for.
+    known: CommunityNames,
+    /// The last id of each slug, and of each key that was looked up, however old; never `None`.
+    last: CommunityNames,
+    /// The slugs of communities, by their ids.
+    slugs: CommunityNames,
+    /// The last slug of each community, however old; never `None`.
+    last_slugs: CommunityNames,
     lookups: Semaphore,
     /// Limits lookups without a caller that waits.
     refreshes: Arc<Semaphore>,
@@ -129,7 +133,8 @@ impl Communities {
 
     /// What the table says, or said a moment ago.
     async fn looked_up(&self, named: &CommunityRef) -> Result<Option<CommunityId>, Arc<StoreError>> {
-        self.known.try_get_with_by_ref(named, self.look_up(named)).await
+        let found = self.known.try_get_with_by_ref(named, self.look_up(named)).await?;
+        Ok(found.map(CommunityId::new))
     }
 
     /// What [`Communities::named`] would return, as far as it is cached. Never waits for I/O.
@@ -142,9 +147,12 @@ impl Communities {
                     return Ok(by_key(types.community, spelling));
                 }
                 let found = self.known.get(asked).await.ok_or(NotCached)?;
-                Ok(as_found(found, spelling))
+                Ok(as_found(found.map(CommunityId::new), spelling))
             }
-            Some(named) => Ok(self.known.get(named).await.ok_or(NotCached)?.into()),
+            Some(named) => {
+                let found = self.known.get(named).await.ok_or(NotCached)?;
+                Ok(found.map(CommunityId::new).into())
+            }
         }
     }
 
@@ -159,7 +167,7 @@ impl Communities {
     }
 
     async fn last_id(&self, named: &CommunityRef) -> Option<CommunityId> {
-        self.last.get(named).await.flatten()
+        self.last.get(named).await.flatten().map(CommunityId::new)
     }
 
     /// Looks a community up on `runtime`, where it is not cached, and its slug where callers may name it so, for later
@@ -167,7 +175,7 @@ impl Communities {
     pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, key: CommunityKey, runtime: &Handle) {
         let needs_slug = key != CommunityKey::Id && !matches!(named, CommunityRef::Slug(_));
         match self.cached(Some(named)).await {
-            Ok(PageCommunity::Community(id)) if needs_slug && !self.slugs.contains_key(&id) => {}
+            Ok(PageCommunity::Community(id)) if needs_slug && !self.slugs.contains_key(&as_name(&id)) => {}
             Ok(_) => return,
             Err(NotCached) => {}
         }
@@ -209,15 +217,15 @@ impl Communities {
             // Never closed, so acquiring cannot fail.
             let _permit = self.lookups.acquire().await;
             let slug = self.store.community_slug(community).await?.map(Arc::from);
-            keep_last(&self.last_slugs, community, slug.as_ref()).await;
+            keep_last(&self.last_slugs, &as_name(community), slug.as_ref()).await;
             Ok::<_, StoreError>(slug)
         };
-        self.slugs.try_get_with_by_ref(community, look_up).await
+        self.slugs.try_get_with(as_name(community), look_up).await
     }
 
     /// The slug of a community as it was when it was looked up last, which may be long ago.
     async fn last_slug(&self, community: &CommunityId) -> Option<Arc<str>> {
-        self.last_slugs.get(community).await.flatten()
+        self.last_slugs.get(&as_name(community)).await.flatten()
     }
 
     /// What a page's script asks the API for its community by, from the last known answers. Never waits for I/O.
@@ -245,7 +253,7 @@ impl Communities {
         }
     }
 
-    async fn look_up(&self, asked: &CommunityRef) -> Result<Option<CommunityId>, StoreError> {
+    async fn look_up(&self, asked: &CommunityRef) -> Result<Option<Arc<str>>, StoreError> {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;
         let found = match asked {
@@ -256,21 +264,23 @@ impl Communities {
                 self.store.community_by_key(&key).await?
             }
         };
+        let found = found.map(|id| Arc::from(id.as_str()));
         keep_last(&self.last, asked, found.as_ref()).await;
         Ok(found)
     }
 }
 
 /// Keeps the last answer that found something.
-async fn keep_last<K, V>(last: &Cache<K, Option<V>>, asked: &K, found: Option<&V>)
-where
-    K: Clone + Eq + std::hash::Hash + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
+async fn keep_last(last: &CommunityNames, asked: &CommunityRef, found: Option<&Arc<str>>) {
     match found {
-        Some(found) => last.insert(asked.clone(), Some(found.clone())).await,
+        Some(found) => last.insert(asked.clone(), Some(Arc::clone(found))).await,
         None => last.invalidate(asked).await,
     }
+}
+
+/// A community, named by its id in its one form.
+fn as_name(community: &CommunityId) -> CommunityRef {
+    CommunityRef::Id(community.as_str().into())
 }
 
 fn by_key(key: KeyType, spelling: &str) -> PageCommunity {
@@ -297,8 +307,13 @@ struct ByOutcome {
     found: Duration,
 }
 
-impl<K, V> Expiry<K, Option<V>> for ByOutcome {
-    fn expire_after_create(&self, _asked: &K, found: &Option<V>, _now: Instant) -> Option<Duration> {
+impl Expiry<CommunityRef, Option<Arc<str>>> for ByOutcome {
+    fn expire_after_create(
+        &self,
+        _asked: &CommunityRef,
+        found: &Option<Arc<str>>,
+        _now: Instant,
+    ) -> Option<Duration> {
         Some(if found.is_some() { self.found } else { MISSING_TTL })
     }
 }

@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod jwt;
 mod key_pair;
+mod keyed;
 mod limits;
 mod listen;
 mod live;

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use maxminddb::{MaxMindDbError, Reader, geoip2};
+use maxminddb::{MaxMindDbError, Reader, path};
 use serde::Serialize;
 
 /// `location_data` as the app's tables hold it; unknown parts are left out.
@@ -37,19 +37,16 @@ impl GeoIp {
 
     /// The location of an address; empty where it is unknown.
     pub fn locate(&self, ip: IpAddr) -> Location {
-        self.find(ip).ok().flatten().unwrap_or_default()
+        self.find(ip).unwrap_or_default()
     }
 
-    fn find(&self, ip: IpAddr) -> Result<Option<Location>, MaxMindDbError> {
+    /// Decodes no more of the record than is kept of it.
+    fn find(&self, ip: IpAddr) -> Result<Location, MaxMindDbError> {
         let found = self.0.lookup(ip.to_canonical())?;
-        let Some(place) = found.decode::<geoip2::City>()? else {
-            return Ok(None);
-        };
-        let owned = |text: Option<&str>| text.map(ToOwned::to_owned);
-        Ok(Some(Location {
-            country: owned(place.country.iso_code),
-            region: owned(place.subdivisions.first().and_then(|region| region.names.english)),
-            city: owned(place.city.names.english),
-        }))
+        Ok(Location {
+            country: found.decode_path(&path!["country", "iso_code"])?,
+            region: found.decode_path(&path!["subdivisions", 0, "names", "en"])?,
+            city: found.decode_path(&path!["city", "names", "en"])?,
+        })
     }
 }

@@ -49,6 +49,7 @@ pub mod handover;
 pub mod metrics;
 pub mod reload;
 mod retry;
+mod shared_results;
 pub mod shutdown;
 pub mod status;
 pub mod systemd;

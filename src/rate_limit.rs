@@ -1,7 +1,10 @@
-//! Rate limiting: a token bucket, and what counts as one client. Pure; the time is a parameter.
+//! Rate limiting: a token bucket, one for each client, and what counts as one client. The time is a parameter.
 
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
+
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 /// Allows a burst, and then one more each time a period has passed.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,43 @@ impl Bucket {
     pub fn next_in(&self, now: Instant) -> Duration {
         let full = self.each * self.burst;
         (self.full_in(now) + self.each).saturating_sub(full)
+    }
+}
+
+/// A bucket for each client that comes. Of more clients than fit, those that come least are forgotten: they have a full
+/// bucket when they come again.
+pub(crate) struct Buckets<K> {
+    of_clients: Cache<K, Bucket>,
+    burst: u32,
+    each: Duration,
+}
+
+impl<K: Hash + Eq + Clone> Buckets<K> {
+    /// For so many clients, with [`Bucket::new`]'s burst and period.
+    pub(crate) fn new(clients: usize, burst: u32, each: Duration) -> Self {
+        Self {
+            of_clients: Cache::new(clients),
+            burst,
+            each,
+        }
+    }
+
+    /// Whether a client is allowed one more, which then counts.
+    pub(crate) fn take(&self, client: &K, now: Instant) -> bool {
+        let known = self
+            .of_clients
+            .entry(client, None, |_, bucket| EntryAction::Retain(bucket.take(now)));
+        match known {
+            EntryResult::Retained(allowed) => allowed,
+            EntryResult::Vacant(place) => {
+                let mut bucket = Bucket::new(self.burst, self.each, now);
+                let allowed = bucket.take(now);
+                let _ = place.insert(bucket);
+                allowed
+            }
+            // Nothing is removed above, and nothing limits the time.
+            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => true,
+        }
     }
 }
 
@@ -110,6 +150,18 @@ mod tests {
         assert!(bucket.take(start + EACH / 2));
         assert_eq!(told(&bucket, start + EACH / 2), (0, EACH / 2, EACH * 5 / 2));
         assert_eq!(told(&bucket, start + EACH), (1, Duration::ZERO, 2 * EACH));
+    }
+
+    #[test]
+    fn each_client_has_a_bucket_of_its_own_and_no_more_of_them_are_kept_than_fit() {
+        let start = Instant::now();
+        let buckets = Buckets::new(100, 2, EACH);
+        let allowed = |client: u32| (0..10).filter(|_| buckets.take(&client, start)).count();
+        assert_eq!((allowed(1), allowed(2)), (2, 2));
+        assert_eq!(allowed(1), 0);
+        assert!(buckets.take(&1, start + EACH));
+        (3..10_000).for_each(|client| assert_eq!(allowed(client), 2));
+        assert!(buckets.of_clients.len() <= 100);
     }
 
     #[test]

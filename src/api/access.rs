@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
-use moka::future::Cache;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -22,6 +21,7 @@ use crate::communities::{self, AskedCommunity, Communities};
 use crate::config::{self, ApiKey, CommunityKey};
 use crate::ids::{BrowserSessionId, CommunityId, UserId};
 use crate::recorder::ShownPages;
+use crate::shared_results::SharedResults;
 
 use super::Clock;
 use super::backend_check::BackendCheck;
@@ -29,7 +29,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 
 /// Cached decisions.
-const CAPACITY: u64 = 20_000;
+const CAPACITY: usize = 20_000;
 /// Concurrent checks, over all callers: the site's own requests come first.
 const MAX_CHECKS: usize = 16;
 /// Everything but RFC 3986's unreserved characters.
@@ -55,7 +55,7 @@ pub(super) struct Gate {
     /// The backend's path with `{community}` or `{community_slug}` in it.
     check_path: String,
     /// By caller and path: a path may name a community by its id or its slug, which may be another's id.
-    decisions: Cache<(CallerKey, Arc<str>), bool>,
+    decisions: SharedResults<(CallerKey, Arc<str>), bool, Problem>,
     permits: Semaphore,
     fingerprints: RandomState,
     clock: Clock,
@@ -106,10 +106,7 @@ impl Gate {
             shown,
             check,
             check_path: settings.backend_check.clone(),
-            decisions: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(settings.backend_check_ttl)
-                .build(),
+            decisions: SharedResults::new(CAPACITY, settings.backend_check_ttl),
             permits: Semaphore::new(MAX_CHECKS),
             fingerprints: RandomState::new(),
             clock,
@@ -234,12 +231,11 @@ impl Gate {
                 };
                 let path: Arc<str> = path.into();
                 self.decisions
-                    .try_get_with(
-                        (key.clone(), Arc::clone(&path)),
+                    .get(
+                        &(key.clone(), Arc::clone(&path)),
                         self.ask_backend(&path, &admitted.caller.headers),
                     )
                     .await
-                    .map_err(Arc::unwrap_or_clone)
             }
         }
     }

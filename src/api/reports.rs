@@ -10,12 +10,11 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response, StatusCode, Uri};
-use moka::sync::Cache;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::ids::SessionToken;
-use crate::rate_limit::Bucket;
+use crate::rate_limit::Buckets;
 use crate::recorder::Report;
 
 use super::caller::Caller;
@@ -30,7 +29,7 @@ pub const MAX_REPORT: usize = 8 * 1024;
 /// Reports of one session at once; the configuration limits the rate after that.
 const BURST: u32 = 10;
 /// Sessions whose reports are rate-limited individually.
-const CAPACITY: u64 = 100_000;
+const CAPACITY: usize = 100_000;
 
 /// What the page's script sends; at most 8 KiB of JSON.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -46,31 +45,16 @@ pub(super) struct Visit {
 }
 
 /// The rate limit of reports per session.
-pub(super) struct Rate {
-    buckets: Cache<SessionToken, Arc<std::sync::Mutex<Bucket>>>,
-    each: Duration,
-}
+pub(super) struct Rate(Buckets<SessionToken>);
 
 impl Rate {
     pub(super) fn new(per_minute: u32) -> Self {
         let each = Duration::from_secs(60) / per_minute.max(1);
-        Self {
-            // A bucket that was not used for as long as it takes to fill equals a new one.
-            buckets: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_idle(each * BURST)
-                .build(),
-            each,
-        }
+        Self(Buckets::new(CAPACITY, BURST, each))
     }
 
     fn allows(&self, token: &SessionToken) -> bool {
-        let now = Instant::now();
-        let bucket = self.buckets.get_with_by_ref(token, || {
-            Arc::new(std::sync::Mutex::new(Bucket::new(BURST, self.each, now)))
-        });
-        let mut bucket = bucket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        bucket.take(now)
+        self.0.take(token, Instant::now())
     }
 }
 

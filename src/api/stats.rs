@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Days, Utc};
 use http::Response;
-use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use crate::config::SessionFacts;
 use crate::ids::CommunityId;
+use crate::shared_results::SharedResults;
 use crate::store::Store;
 
 use super::ApiState;
@@ -28,7 +28,7 @@ use crate::json::Key;
 /// How long a result is reused; `to` in the answer tells its age.
 const TTL: Duration = Duration::from_secs(5);
 /// Cached results.
-const CAPACITY: u64 = 1_000;
+const CAPACITY: usize = 1_000;
 /// Computations at the same time; more wait, up to `api.timeout`.
 const MAX_COMPUTATIONS: usize = 4;
 
@@ -64,7 +64,7 @@ pub(super) async fn stats(
 pub(super) struct Statistics {
     store: Arc<dyn Store>,
     facts: SessionFacts,
-    results: Cache<(CommunityId, u32), CommunityStats>,
+    results: SharedResults<(CommunityId, u32), CommunityStats, Problem>,
     permits: Semaphore,
 }
 
@@ -73,7 +73,7 @@ impl Statistics {
         Self {
             store,
             facts,
-            results: Cache::builder().max_capacity(CAPACITY).time_to_live(TTL).build(),
+            results: SharedResults::new(CAPACITY, TTL),
             permits: Semaphore::new(MAX_COMPUTATIONS),
         }
     }
@@ -86,10 +86,7 @@ impl Statistics {
         now: DateTime<Utc>,
     ) -> Result<CommunityStats, Problem> {
         let compute = self.compute(community.clone(), days, now);
-        self.results
-            .try_get_with((community, days), compute)
-            .await
-            .map_err(Arc::unwrap_or_clone)
+        self.results.get(&(community, days), compute).await
     }
 
     async fn compute(

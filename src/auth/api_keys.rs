@@ -5,6 +5,7 @@
 //!
 //! Invariant: only this file reads the key itself, and nothing keeps it.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use subtle::ConstantTimeEq as _;
 
 use super::metrics::{KeyRefused, Metrics};
@@ -23,7 +24,7 @@ use crate::reload::ApiKeyFile;
 /// Lengths of what stands behind [`KEY_PREFIX`]: at least 192 bits of base64url.
 const LENGTHS: std::ops::RangeInclusive<usize> = 32..=128;
 /// Most keys whose use is kept: more than can be configured, as a file may replace them.
-const CAPACITY: u64 = 1_000;
+const CAPACITY: usize = 1_000;
 /// Seconds between two log lines about one key.
 const BETWEEN_WARNINGS: i64 = 60;
 
@@ -87,7 +88,7 @@ impl ApiKeys {
     pub fn new(file: Arc<ApiKeyFile>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             file,
-            usage: Cache::builder().max_capacity(CAPACITY).build(),
+            usage: Cache::new(CAPACITY),
             metrics,
         })
     }
@@ -139,13 +140,17 @@ impl ApiKeys {
 
     /// A key whose rate was changed starts with a full bucket.
     fn usage(&self, key: &ApiKey) -> Arc<Usage> {
-        self.usage.get_with((key.sha256, key.rate, key.burst), || {
+        let started = || {
             let bucket = Bucket::new(key.burst, each(key), Instant::now());
-            Arc::new(Usage {
+            Ok::<_, Infallible>(Arc::new(Usage {
                 bucket: Mutex::new(bucket),
                 warned_at: AtomicI64::new(0),
-            })
-        })
+            }))
+        };
+        let Ok(usage) = self
+            .usage
+            .get_or_insert_with(&(key.sha256, key.rate, key.burst), started);
+        usage
     }
 }
 

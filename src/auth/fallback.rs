@@ -4,11 +4,10 @@
 //! until it expires; a new answer of the table replaces the kept one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use moka::Expiry;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use super::changes::ChangeNumber;
 use crate::browser_session::BrowserSession;
@@ -24,17 +23,15 @@ pub(super) struct FallbackSession {
     pub(super) session: Arc<BrowserSession>,
     /// The change number before it was read.
     pub(super) read: ChangeNumber,
-    /// Time from when it was read until it expires.
-    left: Duration,
+    /// When it expires, by the time at which it was read; `None` in a time beyond what can be told.
+    until: Option<Instant>,
 }
 
 impl FallbackSessions {
     pub(super) fn new(capacity: u64) -> Self {
-        let sessions = Cache::builder()
-            .max_capacity(capacity)
-            .expire_after(UntilExpired)
-            .build();
-        Self { sessions }
+        Self {
+            sessions: Cache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
+        }
     }
 
     /// Keeps the table's answer for a token at `now`.
@@ -48,49 +45,28 @@ impl FallbackSessions {
         match found.filter(|session| session.is_valid_at(now)) {
             Some(session) => {
                 let left = (session.expires_at - now).to_std().unwrap_or_default();
-                let session = session.clone();
+                let (session, until) = (session.clone(), Instant::now().checked_add(left));
                 self.sessions
-                    .insert(token.clone(), FallbackSession { session, read, left });
+                    .insert(token.clone(), FallbackSession { session, read, until });
             }
             None => self.forget(token),
         }
     }
 
     pub(super) fn forget(&self, token: &SessionToken) {
-        self.sessions.invalidate(token);
+        self.sessions.remove(token);
     }
 
     /// Whether anything is kept of a token.
     pub(super) fn knows(&self, token: &SessionToken) -> bool {
-        self.sessions.contains_key(token)
+        self.get(token).is_some()
     }
 
     /// What is kept of a token.
     pub(super) fn get(&self, token: &SessionToken) -> Option<FallbackSession> {
-        self.sessions.get(token)
-    }
-
-    /// Applies the capacity now; otherwise the cache does it a little later.
-    #[cfg(test)]
-    pub(super) fn settle(&self) {
-        self.sessions.run_pending_tasks();
-    }
-}
-
-struct UntilExpired;
-
-impl Expiry<SessionToken, FallbackSession> for UntilExpired {
-    fn expire_after_create(&self, _: &SessionToken, kept: &FallbackSession, _: Instant) -> Option<Duration> {
-        Some(kept.left)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &SessionToken,
-        kept: &FallbackSession,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(kept.left)
+        let kept = self.sessions.get(token)?;
+        kept.until
+            .is_none_or(|until| Instant::now() < until)
+            .then_some(kept)
     }
 }

@@ -2,43 +2,28 @@
 //! share an address, and after a restart every token is new.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use moka::sync::Cache;
-
-use crate::rate_limit::{Bucket, network};
+use crate::rate_limit::{Buckets, network};
 
 /// New tokens at once.
 const BURST: u32 = 200;
 /// Time for one more.
 const EACH: Duration = Duration::from_millis(20);
 /// Most addresses kept; the least used is evicted.
-const ADDRESSES: u64 = 50_000;
+const ADDRESSES: usize = 50_000;
 
 /// A token bucket for each address.
-pub(super) struct Limiter(Cache<IpAddr, Arc<Mutex<Bucket>>>);
+pub(super) struct Limiter(Buckets<IpAddr>);
 
 impl Limiter {
     pub(super) fn new() -> Self {
-        // A bucket that was idle for as long as it takes to fill equals a new one.
-        let cache = Cache::builder()
-            .max_capacity(ADDRESSES)
-            .time_to_idle(EACH * BURST);
-        Self(cache.build())
+        Self(Buckets::new(ADDRESSES, BURST, EACH))
     }
 
     /// Whether this address may bring one more new token.
     pub(super) fn allows(&self, address: Option<IpAddr>) -> bool {
-        let Some(address) = address.map(network) else {
-            return true;
-        };
-        let now = Instant::now();
-        let bucket = self
-            .0
-            .get_with(address, || Arc::new(Mutex::new(Bucket::new(BURST, EACH, now))));
-        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        bucket.take(now)
+        address.is_none_or(|address| self.0.take(&network(address), Instant::now()))
     }
 }
 

@@ -8,6 +8,7 @@ use toml::Table;
 use toml_edit::TableLike;
 
 use super::error::{ConfigError, SetBy};
+use super::keyed::Keyed;
 
 /// A configuration file's text, kept to find the line of a key.
 pub(super) struct Source {
@@ -95,8 +96,7 @@ impl Source {
 /// A type's derived code is large, and there is as much of it again for each format that it is read from: hence from one,
 /// JSON's values, which the rest of the sidecar reads, too.
 pub(super) fn typed<T: DeserializeOwned>(table: &Table) -> Result<T, (String, String)> {
-    serde_path_to_error::deserialize(json_table(table))
-        .map_err(|error| (error.path().to_string(), in_words(&error.inner().to_string())))
+    T::deserialize(Keyed(&json_table(table))).map_err(|error| (error.key(), in_words(&error.to_string())))
 }
 
 fn json_table(table: &Table) -> serde_json::Value {

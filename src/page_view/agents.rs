@@ -3,16 +3,17 @@
 //! Reading one takes several microseconds, and a site's visitors have few: what was read is remembered.
 
 use std::fmt;
+use std::sync::Arc;
 
-use moka::Equivalent;
-use moka::sync::Cache;
+use quick_cache::Equivalent;
+use quick_cache::sync::Cache;
 
 use super::device::{Agent, DeviceInfo};
 use super::robots::Robots;
 use crate::config::BotPatterns;
 
 /// User agents that are remembered; the ones that come often stay.
-const CAPACITY: u64 = 2048;
+const CAPACITY: usize = 2048;
 
 /// An [`Agent`] that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Equivalent<Remembered> for Agent<'_> {
 #[derive(Clone)]
 pub struct Agents {
     robots: Robots,
-    read: Cache<Remembered, Option<DeviceInfo>>,
+    read: Arc<Cache<Remembered, Option<DeviceInfo>>>,
 }
 
 impl fmt::Debug for Agents {
@@ -68,7 +69,7 @@ impl Agents {
     pub fn new(patterns: &BotPatterns) -> Self {
         Self {
             robots: Robots::new(patterns),
-            read: Cache::new(CAPACITY),
+            read: Arc::new(Cache::new(CAPACITY)),
         }
     }
 
@@ -109,7 +110,6 @@ mod tests {
             assert_eq!(&*mobile.device, "mobile");
             assert_eq!(agents.device(Agent::of("curl/8.5.0", &phone)), None);
         }
-        agents.read.run_pending_tasks();
-        assert_eq!(agents.read.entry_count(), 3);
+        assert_eq!(agents.read.len(), 3);
     }
 }

@@ -2,10 +2,11 @@
 //! as a page.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, VARY};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use super::Exchange;
 use super::checks::names_a_file;
@@ -14,20 +15,20 @@ use super::navigation::{SEC_FETCH_DEST, page_load};
 use crate::header_list::any_element;
 
 /// Upper bound of remembered answers; a later 304 for any other counts.
-const MOST: u64 = 10_000;
+const MOST: usize = 10_000;
 
 /// URLs whose answer was no page, each with the answer's version. Cheap to clone: clones share them.
 #[derive(Debug, Clone)]
 pub struct SentFiles {
     hasher: RandomState,
-    sent: Cache<u64, ()>,
+    sent: Arc<Cache<u64, ()>>,
 }
 
 impl Default for SentFiles {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            sent: Cache::new(MOST),
+            sent: Arc::new(Cache::new(MOST)),
         }
     }
 }
@@ -55,7 +56,7 @@ impl SentFiles {
                     return false;
                 };
                 if any_element(response, CONTENT_TYPE, is_html) {
-                    self.sent.invalidate(&key(version));
+                    self.sent.remove(&key(version));
                 } else if is_of_a_browser(request) && !any_element(response, VARY, is_by_accept) {
                     self.sent.insert(key(version), ());
                 }

@@ -24,7 +24,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use tokio::time::{Instant, sleep_until};
 
 use self::memory::{CAPACITY, GrantKey, Known, Memory};
@@ -99,8 +99,8 @@ struct Inner {
     memory: Memory,
     presence: Arc<dyn Presence>,
     waiting: Waiting,
-    /// Callers who have waited in vain a moment ago.
-    waited: Cache<GrantKey, ()>,
+    /// Callers who have waited in vain, and when: for so long as the patience lasts, they do not wait again.
+    waited: Cache<GrantKey, Instant>,
     metrics: Arc<Metrics>,
 }
 
@@ -139,10 +139,7 @@ impl Grants {
             memory,
             presence,
             waiting: Waiting::new(losses),
-            waited: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(patience)
-                .build(),
+            waited: Cache::new(CAPACITY),
             metrics,
         }))
     }
@@ -180,14 +177,17 @@ impl Grants {
                 Told::Nothing if !inner.presence.shares_grants() => return Ok(false),
                 Told::Nothing => false,
             };
-            let has_waited = inner.waited.contains_key(&key);
+            let has_waited = inner
+                .waited
+                .get(&key)
+                .is_some_and(|at| at.elapsed() < inner.patience);
             if !has_waited {
                 place = place.or_else(|| inner.waiting.enter(&key));
             }
             let is_over = Instant::now() >= until;
             if has_waited || place.is_none() || is_over {
                 if is_over && place.is_some() {
-                    inner.waited.insert(key.clone(), ());
+                    inner.waited.insert(key.clone(), Instant::now());
                 }
                 return if is_lost {
                     Err(PresenceError::Unexpected("it has lost a grant".into()))

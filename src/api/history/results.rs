@@ -5,25 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use moka::future::Cache;
 use tokio::sync::Semaphore;
 
 use super::start;
 use crate::api::problem::Problem;
 use crate::ids::CommunityId;
+use crate::shared_results::SharedResults;
 use crate::store::{PastAsked, PastVisitor, PastWindow, Store};
 
 /// How long a result is reused; `to` in the answer tells its age.
 const TTL: Duration = Duration::from_secs(5);
 /// Cached results; each is a page.
-const CAPACITY: u64 = 200;
+const CAPACITY: usize = 200;
 /// Computations at the same time; more wait, up to `api.timeout`.
 const MAX_COMPUTATIONS: usize = 4;
 
 /// Computes past visitors, identical requests once.
 pub(in crate::api) struct PastVisits {
     store: Arc<dyn Store>,
-    results: Cache<HistoryQuery, Arc<HistoryFound>>,
+    results: SharedResults<HistoryQuery, Arc<HistoryFound>, Problem>,
     permits: Semaphore,
 }
 
@@ -40,7 +40,7 @@ impl PastVisits {
     pub(in crate::api) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            results: Cache::builder().max_capacity(CAPACITY).time_to_live(TTL).build(),
+            results: SharedResults::new(CAPACITY, TTL),
             permits: Semaphore::new(MAX_COMPUTATIONS),
         }
     }
@@ -68,9 +68,6 @@ impl PastVisits {
             let visitors = visitors.map_err(|error| Problem::from_store(&error))?;
             Ok(Arc::new(HistoryFound { to, visitors }))
         };
-        self.results
-            .try_get_with(request, compute)
-            .await
-            .map_err(Arc::unwrap_or_clone)
+        self.results.get(&request, compute).await
     }
 }

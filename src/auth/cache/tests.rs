@@ -196,7 +196,6 @@ async fn no_more_sessions_are_remembered_than_the_cache_holds() {
             .insert(token.clone(), row.clone());
         scene.authenticator.resolve(token, at(0)).await.unwrap();
     }
-    scene.authenticator.fallback.settle();
     let remembered = |token: &&SessionToken| scene.authenticator.last_known_session(token, at(0)).is_some();
     assert!(tokens.iter().filter(remembered).count() <= 10);
 }

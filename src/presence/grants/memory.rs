@@ -9,6 +9,7 @@ use moka::Expiry;
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use quick_cache::sync::{self as bounded, EntryAction, EntryResult};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::presence::moment::Moment;
 
 /// Users remembered, counted once per community; some 200 bytes each. Beyond that, those neither answered nor asked about
 /// for longest are forgotten: whoever asks for many communities keeps nobody's grant out.
-pub(super) const CAPACITY: u64 = 100_000;
+pub(super) const CAPACITY: usize = 100_000;
 /// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
 /// store, of each user's only those beyond [`KEPT_REFUSALS`].
 const NOTHING_TAKEN: Duration = Duration::from_secs(60);
@@ -122,8 +123,8 @@ pub(super) struct Memory {
     /// Whether a store is to have it.
     is_shared: bool,
     known: Cache<GrantKey, Known>,
-    /// How many refusals of a user were kept for the whole time though they take nothing away.
-    refusals: Cache<UserId, u32>,
+    /// How many refusals of a user were kept for the whole time though they take nothing away, and when the last of them came.
+    refusals: Arc<bounded::Cache<UserId, (u32, Instant)>>,
     queue: mpsc::Sender<GrantKey>,
     /// Whether something that is to be written is not in the queue.
     has_more: Arc<AtomicBool>,
@@ -134,16 +135,15 @@ impl Memory {
     pub(super) fn new(kept: Duration, is_shared: bool) -> (Self, mpsc::Receiver<GrantKey>) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let known = Cache::builder()
-            .max_capacity(CAPACITY)
+            .max_capacity(CAPACITY as u64)
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(WhileItCounts)
             .build();
-        let refusals = Cache::builder().max_capacity(CAPACITY).time_to_live(kept);
         let memory = Self {
             kept,
             is_shared,
             known,
-            refusals: refusals.build(),
+            refusals: Arc::new(bounded::Cache::new(CAPACITY)),
             queue: sender,
             has_more: Arc::default(),
         };
@@ -236,13 +236,26 @@ impl Memory {
         if !self.is_shared {
             return false;
         }
-        let mut keeps = false;
-        self.refusals.entry_by_ref(user).and_compute_with(|before| {
-            let number = before.map_or(0, moka::Entry::into_value);
-            keeps = number < KEPT_REFUSALS;
-            if keeps { Op::Put(number + 1) } else { Op::Nop }
+        let now = Instant::now();
+        let counted = self.refusals.entry(user, None, |_, (number, last)| {
+            if now.duration_since(*last) >= self.kept {
+                *number = 0;
+            }
+            let keeps = *number < KEPT_REFUSALS;
+            if keeps {
+                (*number, *last) = (*number + 1, now);
+            }
+            EntryAction::Retain(keeps)
         });
-        keeps
+        match counted {
+            EntryResult::Retained(keeps) => keeps,
+            EntryResult::Vacant(place) => {
+                let _ = place.insert((1, now));
+                true
+            }
+            // Nothing is removed above, and nothing limits the time.
+            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => true,
+        }
     }
 
     /// The later of this sidecar's answer and the store's.
