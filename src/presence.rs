@@ -52,6 +52,9 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same of what is finer than a community: there are as many as the app has pages. As long as in `common.lua`.
 const FINER_REMEMBERED: Duration = Duration::from_secs(5 * 60);
 
+/// Most groups that are touched together: what keeps one call near a millisecond of Redis' one thread.
+const TOUCHED_TOGETHER: usize = 64;
+
 /// Between two rounds of sweeps ([`Presence::sweep_in_turn`]); jittered by up to a quarter, so that sidecars do not sweep in
 /// step.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -170,6 +173,23 @@ pub trait Presence: Send + Sync + 'static {
     /// user who was seen a whole window ago is not present. A finer `scope` stands for its community, with every touch
     /// in it; the count is the community's.
     async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError>;
+
+    /// The same of several groups that share a part of the store ([`Presence::part_of`]), in as few calls as it allows; they
+    /// were announced before ([`Presence::remember`]). One outcome for each, in their order: a group that fails by itself
+    /// takes none of the others with it.
+    async fn touch_together(&self, groups: &[TouchedGroup]) -> Vec<Result<Count, PresenceError>> {
+        let mut outcomes = Vec::with_capacity(groups.len());
+        for group in groups {
+            outcomes.push(self.touch(&group.scope, &group.touches).await);
+        }
+        outcomes
+    }
+
+    /// Number of the part of the store that keeps a scope: those of one part may be touched together. `None` where a call has
+    /// one group.
+    fn part_of(&self, _scope: &Scope) -> Option<u16> {
+        None
+    }
 
     /// How many users are present in each scope: one answer for each, as soon as it is known. Where the store
     /// keeps scopes on several servers, one that is away or slow delays none of the others' answers. Never
@@ -314,6 +334,15 @@ impl Touch {
         let finer = Some(finer);
         Self { finer, ..self }
     }
+}
+
+/// Touches of the whole site, or of one community and of what is finer in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TouchedGroup {
+    /// The site or the community; something finer stands for its community, as in [`Presence::touch`].
+    pub scope: Scope,
+    /// The users.
+    pub touches: Vec<Touch>,
 }
 
 /// An answer, and whether it is current.

@@ -77,6 +77,8 @@ impl Subscriber {
         if state.subscriptions.iter().any(|other| other.asked == *asked) {
             return false;
         }
+        // Most connections have one: room for four, as it would be otherwise, is 300 bytes more.
+        state.subscriptions.reserve_exact(1);
         state.subscriptions.push(SubscribedScope {
             asked: asked.clone(),
             newest: None,

@@ -77,7 +77,7 @@ use super::shared_settings::Settings;
 use super::window::KEPT;
 use super::{
     Answer, Count, CountStream, Presence, PresenceConfigError, PresenceError, Scope, Seen, Sweep, Touch,
-    Window, millis,
+    TouchedGroup, Window, millis,
 };
 use crate::config;
 use crate::ids::{CommunityId, UserId};
@@ -251,7 +251,15 @@ fn still_in_use(now: i64, in_use: UsedSettings) -> Vec<String> {
 #[async_trait]
 impl Presence for Redis {
     async fn touch(&self, scope: &Scope, touches: &[Touch]) -> Result<Count, PresenceError> {
-        self.touch_all(scope, touches).await
+        self.touch_one(scope, touches).await
+    }
+
+    async fn touch_together(&self, groups: &[TouchedGroup]) -> Vec<Result<Count, PresenceError>> {
+        self.touch_groups(groups).await
+    }
+
+    fn part_of(&self, scope: &Scope) -> Option<u16> {
+        Some(self.keys.partition_of(scope))
     }
 
     fn counts(&self, scopes: Vec<Scope>) -> CountStream<'_> {

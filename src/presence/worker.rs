@@ -28,7 +28,7 @@ use self::progress::{OpenCall, TouchProgress};
 use self::sweeps::sweep_until;
 use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
-use super::{Presence, PresenceError, Scope, Touch, Whereabouts};
+use super::{Count, Presence, PresenceError, Scope, Touch, TouchedGroup, Whereabouts};
 use crate::config;
 use crate::ids::UserId;
 use crate::metrics::Gauge;
@@ -38,7 +38,7 @@ use crate::tasks::{Task, Tasks};
 
 /// Messages taken from the queue at a time.
 const BATCH: usize = 1_000;
-/// Calls at a time: one for a community with what is finer in it, or for the site.
+/// Calls at a time: for communities that share a part of the store, with what is finer in them, or for the site.
 const CONCURRENCY: usize = 16;
 /// Members whose last touch is remembered for coalescing; some 100 bytes each.
 const COALESCED_MEMBERS: NonZeroUsize = NonZeroUsize::new(200_000).unwrap();
@@ -81,11 +81,10 @@ pub struct Worker {
 
 /// A call that has ended.
 struct Sent {
-    group: Scope,
-    touches: Vec<Touch>,
-    outcome: Result<(), PresenceError>,
-    _taken: Taken,
-    _call: OpenCall,
+    groups: Vec<TouchedGroup>,
+    /// Of each group.
+    outcomes: Vec<Result<Count, PresenceError>>,
+    _taken: Vec<(Taken, OpenCall)>,
 }
 
 /// A handle and its worker, not yet running. `waiting` shows how many touches are queued.
@@ -163,9 +162,9 @@ impl Worker {
             self.progress.noted(self.views);
             let is_last = is_over || !self.flushes.is_empty();
             while sending.len() < CONCURRENCY
-                && let Some((group, batch)) = self.pending.next((self.now)(), is_last)
+                && let Some(batches) = self.pending.next((self.now)(), is_last)
             {
-                sending.push(send(Arc::clone(&self.presence), group, batch, self.now));
+                sending.push(send(Arc::clone(&self.presence), batches, self.now));
             }
             if sending.is_empty() {
                 for done in self.flushes.drain(..) {
@@ -294,7 +293,8 @@ impl Worker {
         self.waiting.inc();
         let taken = self.taken(1);
         self.note_for_memory(scope, user.clone(), at);
-        self.pending.put_down(scope, user, at, taken);
+        let part = self.presence.part_of(scope);
+        self.pending.put_down(part, scope, user, at, taken);
     }
 
     /// The store's memory is told of it soon ([`Worker::remember`]).
@@ -315,12 +315,17 @@ impl Worker {
     }
 
     fn note(&mut self, sent: Sent) {
-        let Sent {
-            group,
+        for (group, outcome) in sent.groups.into_iter().zip(sent.outcomes) {
+            self.note_group(group, outcome);
+        }
+        self.remember();
+    }
+
+    fn note_group(&mut self, group: TouchedGroup, outcome: Result<Count, PresenceError>) {
+        let TouchedGroup {
+            scope: group,
             touches,
-            outcome,
-            ..
-        } = sent;
+        } = group;
         let number = touches.len() as u64;
         if group == Scope::Site {
             self.metrics.site_touches.inc_by(number);
@@ -339,28 +344,31 @@ impl Worker {
                     self.note_for_memory(&scope, touch.user, at);
                 }
             }
-            self.remember();
         }
     }
 }
 
 /// One call.
-async fn send(presence: Arc<dyn Presence>, group: Scope, batch: TouchBatch, now: Now) -> Sent {
-    let TouchBatch { seen, taken, call } = batch;
+async fn send(presence: Arc<dyn Presence>, batches: Vec<(Scope, TouchBatch)>, now: Now) -> Sent {
     // Ages are computed last: a touch that waited is older.
-    let touches = seen.into_iter().map(|((user, finer), at)| Touch {
-        user,
-        age: now().since(at),
-        finer,
-    });
-    let touches: Vec<_> = touches.collect();
-    let outcome = presence.touch(&group, &touches).await.map(|_| ());
+    let now = now();
+    let (groups, taken): (Vec<_>, Vec<_>) = batches
+        .into_iter()
+        .map(|(scope, TouchBatch { seen, taken, call })| {
+            let touches = seen.into_iter().map(|((user, finer), at)| Touch {
+                user,
+                age: now.since(at),
+                finer,
+            });
+            let touches = touches.collect();
+            (TouchedGroup { scope, touches }, (taken, call))
+        })
+        .unzip();
+    let outcomes = presence.touch_together(&groups).await;
     Sent {
-        group,
-        touches,
-        outcome,
+        groups,
+        outcomes,
         _taken: taken,
-        _call: call,
     }
 }
 

@@ -1,12 +1,14 @@
 //! Microbenches of what a request passes on the proxy's thread, of presence' queue, and of the spool's rows: `cargo bench
 //! --bench micro`. Each works on what a browser sends to a community's page.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_TYPE, COOKIE, HOST, REFERER, USER_AGENT,
@@ -17,7 +19,7 @@ use pingora_http::RequestHeader;
 
 use headcount::auth::cookie::session_token;
 use headcount::batch::RecordedView;
-use headcount::config::{Privacy, Record};
+use headcount::config::{Privacy, RecentPrecision, Record};
 use headcount::geoip::Location;
 use headcount::ids::UserId;
 use headcount::metrics::Gauge;
@@ -27,6 +29,7 @@ use headcount::presence::moment::Moment;
 use headcount::presence::{SteadyClock, Whereabouts, worker};
 use headcount::proxy::client_ip::client_ip;
 use headcount::proxy::headers::{Received, edit_for_app};
+use headcount::recent_pages::RecentPages;
 use headcount::routes::{RouteFile, RouteMatch, RouteTable, decode_path};
 use headcount::status::Status;
 use headcount::writer::spool::encode::{decode_recorded, encode_recorded};
@@ -133,6 +136,29 @@ fn decide(bencher: Bencher<'_, '_>) {
     bencher.bench(|| PageView::from_exchange(&black_box(&exchanged).exchange(), &policy));
 }
 
+/// The same of a browser that was not seen lately, as after a start: its kind is told from its name anew.
+#[divan::bench]
+fn decide_new_agent(bencher: Bencher<'_, '_>) {
+    let policy = Policy::new(&Record::default(), &Privacy::default());
+    let version = Cell::new(0);
+    let next = || {
+        version.set(version.get() + 1);
+        let agent = format!(
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.{} Safari/537.36",
+            version.get()
+        );
+        let mut exchanged = Exchanged::new();
+        exchanged.request.insert(
+            USER_AGENT,
+            HeaderValue::try_from(agent).expect("a header's value"),
+        );
+        exchanged
+    };
+    bencher
+        .with_inputs(next)
+        .bench_local_refs(|exchanged| PageView::from_exchange(&black_box(exchanged).exchange(), &policy));
+}
+
 /// A request for a community's page, and its answer.
 struct Exchanged {
     method: Method,
@@ -188,23 +214,37 @@ fn recorded_views() -> Vec<RecordedView> {
     (0..Record::default().batch_views.get()).map(recorded).collect()
 }
 
+/// Step 5: the view among the dashboard's recent pages.
+#[divan::bench]
+fn record_recent(bencher: Bencher<'_, '_>) {
+    let policy = Policy::new(&Record::default(), &Privacy::default());
+    let view = PageView::from_exchange(&Exchanged::new().exchange(), &policy).expect("a page view");
+    let (pages, community) = (RecentPages::new(RecentPrecision::Path), "42".into());
+    bencher.bench(|| pages.note(black_box(&view), Some(&community)));
+}
+
 /// Step 5b: a row of the spool from the views of a batch.
 #[divan::bench]
 fn spool_encode(bencher: Bencher<'_, '_>) {
     let views = recorded_views();
-    bencher.bench(|| encode_recorded(black_box(&views)));
+    bencher
+        .counter(ItemsCount::new(views.len()))
+        .bench(|| encode_recorded(black_box(&views)));
 }
 
 /// Step 5b: the same back, as after a crash or from a backlog.
 #[divan::bench]
 fn spool_decode(bencher: Bencher<'_, '_>) {
-    let bytes = encode_recorded(&recorded_views());
-    bencher.bench(|| decode_recorded(black_box(&bytes)));
+    let views = recorded_views();
+    let bytes = encode_recorded(&views);
+    bencher
+        .counter(ItemsCount::new(views.len()))
+        .bench(|| decode_recorded(black_box(&bytes)));
 }
 
 /// Step 5a: a touch handed to presence' worker, which runs beside it.
 #[divan::bench]
-fn touch(bencher: Bencher<'_, '_>) {
+fn record_touch(bencher: Bencher<'_, '_>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -225,6 +265,8 @@ fn touch(bencher: Bencher<'_, '_>) {
     // What does not fit into the queue is refused, as in the proxy.
     bencher.bench(|| handle.touch(place.clone(), user.clone(), Moment::now()));
     let _ = stop.send(true);
+    // Otherwise what has ended is started again.
+    tasks.end();
     runtime.block_on(async {
         for task in running {
             let _ = task.await;

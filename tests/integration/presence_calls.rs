@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use headcount::config;
 use headcount::ids::Finer;
 use headcount::page_view::{self, Queue};
-use headcount::presence::keys::Keys;
+use headcount::presence::keys::{Keys, encode};
 use headcount::presence::moment::Moment;
-use headcount::presence::{Metrics, Presence, Scope, Whereabouts, worker};
+use headcount::presence::{Metrics, Presence, PresenceError, Scope, TouchedGroup, Whereabouts, worker};
 use headcount::status::Status;
 use headcount::tasks::Tasks;
 
@@ -42,11 +42,17 @@ fn page(community: usize, things: usize) -> Whereabouts {
     Whereabouts::new(Some(community.to_string().as_str().into()), finer.collect())
 }
 
-/// Views of one moment: one call for each community, however many things the routes name there, and one for the site.
+/// Views of one moment: one call for each partition that has one of the communities, however many things the routes name there,
+/// and one for the site.
 #[tokio::test]
 async fn p25_a_view_costs_one_call_whatever_the_number_of_its_scopes() {
     let server = RedisServer::start(&[]);
-    let redis = Arc::new(servers::presence(&server.config(), WINDOW));
+    let config = server.config();
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let partitions: BTreeSet<_> = (0..6)
+        .map(|community: usize| keys.partition_of(&community.to_string().as_str().into()))
+        .collect();
+    let redis: Arc<dyn Presence> = Arc::new(servers::presence(&config, WINDOW));
     let record = config::Record {
         coalesce: Duration::ZERO,
         ..config::Record::default()
@@ -55,34 +61,120 @@ async fn p25_a_view_costs_one_call_whatever_the_number_of_its_scopes() {
     // The server knows the script and the sidecar the server's clock from here on.
     redis.touch(&Scope::Site, &[]).await.unwrap();
     for things in 0..=3 {
-        let queued = page_view::Metrics::default().queued[Queue::Presence].clone();
-        let (touches, worker) = worker::new(
-            Arc::clone(&redis) as Arc<dyn Presence>,
-            &record,
-            &Status::default(),
-            Arc::<Metrics>::default(),
-            queued,
-        );
-        for view in 0..60 {
-            let user = format!("u{view}");
-            let community = view % 6;
-            touches
-                .touch(page(community, things), user.as_str().into(), Moment::now())
-                .unwrap();
-        }
-        let before = scripts_called(&server).await;
-        let tasks = Tasks::on_current_runtime();
-        tasks.end();
-        let (_stop, is_over) = tokio::sync::watch::channel(true);
-        // The one ends when it has touched them, the other has not begun.
-        let [done, sweeps] = worker.start(&tasks, is_over);
-        sweeps.abort();
-        done.await.unwrap();
-        let called = scripts_called(&server).await - before;
-        assert_eq!(called, 6 + 1, "calls with {things} things");
+        let views = (0..60).map(|view| (page(view % 6, things), format!("u{view}")));
+        let called = calls_of(&server, &redis, &record, views).await;
+        assert_eq!(called, partitions.len() as u64 + 1, "calls with {things} things");
         let posts = redis.all_counts(&[Scope::Site, "0".into()]).await.unwrap().value;
         assert_eq!((posts[0].current, posts[1].current), (60, 10));
     }
+}
+
+/// How often scripts are called for these views, all of one moment, by a worker that ends when it has touched them.
+async fn calls_of(
+    server: &RedisServer,
+    redis: &Arc<dyn Presence>,
+    record: &config::Record,
+    views: impl Iterator<Item = (Whereabouts, String)>,
+) -> u64 {
+    let queued = page_view::Metrics::default().queued[Queue::Presence].clone();
+    let (touches, worker) = worker::new(
+        Arc::clone(redis),
+        record,
+        &Status::default(),
+        Arc::<Metrics>::default(),
+        queued,
+    );
+    for (place, user) in views {
+        touches.touch(place, user.as_str().into(), Moment::now()).unwrap();
+    }
+    let before = scripts_called(server).await;
+    let tasks = Tasks::on_current_runtime();
+    tasks.end();
+    let (_stop, is_over) = tokio::sync::watch::channel(true);
+    // The one ends when it has touched them, the other has not begun.
+    let [done, sweeps] = worker.start(&tasks, is_over);
+    sweeps.abort();
+    done.await.unwrap();
+    scripts_called(server).await - before
+}
+
+/// Views of one moment in many communities: they are in one call for each partition, though the things in them are many, too;
+/// and each is counted where it was made.
+#[tokio::test]
+async fn p25_communities_of_one_partition_share_a_call() {
+    let server = RedisServer::start(&[]);
+    let config = server.config();
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let store = servers::presence(&config, WINDOW);
+    servers::until_it_answers(&store).await;
+    store.touch(&Scope::Site, &[]).await.unwrap();
+    let redis: Arc<dyn Presence> = Arc::new(store);
+    let record = config::Record::default();
+    let scope = |community: usize| Scope::from(community.to_string().as_str());
+    let views = (0..200).map(|view| (page(view % 100, view % 2), format!("u{view}")));
+    let called = calls_of(&server, &redis, &record, views).await;
+    let partitions: BTreeSet<_> = (0..100)
+        .map(|community| keys.partition_of(&scope(community)))
+        .collect();
+    assert_eq!(called, partitions.len() as u64 + 1);
+    let communities: Vec<Scope> = (0..100).map(scope).collect();
+    let counts = redis.all_counts(&communities).await.unwrap().value;
+    assert!(counts.iter().all(|count| count.current == 2), "{counts:?}");
+    let post = Scope::Finer("1".into(), Finer::new("post", "7").unwrap());
+    let counts = redis.all_counts(&[Scope::Site, post]).await.unwrap().value;
+    assert_eq!((counts[0].current, counts[1].current), (200, 2));
+}
+
+/// The keys of one community are not what presence makes them: the others of its partition are touched, and it alone fails.
+#[tokio::test]
+async fn p25_a_community_that_redis_refuses_takes_no_other_with_it() {
+    let server = servers::shared();
+    let config = server.config();
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let redis = servers::presence(&config, WINDOW);
+    servers::until_it_answers(&redis).await;
+    // The site's, which is due by another key than they.
+    let partition = keys.partition_of(&Scope::Site);
+    let communities = (1..).map(|id: usize| Scope::from(id.to_string().as_str()));
+    let in_partition = communities.filter(|community| keys.partition_of(community) == partition);
+    let communities: Vec<Scope> = in_partition.take(3).collect();
+    let _: () = server
+        .does(&["SET", &keys.scope(&communities[1]).seen, "text"])
+        .await;
+    let (no_key, site) = (Scope::from(""), Scope::Site);
+    let together = |user: &str| -> Vec<TouchedGroup> {
+        let groups = communities.iter().chain([&no_key, &site]);
+        let touched = groups.map(|scope| TouchedGroup {
+            scope: scope.clone(),
+            touches: vec![servers::seen(user, Duration::ZERO)],
+        });
+        touched.collect()
+    };
+    let outcomes = redis.touch_together(&together("a")).await;
+    let [
+        Ok(first),
+        Err(PresenceError::Unavailable(_)),
+        Ok(last),
+        Err(PresenceError::Community),
+        Ok(on_site),
+    ] = &outcomes[..]
+    else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!((first.current, last.current, on_site.current), (1, 1, 1));
+    let _: () = server
+        .does(&["PEXPIRE", &keys.scope(&communities[1]).seen, "0"])
+        .await;
+    let outcomes = redis.touch_together(&together("b")).await;
+    let counts: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().ok().map(|count| count.current))
+        .collect();
+    assert_eq!(counts, [Some(2), Some(1), Some(2), None, Some(2)]);
+    let due = async |key: String| -> Vec<String> { server.does(&["ZRANGE", &key, "0", "-1"]).await };
+    let name = encode(&site).into_owned();
+    assert!(!due(keys.due(partition)).await.contains(&name));
+    assert_eq!(due(keys.finer(partition)).await, [name]);
 }
 
 /// Two sidecars on one Redis, and nobody anywhere: one call of each a round, and a few now and then, instead of one for

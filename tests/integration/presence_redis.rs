@@ -69,7 +69,7 @@ fn redis_of_2001(command: &[String]) -> Option<String> {
         "HGET" => "$-1\r\n".into(),
         "ZRANGE" => "*0\r\n".into(),
         "ZCOUNT" => ":5\r\n".into(),
-        "EVALSHA" => "*3\r\n:1\r\n:7\r\n:1000000000123\r\n".into(),
+        "EVALSHA" => "*3\r\n:1000000000123\r\n:1\r\n:7\r\n".into(),
         _ => "+OK\r\n".into(),
     })
 }
@@ -100,7 +100,7 @@ async fn p3_time_is_that_of_redis() {
     }
     assert_eq!(of("EVALSHA").len(), 2);
     for command in of("EVALSHA") {
-        let (sent, user, age) = (&command[11], &command[14], &command[15]);
+        let (sent, user, age) = (&command[10], &command[16], &command[17]);
         let of_2001 = 1_000_000_000_000..1_000_100_000_000_i64;
         assert!(of_2001.contains(&sent.parse().unwrap()), "{command:?}");
         assert_eq!(user, "a");
@@ -118,8 +118,8 @@ async fn p3_time_is_that_of_redis() {
 fn redis_set_to_2002(command: &[String]) -> Option<String> {
     let is_late = |sent: &str| sent.parse::<i64>().unwrap() < 1_031_536_000_000;
     Some(match command[0].as_str() {
-        "EVALSHA" if is_late(&command[11]) => "*3\r\n$-1\r\n:0\r\n:1031536000000\r\n".into(),
-        "EVALSHA" => "*3\r\n:1\r\n:7\r\n:1031536000123\r\n".into(),
+        "EVALSHA" if is_late(&command[10]) => "*1\r\n:1031536000000\r\n".into(),
+        "EVALSHA" => "*3\r\n:1031536000123\r\n:1\r\n:7\r\n".into(),
         _ => redis_of_2001(command)?,
     })
 }

@@ -8,12 +8,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::Mirror;
 use crate::presence::failure_domain::FailureDomain;
 use crate::presence::worker;
-use crate::presence::{PresenceError, Scope};
+use crate::presence::{PresenceError, Scope, TOUCHED_TOGETHER, TouchedGroup};
 use crate::retry::jittered;
 use crate::status::Component;
 
-/// Scopes touched again at a time, shared by the failure domains: fresh touches queue behind at most this many
-/// calls.
+/// Calls that touch again at a time, shared by the failure domains: fresh touches queue behind at most this many.
 const CONCURRENCY: usize = 8;
 /// Pause before a failed re-touch is tried again, unless the store comes back before; jittered by up to a quarter.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,8 +46,8 @@ impl Mirror {
     async fn touch_all_again(&self, domain: &Arc<FailureDomain>) -> Result<(), PresenceError> {
         let mut scopes = self.memory.occupied();
         scopes.retain(|scope| Arc::ptr_eq(self.domains.of(scope), domain));
-        let touches: usize = stream::iter(scopes)
-            .map(|scope| self.touch_again(scope))
+        let touches: usize = stream::iter(self.calls(scopes))
+            .map(|scopes| self.touch_again(scopes))
             .buffer_unordered(CONCURRENCY.div_ceil(self.domains.all().len()))
             .try_fold(0, async |all, some| Ok(all + some))
             .await?;
@@ -61,13 +60,32 @@ impl Mirror {
         Ok(())
     }
 
-    async fn touch_again(&self, scope: Scope) -> Result<usize, PresenceError> {
-        let touches = self.memory.touches(&scope);
-        if !touches.is_empty() {
-            self.store.touch(&scope, &touches).await?;
-            self.metrics.retouches.inc_by(touches.len() as u64);
-        }
-        Ok(touches.len())
+    /// These scopes by the calls that touch them: those of one part of the store share some.
+    fn calls(&self, mut scopes: Vec<Scope>) -> Vec<Vec<Scope>> {
+        let part = |scope: &Scope| self.store.part_of(scope);
+        scopes.sort_by_cached_key(part);
+        let parts = scopes.chunk_by(|one, other| part(one).is_some() && part(one) == part(other));
+        parts
+            .flat_map(|part| part.chunks(TOUCHED_TOGETHER))
+            .map(<[Scope]>::to_vec)
+            .collect()
+    }
+
+    async fn touch_again(&self, scopes: Vec<Scope>) -> Result<usize, PresenceError> {
+        let groups = scopes.into_iter().map(|scope| TouchedGroup {
+            touches: self.memory.touches(&scope),
+            scope,
+        });
+        let groups: Vec<_> = groups.filter(|group| !group.touches.is_empty()).collect();
+        let outcomes = self.store.touch_together(&groups).await;
+        let touched = groups
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| outcome.is_ok());
+        let touches: usize = touched.map(|(group, _)| group.touches.len()).sum();
+        self.metrics.retouches.inc_by(touches as u64);
+        let failed = outcomes.into_iter().find_map(Result::err);
+        failed.map_or(Ok(touches), Err)
     }
 }
 

@@ -4,6 +4,13 @@
 mod fakes;
 mod retouches;
 
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use tokio::time::Instant;
+
+use super::answers::in_time;
 use super::*;
 use fakes::*;
 

@@ -95,10 +95,15 @@ local function note_shift(settings, dues, use, now)
   look_again(dues, now)
 end
 
+-- What is stored of a scope: its sequence number, how much of the shift its users were moved by, and the count that was
+-- published last.
+local function stored(state)
+  return redis.call('HMGET', state, 'seq', 'shift', 'count')
+end
+
 -- Users seen before the clock was set back would stay longer by that amount: moves all users of a scope by it, once.
 -- Returns how many were moved.
-local function catch_up(part, seen, state)
-  local known = redis.call('HMGET', state, 'seq', 'shift')
+local function catch_up(part, seen, state, known)
   local by = part.shift - (tonumber(known[2]) or 0)
   if by == 0 then
     return 0
@@ -120,18 +125,18 @@ local function catch_up(part, seen, state)
 end
 
 -- No user is seen later than now.
-local function clamp(seen, now)
+local function clamp(part, seen)
   local moved = {}
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', seen, '(' .. text(now + SET_BACK), '+inf')) do
-    moved[#moved + 1] = text(now)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', seen, part.late, '+inf')) do
+    moved[#moved + 1] = text(part.now)
     moved[#moved + 1] = member
   end
   add(seen, {}, moved)
 end
 
 -- Removes users of a scope whose window has passed; returns whether there were any.
-local function prune(seen, now, window)
-  return redis.call('ZREMRANGEBYSCORE', seen, '-inf', text(now - window)) > 0
+local function prune(part, seen)
+  return redis.call('ZREMRANGEBYSCORE', seen, '-inf', part.expired) > 0
 end
 
 -- The whole site, as it stands in names (presence/keys.rs).
@@ -151,8 +156,17 @@ local function note_peak(state, now, count, before)
   redis.call('HSET', state, 'day', day, 'peak', text(math.max(peak, count)))
 end
 
--- Counts a scope without users whose window has passed, publishes the count if it differs from the one
--- published last, and schedules the next sweep. Every key expires in the end: see presence/redis.rs.
+-- What all scopes of a kind share in a call: the sorted set of when they are `due`, the `channel`, the time, the `window`, how
+-- long keys are kept, and `shift` as above.
+local function part_of(due, channel, now, window, keep, shift)
+  return {
+    due = due, channel = channel, now = now, window = window, keep = keep, shift = shift,
+    expired = text(now - window), late = '(' .. text(now + SET_BACK), keep_finer = text(window + FINER_KEPT),
+  }
+end
+
+-- Counts a scope, whose users are pruned, publishes the count if it differs from the one published last, and schedules the
+-- next sweep. Every key expires in the end (presence/redis.rs): these here, `due` by `keep_due`.
 --
 -- It also publishes if a user was removed just before (`left`), though others may have taken their place: a count
 -- read in between differs from the one published last.
@@ -160,37 +174,36 @@ end
 -- Published before it is stored: if publishing is refused (an ACL without the channel), every call fails, instead
 -- of one that fails and all others staying silent.
 --
--- `part` has what all scopes of a kind share in a partition: the key `due`, `channel`, `now`, `window`, `keep`, and
--- `shift` as above. Returns the count, its sequence number, whether it changed, and how many users were moved.
-local function settle(part, seen, state, scope, left)
-  local now, window = part.now, part.window
-  local moved = catch_up(part, seen, state)
-  prune(seen, now, window)
-  clamp(seen, now)
+-- `known` is what was stored. Returns the count, its sequence number, and whether it changed.
+local function settle(part, seen, state, scope, known, left)
+  local now = part.now
+  clamp(part, seen)
   local count = redis.call('ZCARD', seen)
-  local published = redis.call('HMGET', state, 'count', 'seq')
-  local seq = tonumber(published[2]) or 0
-  local changed = left or count ~= (tonumber(published[1]) or 0)
+  local seq, published = tonumber(known[1]) or 0, tonumber(known[3]) or 0
+  local changed = left or count ~= published
   if changed then
     seq = math.max(seq + 1, now)
     redis.call('PUBLISH', part.channel,
       text(count) .. ' ' .. text(seq) .. ' ' .. text(now) .. ' ' .. scope)
     redis.call('HSET', state, 'count', text(count), 'seq', text(seq))
     if scope == SITE then
-      note_peak(state, now, count, tonumber(published[1]) or 0)
+      note_peak(state, now, count, published)
     end
   end
   local oldest = redis.call('ZRANGE', seen, 0, 0, 'WITHSCORES')[2]
   if oldest then
-    redis.call('ZADD', part.due, text(oldest + window), scope)
+    redis.call('ZADD', part.due, text(oldest + part.window), scope)
   else
     redis.call('ZREM', part.due, scope)
   end
-  redis.call('PEXPIRE', part.due, part.keep)
   local is_finer = scope ~= SITE and string.find(scope, '\31', 1, true)
-  local keep = is_finer and text(window + FINER_KEPT) or part.keep
-  for _, key in ipairs({ seen, state }) do
-    redis.call('PEXPIRE', key, keep)
-  end
-  return count, seq, changed, moved
+  local keep = is_finer and part.keep_finer or part.keep
+  redis.call('PEXPIRE', seen, keep)
+  redis.call('PEXPIRE', state, keep)
+  return count, seq, changed
+end
+
+-- After all scopes of a kind are settled: a sorted set that a first scope has made expires like others.
+local function keep_due(part)
+  redis.call('PEXPIRE', part.due, part.keep)
 end

@@ -57,18 +57,25 @@ local function sweep(key)
     due[#due + 1] = scope
     due[#due + 1] = text(now)
   end
-  local part = { due = key, channel = ARGV[3], now = now, window = window, keep = keep, shift = use.shift }
+  local part = part_of(key, ARGV[3], now, window, keep, use.shift)
   local moved, looked_at = 0, 0
   for i = 1, #due, 2 do
     if moved >= MOVED then
       break
     end
     local scope = due[i]
-    local count, seq, changed, by_clock = settle(part, ARGV[4] .. scope, ARGV[5] .. scope, scope, false)
+    local seen, state = ARGV[4] .. scope, ARGV[5] .. scope
+    local known = stored(state)
+    moved = moved + catch_up(part, seen, state, known)
+    prune(part, seen)
+    local count, seq, changed = settle(part, seen, state, scope, known, false)
     if changed then
       changes[#changes + 1] = { scope, count, seq }
     end
-    moved, looked_at = moved + by_clock, looked_at + 1
+    looked_at = looked_at + 1
+  end
+  if looked_at > 0 then
+    keep_due(part)
   end
   lag = math.max(lag, due[2] and now - due[2] or 0)
   more = more or looked_at < #due / 2 or looked_at >= limit

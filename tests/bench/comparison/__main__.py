@@ -44,7 +44,9 @@ def compare(options, binary, bare):
         postgres, redis = stack.add(Postgres(binary)), stack.add(Redis())
         profile = 'given binary' if options.binary else f'profile {options.profile}'
         about = report.about(binary, profile, postgres.binaries / 'postgres')
-        world = World(postgres.prepare(), redis.prepare(), binary, bare)
+        if options.pgo:
+            about = about.replace('; nginx/', f'; its profile-guided binary, {os.path.getsize(options.pgo) / 1e6:.1f} MB; nginx/')
+        world = World(postgres.prepare(), redis.prepare(), binary, bare, options.pgo and options.pgo.resolve())
         world.origin(stack)
         for name in options.parts or PARTS:
             module = importlib.import_module(f'.parts.{name}', __package__)
@@ -92,6 +94,8 @@ def arguments():
     parser.add_argument('--limit', type=int, default=600, metavar='SECONDS',
                         help='that all parts may take, building apart (default 600)')
     parser.add_argument('--binary', type=pathlib.Path, help='of Headcount; built by default')
+    parser.add_argument('--pgo', type=pathlib.Path, metavar='BINARY',
+                        help='a profile-guided binary of Headcount (tests/bench/pgo), measured in the same rounds')
     parser.add_argument('--bare-pingora', type=pathlib.Path, help='of bare Pingora; built by default')
     parser.add_argument('--profile', default='release', help='to build with (default release; `bench` is built sooner)')
     parser.add_argument('--out', type=pathlib.Path, help='folder for RESULTS.md and results.svg; by default the '

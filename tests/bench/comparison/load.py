@@ -63,10 +63,15 @@ def saturate(port, seconds, connections=64, people=PEOPLE, path=PATH, first=0):
     return _wrk(port, seconds, connections, _script(people, COMMUNITIES, path, first=first))
 
 
-def steady(port, rate, seconds, communities=COMMUNITIES, walking=False):
-    """As many requests a second as `rate` says, or as are answered; how many in all. Those who are `walking` ask for
-    another community each time."""
-    return _wrk(port, seconds, 64, _script(PEOPLE, communities, PATH, walking=walking) + STEADY.replace('RATE', str(rate)))
+def steady(port, rate, seconds):
+    """As many requests a second as `rate` says, or as are answered; how many in all."""
+    return _wrk(port, seconds, 64, _script(PEOPLE, COMMUNITIES, PATH) + STEADY.replace('RATE', str(rate)))
+
+
+def walk(port, seconds, communities, first):
+    """As many requests as are answered, each of somebody who asks for another community than the last time: who has walked so
+    many steps before, the `first`, asks for none of them again soon. How many in all."""
+    return _wrk(port, seconds, 64, _script(PEOPLE, communities, PATH, first=first, walking=True))
 
 
 def _script(people, communities, path, first=0, walking=False):

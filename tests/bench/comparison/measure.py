@@ -21,6 +21,18 @@ def tree(pid):
     return found
 
 
+def threads(service, name):
+    """CPU seconds that those threads of a process have used so far whose names begin like this."""
+    total = 0.0
+    for task in pathlib.Path(f'/proc/{service.pid}/task').iterdir():
+        try:
+            if (task / 'comm').read_text().startswith(name):
+                total += int((task / 'schedstat').read_text().split()[0]) / 1e9
+        except (OSError, IndexError):
+            pass
+    return total
+
+
 def cpu(*services):
     """CPU seconds that the services' processes have used so far: their threads to the nanosecond, children that
     have ended to the tick."""

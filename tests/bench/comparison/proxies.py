@@ -17,10 +17,11 @@ last_active = false'''
 
 class World:
     """Starts the servers: Postgres, Redis and the app once, with what one part left behind removed for the next; the
-    others for a part. `binary` and `bare` are those of Headcount and of bare Pingora."""
+    others for a part. `binary` and `bare` are those of Headcount and of bare Pingora, `pgo` is Headcount's profile-guided one,
+    where there is one."""
 
-    def __init__(self, postgres, redis, binary, bare):
-        self.postgres, self.redis, self.binary, self.bare = postgres, redis, binary, bare
+    def __init__(self, postgres, redis, binary, bare, pgo=None):
+        self.postgres, self.redis, self.binary, self.bare, self.pgo = postgres, redis, binary, bare, pgo
         self.app = None
 
     def part(self, stack):
@@ -89,15 +90,15 @@ class World:
         service.port = port
         return service.ready('bare Pingora', lambda: answers(f'http://127.0.0.1:{port}/'))
 
-    def headcount(self, sections='', record='', threads=1, socket=False, binary=None, first_answer=None):
+    def headcount(self, sections='', record='', threads=1, socket=False, binary=None, first_answer=None, prefix=None):
         """A sidecar that is ready, or that has just given what `first_answer` asks for; `record` is the `[record]`
-        section, `socket` reaches the app over its Unix socket."""
+        section, `socket` reaches the app over its Unix socket. Those of one `prefix` share their presence."""
         port, admin = free_port(), free_port()
         app = f'unix:{self.socket}' if socket else f'127.0.0.1:{self.app.port}'
         service = self.stack.add(Sidecar('headcount', [binary or self.binary, 'run', '--config', 'headcount.toml'], files={
             'headcount.toml': SIDECAR.format(
                 port=port, admin=admin, app=app, threads=threads, database=self.postgres.url, redis=self.redis.port,
-                record=record, sections=sections),
+                prefix=prefix or f'bench{port}', record=record, sections=sections),
             'routes.d/communities.toml': (BENCH / 'routes.d/communities.toml').read_text()}))
         service.port, service.admin = port, admin
         if first_answer:
@@ -137,7 +138,7 @@ idle_timeout = "60s"
 url = "{database}"
 [redis]
 url = "redis://127.0.0.1:{redis}/0"
-key_prefix = "bench{port}"
+key_prefix = "{prefix}"
 [log]
 filter = "warn"
 [api]

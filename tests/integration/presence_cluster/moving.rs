@@ -101,7 +101,7 @@ fn node(command: &[String], seconds: u64) -> Option<String> {
         "HGET" => "$-1\r\n".into(),
         "ZRANGE" => "*0\r\n".into(),
         "ZCOUNT" => ":5\r\n".into(),
-        "EVALSHA" => format!("*3\r\n:1\r\n:7\r\n:{seconds}000\r\n"),
+        "EVALSHA" => format!("*3\r\n:{seconds}000\r\n:1\r\n:7\r\n"),
         _ => "+OK\r\n".into(),
     })
 }
@@ -156,7 +156,7 @@ async fn p3_each_partition_goes_by_the_clock_of_its_node() {
         let touches: Vec<_> = heard.iter().filter(|command| command[0] == "EVALSHA").collect();
         assert_eq!(touches.len(), 2, "taken at once");
         for command in touches {
-            let sent: i64 = command[11].parse().unwrap();
+            let sent: i64 = command[10].parse().unwrap();
             assert!((time..time + 100_000_000).contains(&sent), "{command:?}");
         }
     }

@@ -3,8 +3,11 @@
 use std::num::NonZeroU16;
 use std::sync::Mutex;
 
+use chrono::{DateTime, Utc};
+use futures_util::stream;
 use tokio::sync::watch;
 
+use super::super::answers::unavailable;
 use super::super::*;
 use crate::ids::UserId;
 

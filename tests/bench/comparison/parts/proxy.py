@@ -9,6 +9,7 @@ PICTURE = 'CPU of the proxy per request'
 LIMIT = 270
 
 ON, WITHOUT = 'Headcount, recording on', 'Headcount, recording off'
+PGO_ON, PGO_WITHOUT = 'Headcount, profile-guided, recording on', 'Headcount, profile-guided, recording off'
 SATURATED = ', saturated'
 UNKNOWN = f'{ON}, 100 requests/s, sessions not yet known'
 
@@ -23,16 +24,21 @@ def run(world, report, options):
         WITHOUT: world.headcount(record=OFF),
         ON: world.headcount(),
     }
+    recording = [ON]
+    if world.pgo:
+        proxies[PGO_WITHOUT] = world.headcount(record=OFF, binary=world.pgo)
+        proxies[PGO_ON] = world.headcount(binary=world.pgo)
+        recording.append(PGO_ON)
     for proxy in proxies.values():
         load.saturate(proxy.port, 1)
 
     saturated, rates = {}, {}
     for _ in range(options.rounds):
         for name, proxy in proxies.items():
-            # Postgres and Redis work only for the last; what they cost per view is a row of its own.
+            # Postgres and Redis work only for those that record; what they cost per view is a row of its own.
             with Used(proxy, world.postgres, world.redis) as used:
                 requests = load.saturate(proxy.port, options.seconds)
-                if name == ON:
+                if name in recording:
                     proxy.drained()
             saturated.setdefault(name, []).append(used.each[0] / requests * 1e6)
             rates.setdefault(name, []).append(requests / options.seconds)
@@ -44,8 +50,10 @@ def run(world, report, options):
     report.extend('requests per second, saturated, recording on', '', rates[ON])
 
     # Others from here on: what those have written in the saturated rounds they delete half a minute later.
-    for name in (WITHOUT, ON):
+    for name in (WITHOUT, *recording):
         world.stack.stop(proxies[name])
+    if world.pgo:
+        world.stack.stop(proxies[PGO_WITHOUT])
     proxies[WITHOUT] = world.headcount(record=OFF)
 
     # Each request of somebody whose session is looked up for it.
@@ -84,6 +92,11 @@ def run(world, report, options):
     report.ratio('recording on / off, CPU per request, saturated', saturated[ON], saturated[WITHOUT], '≤ 1.15')
     report.ratio('recording on / off, CPU per request, 100 requests/s', paced[ON, 100], paced[WITHOUT, 100], '≤ 1.25')
     report.ratio('recording off / bare Pingora', saturated[WITHOUT], saturated['bare Pingora'], '≤ 1.00')
+    if world.pgo:
+        report.ratio('profile-guided / plain, recording off', saturated[PGO_WITHOUT], saturated[WITHOUT])
+        report.ratio('profile-guided / plain, recording on', saturated[PGO_ON], saturated[ON])
+        report.ratio('profile-guided, recording off / bare Pingora', saturated[PGO_WITHOUT], saturated['bare Pingora'], '≤ 1.00')
+        report.ratio('profile-guided, recording on / off', saturated[PGO_ON], saturated[PGO_WITHOUT], '≤ 1.15')
     report.ratio('recording on / nginx', saturated[ON], saturated['nginx'], '≤ 2.5')
     report.ratio('recording on / nginx with Lua and Redis', saturated[ON], saturated['nginx with Lua and Redis'], '≤ 1.0')
     report.ratio('p99 latency at half load, recording on / off', tails[ON], tails[WITHOUT], '≤ 1.1')

@@ -31,13 +31,6 @@ def run(world, report, options):
         report.add('memory at that rate', 'MiB', resident(sidecar), '≤ 40', 1)
         report.add('Redis commands per view (a script is one)', '', (world.redis.commands() - commands) / requests, '≤ 0.02', 3)
         report.add("sidecar's CPU per view", 'µs', used.each[0] / requests * 1e6)
-    # Nobody is where they were: each view is a touch, of 1,000 communities.
-    sidecar.drained()
-    for _ in range(min(3, options.rounds)):
-        with Used(sidecar, world.redis) as used:
-            requests = load.steady(sidecar.port, RATE, options.seconds, communities=1_000, walking=True)
-        report.add("sidecar's CPU per view that is a touch, 1,000 communities", 'µs', used.each[0] / requests * 1e6)
-        report.add("Redis' CPU for it", 'µs', used.each[1] / requests * 1e6)
 
 
 def first_byte(port):
