@@ -47,7 +47,7 @@ fn has_unusual(request: &HeaderMap) -> bool {
     request.keys().any(|name| {
         matches!(
             name.as_str().as_bytes(),
-            [b'h' | b'x', ..] | [b'p', b'u', ..] | [b't', b'u', ..] | [b's', b'e', b'c', b'-', b'p', ..]
+            [b'h' | b'x', ..] | [b'p' | b't', b'u', ..] | [b's', b'e', b'c', b'-', b'p', ..]
         ) && *name != HOST
     })
 }

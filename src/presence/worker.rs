@@ -316,12 +316,12 @@ impl Worker {
 
     fn note(&mut self, sent: Sent) {
         for (group, outcome) in sent.groups.into_iter().zip(sent.outcomes) {
-            self.note_group(group, outcome);
+            self.note_group(group, &outcome);
         }
         self.remember();
     }
 
-    fn note_group(&mut self, group: TouchedGroup, outcome: Result<Count, PresenceError>) {
+    fn note_group(&mut self, group: TouchedGroup, outcome: &Result<Count, PresenceError>) {
         let TouchedGroup {
             scope: group,
             touches,

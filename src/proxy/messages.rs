@@ -99,8 +99,8 @@ pub(super) fn strip_hop_by_hop(response: &mut ResponseHeader) {
     for name in nominated.collect::<Vec<_>>() {
         response.remove_header(name.as_str());
     }
-    let mut names = response.headers.keys();
-    if names.any(|name| matches!(name.as_str(), "keep-alive" | "proxy-connection")) {
+    let mut present = response.headers.keys();
+    if present.any(|name| matches!(name.as_str(), "keep-alive" | "proxy-connection")) {
         response.remove_header("keep-alive");
         response.remove_header("proxy-connection");
     }

@@ -141,7 +141,7 @@ fn event_row(
     let device_info = Device {
         browser: without_nul(&view.device.browser),
         os: without_nul(&view.device.os),
-        device: without_nul(&view.device.device),
+        kind: without_nul(&view.device.device),
     };
     let ip_address = match view.client_ip {
         Some(ip) => Some(ip_text(ip)),
@@ -193,7 +193,8 @@ struct Metadata<'a> {
 struct Device<'a> {
     browser: Cow<'a, str>,
     os: Cow<'a, str>,
-    device: Cow<'a, str>,
+    #[serde(rename = "device")]
+    kind: Cow<'a, str>,
 }
 
 /// A key in its canonical form. `None` for text that is no key, which a spool of an earlier version may hold.

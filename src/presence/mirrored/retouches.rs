@@ -78,11 +78,11 @@ impl Mirror {
         });
         let groups: Vec<_> = groups.filter(|group| !group.touches.is_empty()).collect();
         let outcomes = self.store.touch_together(&groups).await;
-        let touched = groups
+        let taken = groups
             .iter()
             .zip(&outcomes)
             .filter(|(_, outcome)| outcome.is_ok());
-        let touches: usize = touched.map(|(group, _)| group.touches.len()).sum();
+        let touches: usize = taken.map(|(group, _)| group.touches.len()).sum();
         self.metrics.retouches.inc_by(touches as u64);
         let failed = outcomes.into_iter().find_map(Result::err);
         failed.map_or(Ok(touches), Err)

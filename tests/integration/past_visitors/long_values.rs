@@ -15,7 +15,7 @@ const LONG: &str = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1,
 async fn with_texts(event_type: &str) -> Site {
     let site = Site::unmigrated(Variant::PostgresDefault).await;
     site.execute(&format!(
-        r#"DROP TABLE communities_community;
+        r"DROP TABLE communities_community;
          CREATE TABLE communities_community (id text PRIMARY KEY, slug varchar(80) NOT NULL UNIQUE, name varchar(120) NOT NULL);
          ALTER TABLE accounts_userevent ALTER event_type TYPE {event_type};
          INSERT INTO accounts_userprofile (username, last_active)
@@ -26,7 +26,7 @@ async fn with_texts(event_type: &str) -> Site {
                     jsonb_build_object('community_id', 'c' || n % 40, 'source', 'headcount', 'url', '/x',
                                        'referrer', repeat('x', CASE WHEN n % 100 = 7 THEN 600 ELSE 1 END)),
                     '', '{{}}', '{{}}', timestamptz '2024-03-02' + n * interval '10 seconds'
-             FROM generate_series(0, 19999) AS n"#
+             FROM generate_series(0, 19999) AS n"
     ))
     .await;
     site
@@ -35,10 +35,10 @@ async fn with_texts(event_type: &str) -> Site {
 /// The app writes an event of a community, which is SQL.
 async fn written(site: &Site, user: u32, event_type: &str, community: &str) {
     site.execute(&format!(
-        r#"INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info,
+        r"INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info,
                                          location_data, timestamp)
          VALUES ({user}, {event_type}, '', jsonb_build_object('community_id', {community}, 'source', 'headcount', 'url', '/y'),
-                 '', '{{}}', '{{}}', '2024-03-05')"#
+                 '', '{{}}', '{{}}', '2024-03-05')"
     ))
     .await;
 }
