@@ -101,6 +101,15 @@ fn accounts<'t>(tables: &'t AppTables, site: Option<&DjangoSite>) -> Option<&'t 
     by_setting.or_else(own).or_else(custom)
 }
 
+/// Whether the flag is that of Django's accounts: it stands beside their password and last sign-in.
+fn is_djangos(source: &UserColumn<'_>, table: &AppTable) -> bool {
+    let table = match source {
+        UserColumn::Own(_) => table,
+        UserColumn::Joined(joined, _) => joined.table,
+    };
+    table.named(&["password"], is_text).is_some() && table.named(&["last_login"], is_moment).is_some()
+}
+
 /// Adds its settings.
 pub(super) fn add_settings(
     guess: &mut Guess,
@@ -156,8 +165,17 @@ pub(super) fn add_settings(
         ),
     }
     if let Some(source) = &people.is_active {
-        let why = "without it, sessions of accounts that the site has disabled still count";
-        guess.propose(SECTION, "is_active", source.toml(), why);
+        let why = "sessions of accounts that the site has disabled do not count";
+        if is_djangos(source, table) {
+            guess.set(
+                SECTION,
+                "is_active",
+                source.toml(),
+                format!("Django's own: {why}"),
+            );
+        } else {
+            guess.propose(SECTION, "is_active", source.toml(), format!("with it, {why}"));
+        }
     }
     hidden::add_settings(guess, table, &people.joined);
     if let Some(account) = people
