@@ -94,7 +94,7 @@ impl Redis {
         call.arg(self.window.at_least()).arg(millis(REMEMBERED));
         call.arg(self.keys.changes()).arg(&*encode(&group));
         call.arg(now).arg(2 * millis(self.response_timeout));
-        call.arg(self.settings.to_string());
+        call.arg(self.settings().to_string());
         let mut numbers: BTreeMap<&Finer, usize> = BTreeMap::new();
         if let Some(community) = group.community() {
             for finer in touches.iter().filter_map(|touch| within(scope, touch)) {
