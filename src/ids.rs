@@ -6,6 +6,7 @@
 
 mod finer;
 mod session_token;
+mod site;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use finer::Finer;
 pub use session_token::{Claims, SessionToken};
+pub use site::{SiteIdentity, are_different};
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {

@@ -8,6 +8,7 @@ mod catalogue;
 mod django;
 mod guess;
 mod hosts;
+mod key_prefix;
 mod role;
 mod write;
 
@@ -16,11 +17,11 @@ use std::path::PathBuf;
 use crate::config::{self, Secret};
 use crate::printable::counted;
 use crate::store::{self, StoreError};
-use catalogue::AppTables;
+use catalogue::{AppTable, AppTables};
 use guess::Guess;
 use write::{OutputFiles, Services};
 
-pub use behind_proxy::{unlisted_types, warnings};
+pub use behind_proxy::{mounted, unlisted_types, unrecognised, warnings};
 pub use django::{DjangoError, DjangoSite, ask};
 
 /// The options of the command.
@@ -36,6 +37,8 @@ pub struct InitOptions {
     pub django: Option<PathBuf>,
     /// The site's Python interpreter.
     pub python: Option<PathBuf>,
+    /// The table of communities, or its model as `app_label.Model`.
+    pub community: Option<String>,
     /// The folder for the files.
     pub folder: PathBuf,
 }
@@ -73,6 +76,14 @@ pub enum InitError {
     /// The site cannot be asked.
     #[error("--django: {0}")]
     Django(#[from] DjangoError),
+    /// The table that is named does not exist.
+    #[error("--community {0}: the database has no such table, and the site no such model; candidates: {1}")]
+    NoCommunity(String, String),
+    /// The table that is named has no primary key.
+    #[error(
+        "--community {0}: the table has no primary key of a single column, by which paths could name its rows"
+    )]
+    NoKey(String),
     /// The database cannot be read.
     #[error("the database cannot be read")]
     Database(#[source] StoreError),
@@ -104,7 +115,14 @@ pub async fn init(wanted: &InitOptions) -> Result<InitOutcome, InitError> {
         .map_err(InitError::Database)?;
     let owner = catalogue.owner.clone();
     let tables = AppTables::new(catalogue, site.as_ref());
-    let mut guess = guess::guess(&tables, site.as_ref());
+    let community = match &wanted.community {
+        Some(name) => Some(named_community(&tables, name, site.as_ref())?),
+        None => None,
+    };
+    let mut guess = guess::guess(&tables, site.as_ref(), community);
+    guess
+        .settings
+        .push(key_prefix::setting(site.as_ref(), &url, wanted.redis.is_none()));
     if owner.is_some() {
         guess.open.push(role::TO_DECIDE.into());
     }
@@ -121,6 +139,27 @@ pub async fn init(wanted: &InitOptions) -> Result<InitOutcome, InitError> {
         open: guess.open,
         config: files.config,
     })
+}
+
+/// The table of communities that the operator names.
+fn named_community<'t>(
+    tables: &'t AppTables,
+    name: &str,
+    site: Option<&DjangoSite>,
+) -> Result<&'t AppTable, InitError> {
+    let Some(table) = tables.called(name) else {
+        let candidates = guess::candidates(tables, site).join(", ");
+        let candidates = if candidates.is_empty() {
+            "none"
+        } else {
+            &candidates
+        };
+        return Err(InitError::NoCommunity(name.to_owned(), candidates.to_owned()));
+    };
+    if table.key().is_none() {
+        return Err(InitError::NoKey(name.to_owned()));
+    }
+    Ok(table)
 }
 
 fn database_url(
@@ -170,6 +209,13 @@ fn found(tables: &AppTables, site: Option<&DjangoSite>, guess: &Guess) -> Vec<St
         .iter()
         .filter(|route| !route.is_excluded && !route.is_proposal);
     let pages = counted(pages.count(), "route", "routes");
-    found.push(format!("{pages} to pages of communities"));
+    // Nothing but a site says which paths it has.
+    let how = match site {
+        None => {
+            ", a guess from the table's name: compare them with the site's paths, or name its project (--django FOLDER)"
+        }
+        Some(_) => "",
+    };
+    found.push(format!("{pages} to pages of communities{how}"));
     found
 }

@@ -19,6 +19,7 @@ mod metrics;
 pub mod mirrored;
 pub mod moment;
 pub mod redis;
+mod remarks;
 pub mod scope;
 pub mod shared_settings;
 mod store_clock;
@@ -35,7 +36,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
 use crate::config;
-use crate::ids::{CommunityId, Finer, UserId};
+use crate::ids::{CommunityId, Finer, SiteIdentity, UserId};
 use crate::status::Status;
 use crate::tasks::Tasks;
 use failure_domain::FailureDomains;
@@ -43,6 +44,7 @@ use grants::{Grant, NotedGrant};
 pub use metrics::Metrics;
 use mirrored::Mirrored;
 pub use moment::SteadyClock;
+pub use remarks::remarks;
 pub use scope::{Scope, Whereabouts};
 pub use window::{KEPT, Window};
 
@@ -72,10 +74,11 @@ const LONGEST_LOOK: Duration = SWEEP_INTERVAL.saturating_mul(5).checked_div(4).u
 /// waits for Redis at most for `patience` before it is answered from that memory.
 ///
 /// The connection lives on the runtime of `tasks`, which must outlive everything that uses presence: pass the
-/// process' own runtime, never that of a Pingora service. The status of Redis and the memory's metrics are updated here.
+/// process' own runtime, never that of a Pingora service. Sidecars of another `site` on the same keys are told of. The status of Redis and the memory's metrics are updated here.
 pub fn open(
     redis: &config::Redis,
     record: &config::Record,
+    site: &SiteIdentity,
     patience: Duration,
     status: &Status,
     metrics: Arc<Metrics>,
@@ -87,7 +90,14 @@ pub fn open(
         let clock = SteadyClock::of_the_machine();
         return Ok(Arc::new(memory::InMemory::new(record.window, clock)));
     }
-    let store = redis::Redis::open(redis, window(record), status, metrics.clone(), tasks)?;
+    let store = redis::Redis::open(
+        redis,
+        window(record),
+        site.clone(),
+        status,
+        metrics.clone(),
+        tasks,
+    )?;
     if !record.presence {
         return Ok(Arc::new(store));
     }
@@ -106,32 +116,6 @@ fn window(record: &config::Record) -> Window {
     }
 }
 
-/// Settings of other sidecars on the same Redis that differ from this configuration, a sentence each; or a
-/// sentence that Redis cannot tell. Asks once, on the current runtime.
-///
-/// # Errors
-/// Redis cannot be asked as configured.
-pub async fn remarks(
-    redis: &config::Redis,
-    record: &config::Record,
-) -> Result<Vec<String>, PresenceConfigError> {
-    if !redis.is_used() {
-        return Ok(Vec::new());
-    }
-    let tasks = Tasks::on_current_runtime();
-    let store = redis::Redis::open(redis, window(record), &Status::default(), Arc::default(), &tasks)?;
-    let differences = store.differences().await;
-    tasks.end();
-    Ok(differences.unwrap_or_else(|error| {
-        let error = crate::telemetry::chain(&error);
-        let place = redis.place();
-        vec![format!(
-            "Redis does not tell whether other sidecars have the same settings ({place}: {error}): start it, or correct \
-             [redis]"
-        )]
-    }))
-}
-
 /// Presence in Redis for a command that only reads: it counts with the window of the sidecars. `None` where presence is in
 /// the memory of each sidecar. The connection lives on the runtime of `tasks`.
 ///
@@ -146,7 +130,8 @@ pub fn open_to_read(
         return Ok(None);
     }
     let window = Window::of_the_others(record.window);
-    let store = redis::Redis::open(redis, window, &Status::default(), Arc::default(), tasks)?;
+    let unknown = SiteIdentity::default();
+    let store = redis::Redis::open(redis, window, unknown, &Status::default(), Arc::default(), tasks)?;
     Ok(Some(Arc::new(store)))
 }
 
@@ -156,6 +141,9 @@ pub enum PresenceConfigError {
     /// The addresses of Redis are missing or not understood by the client, or a certificate is invalid.
     #[error("Redis cannot be reached as [redis] says: {0}")]
     Server(String),
+    /// User or password are wrong.
+    #[error("Redis refuses the user or the password of [redis] ({0}): correct redis.url or redis.url_file")]
+    Refused(String),
     /// Braces mark the partition in key names.
     #[error("redis.key_prefix must not contain a brace")]
     KeyPrefix,
@@ -430,6 +418,15 @@ pub enum PresenceError {
 }
 
 impl PresenceError {
+    /// Whether the server refuses this user or password.
+    fn is_refused(&self) -> bool {
+        let Self::Unavailable(error) = self else {
+            return false;
+        };
+        error.kind() == ::redis::ErrorKind::AuthenticationFailed
+            || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))
+    }
+
     /// The store did not answer for a scope.
     fn no_count(scope: &Scope) -> Self {
         Self::Unexpected(format!("no count of {scope}"))

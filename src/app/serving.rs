@@ -135,9 +135,15 @@ impl Serving<'_> {
             Ports::Claimed(listeners) => return Ok(Some((listeners, None))),
             Ports::TakenOver(waiting, how) => (waiting, how),
         };
-        tracing::info!(
-            "everything is prepared; SIGQUIT to the running sidecar makes it hand over its sockets"
-        );
+        if how.log {
+            tracing::info!(
+                "everything is prepared; headcount upgrade has the running sidecar hand over its sockets"
+            );
+        } else {
+            tracing::info!(
+                "everything is prepared; SIGQUIT to the running sidecar makes it hand over its sockets"
+            );
+        }
         (how.tell)(Stage::Waiting);
         let (sockets, mut predecessor) = tokio::select! {
             taken = waiting.sockets() => taken?,

@@ -49,6 +49,7 @@ impl SharedParts {
         let presence = presence::open(
             &config.redis,
             &config.record,
+            &store.state().site,
             patience,
             &status,
             metrics.presence.clone(),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Failure, api_key, block_on, print_line};
 use crate::config::{Access, Config, TlsListener, Validity, read_key_pair};
+use crate::ids::SiteIdentity;
 use crate::printable::counted;
 use crate::routes::{RouteNames, RouteTable};
 use crate::store::Examination;
@@ -33,8 +34,8 @@ pub(super) fn run(path: &Path, config: &Config, offline: bool) -> Result<(), Fai
         print_line("the database was not asked");
         return Ok(());
     }
-    database(path, config, &table)?;
-    redis(path, config)
+    let site = database(path, config, &table)?;
+    redis(path, config, site)
 }
 
 /// Reads the route files.
@@ -59,13 +60,15 @@ fn routes(config: &Config) -> Result<RouteTable, Failure> {
     Ok(table)
 }
 
-/// The app's tables, the ledger, and the event types that routes write. All that is wrong with them is told at once.
-fn database(path: &Path, config: &Config, table: &RouteTable) -> Result<(), Failure> {
+/// The app's tables, the ledger, and the event types that routes write. All that is wrong with them is told at once. Returns which
+/// site it is.
+fn database(path: &Path, config: &Config, table: &RouteTable) -> Result<SiteIdentity, Failure> {
     let examined = block_on(store::examine(config, table))?;
     let Examination {
         inspection,
         keys,
         notes,
+        site,
     } = examined.map_err(|error| Failure::of_store(path, config, &error))?;
     let path = path.display();
     let mut wrong = Vec::new();
@@ -97,11 +100,11 @@ fn database(path: &Path, config: &Config, table: &RouteTable) -> Result<(), Fail
     if config.record.writes() {
         print_line("the database has the ledger of applied batches");
     }
-    Ok(())
+    Ok(site)
 }
 
-fn redis(path: &Path, config: &Config) -> Result<(), Failure> {
-    let remarks = block_on(presence::remarks(&config.redis, &config.record))?;
+fn redis(path: &Path, config: &Config, site: SiteIdentity) -> Result<(), Failure> {
+    let remarks = block_on(presence::remarks(&config.redis, &config.record, site))?;
     for remark in remarks.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))? {
         print_line(format_args!("note: {remark}"));
     }

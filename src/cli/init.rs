@@ -28,6 +28,9 @@ pub(super) struct InitArguments {
     /// The site's Python; by default that of its virtual environment.
     #[arg(long, value_name = "FILE", requires = "django")]
     python: Option<PathBuf>,
+    /// The table of communities, or its model as `app_label.Model`, where init does not find it.
+    #[arg(long, value_name = "TABLE")]
+    community: Option<String>,
     /// Where the files go.
     #[arg(value_name = "FOLDER", default_value = "config")]
     folder: PathBuf,
@@ -44,6 +47,7 @@ pub(super) fn run(arguments: InitArguments) -> Result<(), Failure> {
         redis: arguments.redis,
         django: arguments.django,
         python: arguments.python,
+        community: arguments.community,
         folder: arguments.folder,
     };
     let written = block_on(init::init(&wanted))?.map_err(|error| match error {
@@ -72,14 +76,20 @@ pub(super) fn run(arguments: InitArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What `check` adds with a site to ask.
+/// What `check` adds with a site to ask. Settings with which no visitor is recognised are a failure.
 pub(super) fn check(config: &Config, project: &Path, python: Option<&Path>) -> Result<(), Failure> {
     let site = init::ask(project, python).map_err(|error| Failure::Usage(format!("--django: {error}")))?;
     let mut warnings = init::warnings(&site, config);
     let routes = reload::load_routes(&config.routes.dir, &RouteNames::of(config))?;
     warnings.extend(init::unlisted_types(&site, config, &routes));
+    let files = reload::read_route_files(&config.routes.dir)?;
+    warnings.extend(init::mounted(&site, files.iter().map(|file| &*file.text)));
     for warning in &warnings {
         print_line(format_args!("warning: {}", one_line(warning)));
+    }
+    let faults = init::unrecognised(&site, config);
+    if !faults.is_empty() {
+        return Err(Failure::Usage(faults.join("\n")));
     }
     if warnings.is_empty() {
         print_line("the site's settings go with the configuration");

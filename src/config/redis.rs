@@ -55,7 +55,7 @@ pub struct Redis {
     pub tls_cert_file: Option<PathBuf>,
     /// The client certificate's private key (PEM).
     pub tls_key_file: Option<PathBuf>,
-    /// First part of every key and channel.
+    /// First part of every key and channel: one of its own for each site.
     pub key_prefix: String,
     /// Partitions over which communities are spread; each script touches one. All sidecars of a site must
     /// use the same number.

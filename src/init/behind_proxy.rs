@@ -11,7 +11,6 @@ pub fn warnings(site: &DjangoSite, config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     tls(settings, config, &mut warnings);
     hosts(settings, config, &mut warnings);
-    sessions(settings, config, &mut warnings);
     warnings.extend(times(settings, config));
     warnings.extend(database(&site.database, config));
     if let (Some(media), true) = (&settings.media_url, config.api.identities)
@@ -26,6 +25,29 @@ pub fn warnings(site: &DjangoSite, config: &Config) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Settings of the site with which no visitor can be recognised, a sentence for each, with its remedy.
+pub fn unrecognised(site: &DjangoSite, config: &Config) -> Vec<String> {
+    let mut faults = Vec::new();
+    sessions(&site.settings, config, &mut faults);
+    faults
+}
+
+/// A question where the site is below a path (`FORCE_SCRIPT_NAME`) that no route has: no setting says whether a proxy strips it.
+/// `patterns` are the texts of the route files.
+pub fn mounted<'p>(site: &DjangoSite, patterns: impl IntoIterator<Item = &'p str>) -> Option<String> {
+    let path = super::guess::mounted_at(site)?;
+    let escaped = regex::escape(&path);
+    let has_it = |text: &str| text.contains(&path) || text.contains(&escaped);
+    let is_told = patterns.into_iter().any(has_it);
+    (!is_told).then(|| {
+        format!(
+            "FORCE_SCRIPT_NAME is {path:?}, and no route has it: does a proxy in front of the sidecar strip it? If not, begin the \
+             patterns with it ('^(?:{escaped})?/' matches both), and set api.prefix = \"{path}/api\" where only paths below \
+             it reach the sidecar"
+        )
+    })
 }
 
 /// Event types of routes that the `choices` of the site's model lack, one sentence for each.
@@ -157,15 +179,6 @@ fn hosts(settings: &DjangoSettings, config: &Config, warnings: &mut Vec<String>)
              USE_X_FORWARDED_HOST = False"
                 .into(),
         );
-    }
-    if let Some(prefix) = settings
-        .force_script_name
-        .as_deref()
-        .filter(|prefix| !prefix.is_empty())
-    {
-        warnings.push(format!(
-            "FORCE_SCRIPT_NAME is {prefix:?}: routes match the path as clients send it; begin their patterns with it"
-        ));
     }
 }
 

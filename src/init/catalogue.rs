@@ -18,6 +18,8 @@ pub(super) struct AppTable {
     pub is_visible: bool,
     /// Name of the model in lower case, where the site was asked.
     pub model: Option<String>,
+    /// Label of its app, where the site was asked.
+    pub app: Option<String>,
     pub columns: Vec<CatalogueColumn>,
     /// Values that the model gives columns without a default in the database.
     pub defaults: BTreeMap<String, String>,
@@ -49,6 +51,28 @@ impl AppTables {
         })
     }
 
+    /// The table that an operator names: as configured, or as a model, `app_label.Model`.
+    pub(super) fn called(&self, name: &str) -> Option<&AppTable> {
+        let model = name
+            .split_once('.')
+            .map(|(app, model)| (app, model.to_ascii_lowercase()));
+        let is_model = |table: &&AppTable| {
+            let (Some((app, model)), Some(own)) = (&model, &table.model) else {
+                return false;
+            };
+            own == model
+                && table
+                    .app
+                    .as_deref()
+                    .is_some_and(|own| own.eq_ignore_ascii_case(app))
+        };
+        let mut tables = self.0.iter();
+        tables
+            .find(|table| table.configured() == name)
+            .or_else(|| self.by_name(name))
+            .or_else(|| self.0.iter().find(is_model))
+    }
+
     pub(super) fn by_name(&self, name: &str) -> Option<&AppTable> {
         self.0.iter().find(|table| table.has_db_table(name))
     }
@@ -61,11 +85,13 @@ impl AppTable {
             name: table.name,
             is_visible: table.is_visible,
             model: None,
+            app: None,
             columns: table.columns,
             defaults: BTreeMap::new(),
         };
         if let Some(model) = models.iter().find(|model| new.has_db_table(&model.table)) {
             new.model = Some(model.name.clone());
+            new.app = Some(model.app.clone());
             for field in &model.fields {
                 let Some(column) = new.columns.iter_mut().find(|column| column.name == field.column) else {
                     continue;

@@ -1,13 +1,19 @@
 # What `headcount init` and `headcount check --django` ask a site: run by its own `manage.py shell`, reads only.
 import json
 import os
+import signal
 import sys
+import uuid
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.db import DatabaseError, ProgrammingError, connections
+from django.urls import URLPattern, URLResolver, get_resolver, get_script_prefix, resolve
 
 MOST = 5000
+# Most models that are asked for the page of a row, and seconds for all of them.
+MOST_PAGES, LONGEST = 500, 20
 
 
 def simple(value):
@@ -120,7 +126,80 @@ def patterns(resolver, before, found):
             patterns(entry, parts, found)
         elif isinstance(entry, URLPattern):
             view, table = view_of(entry.callback)
-            found.append({'parts': parts, 'name': entry.name or '', 'view': view, 'table': table})
+            found.append({'parts': parts, 'name': entry.name or '', 'view': view, 'table': table, 'own_of': []})
+            callbacks.append(entry.callback)
+
+
+class Slow(BaseException):
+    """The pages of rows take too long."""
+
+
+def too_slow(*_):
+    raise Slow
+
+
+def has_rows():
+    """Whether the database may be asked for rows; it is not waited for long."""
+    default = connections['default'].settings_dict
+    engine, name = default.get('ENGINE', ''), str(default.get('NAME', ''))
+    if 'postg' in engine:
+        default['OPTIONS'] = {'connect_timeout': 5} | (default.get('OPTIONS') or {})
+    # SQLite would make a file that does not exist.
+    return bool(engine) and ('lite' not in engine or os.path.exists(name))
+
+
+def sample(model):
+    """A row that is not saved."""
+    values = {}
+    for field in model._meta.concrete_fields:
+        kind = field.get_internal_type()
+        if field.is_relation or field.has_default() and not field.primary_key:
+            continue
+        if kind == 'UUIDField':
+            values[field.attname] = uuid.uuid4()
+        elif 'Integer' in kind or kind.endswith('AutoField'):
+            values[field.attname] = 1
+        elif kind in ('CharField', 'SlugField', 'TextField'):
+            values[field.attname] = 'sample'
+    return model(**values)
+
+
+def rows(model):
+    """Some rows: the first may be special, as the root of a tree is."""
+    return list(model._base_manager.order_by('pk')[:10])
+
+
+def page_of(row):
+    """The match of the page that a row says is its own, if the path names the row."""
+    try:
+        path = urlsplit(str(row.get_absolute_url())).path
+        match = resolve('/' + path.removeprefix(get_script_prefix()).lstrip('/'))
+    except Exception:
+        return None
+    return match if match.kwargs or match.args else None
+
+
+def mark_own_pages(found):
+    """Marks the patterns of the pages that models say are their rows' own (get_absolute_url)."""
+    ways = ([rows] if has_rows() else []) + [lambda model: [sample(model)]]
+    models = [model for model in apps.get_models() if hasattr(model, 'get_absolute_url')]
+    for model in models[:MOST_PAGES]:
+        for way in list(ways):
+            try:
+                match = next(filter(None, map(page_of, way(model))), None)
+            except DatabaseError as error:
+                # A table may be missing; a database that is away is not asked again.
+                if way is rows and not isinstance(error, ProgrammingError):
+                    ways.remove(way)
+                continue
+            except Exception:
+                continue
+            if match is None:
+                continue
+            for pattern, callback in zip(found, callbacks):
+                if callback is match.func and pattern['name'] == (match.url_name or ''):
+                    pattern['own_of'].append(model._meta.db_table)
+            break
 
 
 SETTINGS = [
@@ -130,11 +209,19 @@ SETTINGS = [
     'SESSION_COOKIE_DOMAIN', 'SESSION_COOKIE_NAME', 'SESSION_COOKIE_PATH', 'SESSION_COOKIE_SECURE', 'SESSION_ENGINE',
     'SESSION_SERIALIZER', 'STATIC_URL', 'TIME_ZONE', 'USE_TZ', 'USE_X_FORWARDED_HOST', 'USE_X_FORWARDED_PORT',
 ]
-routes = []
+routes, callbacks = [], []
 patterns(get_resolver(), [], routes)
+signal.signal(signal.SIGALRM, too_slow)
+signal.alarm(LONGEST)
+try:
+    mark_own_pages(routes)
+except Slow:
+    pass
+finally:
+    signal.alarm(0)
 answer = {
-    'settings': known(SETTINGS), 'cookies': cookies(), 'database': database(), 'tokens': tokens(), 'models': models(),
-    'patterns': routes,
+    'settings': known(SETTINGS), 'module': settings.SETTINGS_MODULE, 'cookies': cookies(), 'database': database(),
+    'tokens': tokens(), 'models': models(), 'patterns': routes,
 }
 sys.stdout.write('\nHEADCOUNT %s\n' % json.dumps(answer))
 sys.stdout.flush()

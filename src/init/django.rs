@@ -23,6 +23,8 @@ pub use error::DjangoError;
 pub struct DjangoSite {
     /// Settings by name.
     pub(super) settings: DjangoSettings,
+    /// The module of the settings.
+    pub(super) module: Option<String>,
     /// Further settings that name cookies, with those names.
     pub(super) cookies: BTreeMap<String, String>,
     /// `DATABASES["default"]`.
@@ -142,4 +144,7 @@ pub(super) struct Pattern {
     pub view: String,
     /// Table of the view's model.
     pub table: Option<String>,
+    /// Tables whose models say that it is their rows' own page (`get_absolute_url`).
+    #[serde(default)]
+    pub own_of: Vec<String>,
 }

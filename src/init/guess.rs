@@ -17,7 +17,8 @@ use super::hosts;
 use crate::printable::is_unprintable;
 use crate::store::catalogue::CatalogueColumn;
 
-pub(super) use routes::{GrantsKey, GuessedRoute};
+pub(super) use communities::candidates;
+pub(super) use routes::{GrantsKey, GuessedRoute, mounted_at};
 
 /// A guessed configuration.
 #[derive(Debug, Default)]
@@ -126,20 +127,21 @@ fn why(column: &CatalogueColumn) -> String {
     format!("by its name and type, {}{unique}", column.type_name)
 }
 
-/// Guesses all settings except addresses of servers.
-pub(super) fn guess(tables: &AppTables, site: Option<&DjangoSite>) -> Guess {
+/// Guesses all settings except addresses of servers. `named` is the table of communities, where the operator names it.
+pub(super) fn guess(tables: &AppTables, site: Option<&DjangoSite>, named: Option<&AppTable>) -> Guess {
     let mut guess = Guess::default();
     let session = sessions::find(tables, site);
     sessions::add_settings(&mut guess, &session, site);
     let people = people::find(tables, session.user(), site);
     people::add_settings(&mut guess, people.as_ref(), &session, site);
-    let community = communities::find(tables, site);
-    communities::add_settings(&mut guess, community, site);
+    let community = named.or_else(|| communities::find(tables, site));
+    communities::add_settings(&mut guess, community, named.is_some(), tables, site);
     tenants(&mut guess, tables, community);
     events::add_settings(&mut guess, tables, people.as_ref().map(|people| people.table));
     if let Some(site) = site {
         times(&mut guess, site, tables);
         host(&mut guess, site);
+        mount(&mut guess, site);
     }
     guess.routes = routes::routes(tables, community, site);
     routes::add_settings(&mut guess, community);
@@ -183,6 +185,22 @@ fn times(guess: &mut Guess, site: &DjangoSite, tables: &AppTables) {
             "USE_TZ is off: the app writes times without a zone, in TIME_ZONE",
         );
     }
+}
+
+/// Where the API is, for a site below a path.
+fn mount(guess: &mut Guess, site: &DjangoSite) {
+    let Some(path) = routes::mounted_at(site) else {
+        return;
+    };
+    let prefix = format!("{path}{}", crate::config::Api::default().prefix);
+    guess.open.push(format!(
+        "FORCE_SCRIPT_NAME is {path:?}: does a proxy in front of the sidecar strip it? The routes match with and without it. \
+         Where nothing strips it, and only paths below it reach the sidecar, pages find API and widget with api.prefix = \
+         {prefix:?}"
+    ));
+    let reason =
+        "where no proxy in front strips FORCE_SCRIPT_NAME: the widget and its script are asked for below it";
+    guess.propose("api", "prefix", text(&prefix), reason);
 }
 
 /// The `Host` of the sidecar's own requests to the site.

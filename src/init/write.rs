@@ -269,7 +269,7 @@ pub(super) fn routes(routes: &[GuessedRoute]) -> String {
         match route.grants {
             GrantsKey::Default => {}
             GrantsKey::Proposed => text.push_str("#grants = true\n"),
-            GrantsKey::No => {
+            GrantsKey::No | GrantsKey::NotOwn => {
                 let _ = writeln!(text, "{mark}grants = false");
             }
         }

@@ -80,7 +80,7 @@ use super::{
     TouchedGroup, Window, millis,
 };
 use crate::config;
-use crate::ids::{CommunityId, UserId};
+use crate::ids::{CommunityId, SiteIdentity, UserId};
 use crate::presence::Metrics;
 use crate::status::{Component, Status};
 use crate::tasks::Tasks;
@@ -101,6 +101,8 @@ pub struct Redis {
     keys: Keys,
     window: Window,
     settings: Settings,
+    /// Which site this is; the others on these keys are told.
+    site: SiteIdentity,
     /// Whether the other sidecars on these keys have the same settings.
     agreement: Component,
     response_timeout: Duration,
@@ -116,10 +118,11 @@ pub struct Redis {
 
 impl Redis {
     /// Starts connecting, as one of `tasks`, and returns at once. Users are present for `window`; where it is that of
-    /// the others, this sidecar only reads.
+    /// the others, this sidecar only reads. `site` may become known later.
     pub fn open(
         config: &config::Redis,
         window: Window,
+        site: SiteIdentity,
         status: &Status,
         metrics: Arc<Metrics>,
         tasks: &Tasks,
@@ -147,6 +150,7 @@ impl Redis {
             ),
             servers,
             settings: Settings::new(config.partitions.get(), &window),
+            site,
             agreement: status.presence_settings.clone(),
             window,
             response_timeout: config.response_timeout,
@@ -195,7 +199,12 @@ impl Redis {
                 self.ask_what_is_in_use(&mut redis, COMMON_PARTITION).await
             })
             .await?;
-        Ok(self.settings.differences(&still_in_use(now, in_use)))
+        Ok(self.settings().differences(&still_in_use(now, in_use)))
+    }
+
+    /// What this sidecar uses, for the others.
+    fn settings(&self) -> Settings {
+        self.settings.of_site(self.site.get())
     }
 
     fn domain(&self, partition: u16) -> &FailureDomain {

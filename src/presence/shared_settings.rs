@@ -11,17 +11,19 @@
 //! here and are only reported.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::millis;
 use super::window::{KEPT, Window};
+use crate::ids::are_different;
 
 /// Version of the data under the prefix: names of keys, and their contents. Raised by a change that sidecars of
 /// the previous version cannot share.
 const LAYOUT: u32 = 1;
 
 /// The settings of a sidecar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     layout: u32,
     partitions: u16,
@@ -31,6 +33,8 @@ pub struct Settings {
     records: bool,
     /// Whether it touches the whole site and what is finer than communities.
     scopes: bool,
+    /// Which site it serves, where that is known.
+    site: Option<Arc<str>>,
 }
 
 impl Settings {
@@ -42,19 +46,27 @@ impl Settings {
             window: window.own(),
             records: window.records(),
             scopes: true,
+            site: None,
         }
+    }
+
+    /// The same, of a site.
+    #[must_use]
+    pub fn of_site(&self, site: Option<Arc<str>>) -> Self {
+        Self { site, ..self.clone() }
     }
 
     /// Parses recorded settings; `None` if they have another form.
     pub fn parse(text: &str) -> Option<Self> {
         let mut settings = (None, None, None);
-        let mut scopes = false;
+        let (mut scopes, mut site) = (false, None);
         for field in text.split(' ') {
             match field.split_once('=')? {
                 ("layout", value) => settings.0 = value.parse().ok(),
                 ("partitions", value) => settings.1 = value.parse().ok(),
                 ("window", value) => settings.2 = value.parse().ok(),
                 ("scopes", value) => scopes = value == "1",
+                ("site", value) => site = Some(value.into()),
                 _ => {}
             }
         }
@@ -64,6 +76,7 @@ impl Settings {
             window: settings.2?,
             records: true,
             scopes,
+            site,
         })
     }
 
@@ -96,6 +109,15 @@ impl Settings {
                  the other misses; give all the same, or another redis.key_prefix",
                 other.partitions, self.partitions
             ));
+        }
+        if let (Some(own), Some(site)) = (&self.site, &other.site)
+            && are_different(own, site)
+        {
+            differences.push(
+                "a sidecar of another site, with another database, uses the same redis.key_prefix: visitors of each site are \
+                 counted and listed on the other; give each site a redis.key_prefix of its own"
+                    .to_owned(),
+            );
         }
         if !other.scopes {
             differences.push(
@@ -148,13 +170,18 @@ impl fmt::Display for Settings {
         write!(
             f,
             "layout={layout} partitions={partitions} window={window} scopes=1"
-        )
+        )?;
+        match &self.site {
+            Some(site) => write!(f, " site={site}"),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::SiteIdentity;
 
     fn settings(partitions: u16, seconds: u64) -> Settings {
         Settings::new(partitions, &Window::new(Duration::from_secs(seconds)))
@@ -215,6 +242,29 @@ mod tests {
         // It may have ended.
         let known = " (a sidecar that has ended is known for another 1m)";
         assert_eq!(told[0], another_layout() + known);
+    }
+
+    #[test]
+    fn p35_another_site_on_the_same_keys_is_told_and_whoever_knows_no_site_is_not() {
+        let of = |way: &str, what: &str| {
+            let site = SiteIdentity::default();
+            site.learn(way, what);
+            settings(16, 300).of_site(site.get())
+        };
+        let mine = of("server", "7412 16384 site");
+        assert_eq!(Settings::parse(&mine.to_string()), Some(mine.clone()));
+        let told = mine.differences(&[of("server", "7412 16385 other").to_string()]);
+        assert!(
+            told.len() == 1
+                && told[0].contains("another site")
+                && told[0].contains("redis.key_prefix of its own"),
+            "{told:?}"
+        );
+        // One of an earlier release, one that has not asked yet, and one whose role may tell less.
+        for other in [settings(16, 300), mine.clone(), of("database", "16385 other")] {
+            assert_eq!(mine.differences(&[other.to_string()]), [""; 0]);
+            assert_eq!(other.differences(&[mine.to_string()]), [""; 0]);
+        }
     }
 
     #[test]

@@ -229,7 +229,8 @@ impl State {
 fn remedy(reason: NotCounted) -> &'static str {
     match reason {
         NotCounted::NoCookie => {
-            "No cookie has that name: set session.cookie to the app's (Django: SESSION_COOKIE_NAME)"
+            "Most of these have no cookie of the name looked for: if visitors are signed in there, set session.cookie to the \
+             app's (Django: SESSION_COOKIE_NAME)"
         }
         NotCounted::NotAToken => {
             "The cookie's value is no token: see session.token_min_length and session.token_max_length, and whether the app \

@@ -28,7 +28,7 @@ const OTHERS: [(&str, &str, GaugeValue); 3] = [
     ),
     (
         "presence_settings_differ",
-        "1 while another sidecar on the same redis.key_prefix has another record.window, redis.partitions, or key format",
+        "1 while another sidecar on the same redis.key_prefix serves another site, or has another record.window, redis.partitions or key format",
         |status| status.presence_settings.is_down().into(),
     ),
     (

@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, Notify};
 
 use super::schema::ResolvedSchema;
+use crate::ids::SiteIdentity;
 use crate::key_type::AppKeys;
 
 /// Each wake-up has one waiter; one that nobody waits for is kept for the next wait.
@@ -22,6 +23,8 @@ pub struct DatabaseState {
     pub check_database: Notify,
     /// How often a ping failed, or took longer than an operation waits before it has the database pinged.
     pub(super) unanswered: AtomicU64,
+    /// Which site this is; known once the tables were read.
+    pub site: SiteIdentity,
     /// Empty until first read, and again after a statement found that the tables had changed.
     pub(super) schema: ArcSwapOption<ResolvedSchema>,
     /// Held by who reads the schema.
@@ -33,6 +36,7 @@ pub struct DatabaseState {
 impl DatabaseState {
     /// Uses a schema for the operations that follow.
     pub(super) fn keep(&self, resolved: &Arc<ResolvedSchema>) {
+        self.learn_site(resolved);
         if let Some(app) = &resolved.app {
             self.keys.learn(app.keys());
         }
@@ -41,9 +45,16 @@ impl DatabaseState {
 
     /// The same, where it differs from the one that was read before: else what could not be updated stays known.
     pub(super) fn renew(&self, resolved: &Arc<ResolvedSchema>) {
+        self.learn_site(resolved);
         let known = self.schema.load();
         if known.as_ref().is_none_or(|known| !known.is_like(resolved)) {
             self.keep(resolved);
+        }
+    }
+
+    fn learn_site(&self, resolved: &ResolvedSchema) {
+        if let Some((way, what)) = &resolved.site {
+            self.site.learn(way, what);
         }
     }
 

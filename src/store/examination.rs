@@ -11,6 +11,7 @@ use super::{
     Inspection, SchemaProblem, Store as _, StoreError, ignored_parameters, postgres, session_remarks, sqlite,
 };
 use crate::config::Config;
+use crate::ids::SiteIdentity;
 use crate::key_type::AppKeys;
 use crate::routes::RouteTable;
 
@@ -24,6 +25,8 @@ pub struct Examination {
     /// Remarks about connection, server, sessions and events, which need no action. None where the role lacks a right, or the
     /// tables something without which they are not read.
     pub notes: Vec<String>,
+    /// Which site it is.
+    pub site: SiteIdentity,
 }
 
 /// Looks at the database, for the event types that `routes` write, too.
@@ -79,6 +82,7 @@ async fn of<B: Backend>(
             inspection,
             keys: store.keys(),
             notes,
+            site: store.state().site.clone(),
         })
     };
     let found = looked.await;

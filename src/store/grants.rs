@@ -157,6 +157,7 @@ mod tests {
             read_only: false,
             has_own_partitions: false,
             session_trigger: false,
+            site: None,
         }
     }
 

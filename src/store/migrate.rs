@@ -102,6 +102,9 @@ async fn missing_counters<B: Backend>(
     let Some(community) = &live.community else {
         return Ok(None);
     };
+    if community.fixed.is_view {
+        return Err(MigrateError::CountersOfAView(community.name.to_string()));
+    }
     let lacks = |name: &str| !name.is_empty() && !community.has(name);
     let columns = counters.columns().into_iter().filter(|(_, name)| lacks(name));
     let columns: Vec<_> = columns

@@ -140,6 +140,8 @@ pub(super) struct LiveSchema {
     pub lacks_zone: bool,
     /// Whether the trigger that notifies of ended sessions is on the session table.
     pub session_trigger: bool,
+    /// What identifies the site: how it was told, and what.
+    pub site: Option<(&'static str, String)>,
     pub event: Option<LiveTable>,
     pub profile: Option<LiveTable>,
     /// The tables that columns of the profile are in, by their configured names, where they exist.

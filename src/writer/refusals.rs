@@ -110,8 +110,11 @@ impl Drain {
     /// Every row that was passed over has been written, dropped or moved to the dead letters.
     pub(super) fn none_is_passed_over(&self) {
         self.accepted.up(|_| {});
-        self.passed_over
-            .up(|_| tracing::info!("no page view is passed over any more"));
+        self.passed_over.up(|_| {
+            tracing::info!(
+                "no page view is passed over any more: each was written, dropped, or kept as a dead letter"
+            );
+        });
     }
 
     async fn make_dead_letter(
@@ -129,7 +132,8 @@ impl Drain {
                 self.buried.down_for(reason, |error| {
                     tracing::warn!(
                         error,
-                        "a page view was refused by the database and is kept; see `headcount dead-letters list`"
+                        "a page view was refused by the database and is kept, as will be others for the same reason; see `headcount dead-letters \
+                         list`"
                     );
                 });
             }

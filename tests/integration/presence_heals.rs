@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use headcount::config;
+use headcount::ids::SiteIdentity;
 use headcount::page_view::{self, Queue};
 use headcount::presence::Scope;
 use headcount::presence::keys::Keys;
@@ -125,7 +126,16 @@ async fn p20_whoever_is_seen_while_redis_hangs_is_known_before_the_call_returns(
         response_timeout: 60 * MINUTE,
         ..server.config()
     };
-    let sidecar = presence::open(&config, &record, IMPATIENT, &status, Arc::clone(&metrics), &tasks).unwrap();
+    let sidecar = presence::open(
+        &config,
+        &record,
+        &SiteIdentity::default(),
+        IMPATIENT,
+        &status,
+        Arc::clone(&metrics),
+        &tasks,
+    )
+    .unwrap();
     let (touches, worker) = presence::worker::new(Arc::clone(&sidecar), &record, &status, metrics, queued);
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     worker.start(&tasks, stopped);
@@ -292,7 +302,16 @@ async fn a_sidecar_that_records_no_presence_tells_nothing_while_redis_is_away() 
     let metrics = Arc::default();
     let tasks = Tasks::on_current_runtime();
     let status = Status::default();
-    let presence = presence::open(&server.config(), &record, MINUTE, &status, metrics, &tasks).unwrap();
+    let presence = presence::open(
+        &server.config(),
+        &record,
+        &SiteIdentity::default(),
+        MINUTE,
+        &status,
+        metrics,
+        &tasks,
+    )
+    .unwrap();
     let community = Scope::from("42");
     let counts = presence.all_counts(std::slice::from_ref(&community)).await;
     assert!(!counts.unwrap().stale);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headcount::config;
+use headcount::ids::SiteIdentity;
 use headcount::presence::Scope;
 use headcount::presence::changes::Event;
 use headcount::presence::keys::Keys;
@@ -129,6 +130,7 @@ fn open(redis: &config::Redis, status: &Status) -> Result<Arc<dyn Presence>, Pre
     presence::open(
         redis,
         &config::Record::default(),
+        &SiteIdentity::default(),
         patience,
         status,
         Arc::default(),

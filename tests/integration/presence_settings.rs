@@ -69,3 +69,46 @@ async fn p17_sidecars_with_different_windows_count_the_same_and_say_so() {
     let told = run(&["check", "--config", &reader.config()], &[]);
     assert!(told.out.contains("this one records no presence"), "{told:?}");
 }
+
+#[tokio::test]
+async fn p35_sites_that_share_a_prefix_are_told_of_each_other() {
+    let wanted = Wanted {
+        key_prefix: Some(any_prefix()),
+        ..Wanted::usual()
+    };
+    let (one, other) = tokio::join!(wanted.clone().start(), wanted.start());
+    for world in [&one, &other] {
+        let sidecar = &world.sidecar;
+        sidecar
+            .wait_for_metric("headcount_presence_settings_differ", |differ| differ == 1.0)
+            .await;
+        let difference = "a sidecar of another site, with another database, uses the same redis.key_prefix";
+        let ready = reqwest::get(sidecar.admin_url("/readyz")).await.unwrap();
+        let ready = ready.text().await.unwrap();
+        assert!(ready.contains(&format!("degraded: {difference}")), "{ready}");
+        eventually(async || sidecar.log().contains(difference)).await;
+        let told = run(&["check", "--config", &sidecar.config()], &[]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        assert!(told.out.contains(&format!("note: {difference}")), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn p36_check_fails_where_redis_refuses_the_password_and_not_where_it_is_away() {
+    let world = Wanted::usual().start().await;
+    let check = |redis: &str| {
+        let redis = [("HEADCOUNT__REDIS__URL", redis)];
+        run(&["check", "--config", &world.sidecar.config()], &redis)
+    };
+    let away = check("redis://127.0.0.1:9/0");
+    assert!(
+        away.code == Some(0) && away.out.contains("note: Redis does not tell"),
+        "{away:?}"
+    );
+    let url = crate::support::redis::shared().url();
+    let wrong = check(&url.replace("redis://", "redis://nobody:secret@"));
+    assert!(
+        wrong.code == Some(64) && wrong.err.contains("correct redis.url") && !wrong.err.contains("secret"),
+        "{wrong:?}"
+    );
+}

@@ -149,6 +149,10 @@ impl Counted {
             let list = Self::api(&self.hidden, "");
             eventually(async || alice.json(&list).await["current_visitors"] == 1).await;
         }
+        // A page of the community that the app shows to everybody, and that is not its own.
+        if let Some(beside) = self.subject.seeded["pages"]["hidden_beside"].as_str() {
+            mallory.sees(beside).await;
+        }
         for rest in ["", "/count", "/stats", "/live"] {
             let asked = mallory.request(Method::GET, &Self::api(&self.hidden, rest));
             let accepts = if rest == "/live" {

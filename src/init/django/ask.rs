@@ -44,6 +44,7 @@ fn ask_within(
     if !folder.join(&script).is_file() {
         return Err(DjangoError::NoProject(project.to_owned()));
     }
+    let is_named = python.is_some();
     let python = python.map_or_else(
         || python_of(folder),
         |python| std::path::absolute(python).unwrap_or(python.into()),
@@ -85,7 +86,8 @@ fn ask_within(
             python: python.display().to_string(),
         }),
         None => Err(DjangoError::Failed {
-            example: example(folder, &python),
+            // A Python that was named, and has Django, is the site's.
+            example: (!is_named).then(|| example(folder, &python)),
             command,
             said: last_lines(&answer.said),
         }),
@@ -195,9 +197,12 @@ mod tests {
         let error = asked("echo first >&2; echo 'No module named django' >&2; exit 3", LONG);
         let error = error.expect_err("it failed").to_string();
         assert!(
-            error.contains("No module named django") && error.contains("--python"),
+            error.contains("No module named django")
+                && error.contains("the environment in which the site runs"),
             "{error}"
         );
+        // The Python was named, and is the site's.
+        assert!(!error.contains("--python"), "{error}");
     }
 
     #[test]

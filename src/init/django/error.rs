@@ -41,14 +41,16 @@ pub enum DjangoError {
     Long(String),
     /// It failed.
     #[error(
-        "{command} failed; it needs the environment in which the site runs, and the site's Python, for example: --python \
-         {example}\n{said}"
+        "{command} failed; it needs the environment in which the site runs{}\n{said}",
+        example.as_ref().map_or_else(String::new, |example| {
+            format!(", and the site's Python, for example: --python {example}")
+        })
     )]
     Failed {
         /// What was run.
         command: String,
-        /// One that may be the site's.
-        example: String,
+        /// One that may be the site's, where none was named.
+        example: Option<String>,
         /// The end of what it said.
         said: String,
     },

@@ -12,7 +12,6 @@ use super::sessions::SessionStorage;
 use crate::store::catalogue::CatalogueColumn;
 use user_column::{JoinedTable, UserColumn};
 
-const SECTION: &str = "schema.profile.columns";
 const NAME: &[&str] = &[
     "username",
     "display_name",
@@ -102,6 +101,15 @@ fn accounts<'t>(tables: &'t AppTables, site: Option<&DjangoSite>) -> Option<&'t 
     by_setting.or_else(own).or_else(custom)
 }
 
+/// Whether the flag is that of Django's accounts: it stands beside their password and last sign-in.
+fn is_djangos(source: &UserColumn<'_>, table: &AppTable) -> bool {
+    let table = match source {
+        UserColumn::Own(_) => table,
+        UserColumn::Joined(joined, _) => joined.table,
+    };
+    table.named(&["password"], is_text).is_some() && table.named(&["last_login"], is_moment).is_some()
+}
+
 /// Adds its settings.
 pub(super) fn add_settings(
     guess: &mut Guess,
@@ -109,6 +117,7 @@ pub(super) fn add_settings(
     session: &SessionStorage<'_>,
     site: Option<&DjangoSite>,
 ) {
+    const SECTION: &str = "schema.profile.columns";
     let Some(people) = people else {
         guess.set_text(
             "schema.profile",
@@ -127,28 +136,6 @@ pub(super) fn add_settings(
     };
     guess.set_text("schema.profile", "table", &table.configured(), why);
     guess.set_column(SECTION, "id", table.key(), "id");
-    add_name_and_picture(guess, people);
-    match table.named(ACTIVE, is_moment) {
-        Some(column) => guess.set_column(SECTION, "last_active", Some(column), "last_active"),
-        None => guess.set(
-            "record",
-            "last_active",
-            "false",
-            "the table of users has no such column",
-        ),
-    }
-    if let Some(source) = &people.is_active {
-        let why = "without it, sessions of accounts that the site has disabled still count";
-        guess.propose(SECTION, "is_active", source.toml(), why);
-    }
-    hidden::add_settings(guess, table, &people.joined);
-    if let Some(site) = site {
-        add_settings_of_site(guess, people, site);
-    }
-}
-
-/// The columns of the names that others see, and of pictures.
-fn add_name_and_picture(guess: &mut Guess, people: &People<'_>) {
     for (key, default, source) in [
         ("username", "username", &people.username),
         ("avatar", "profile_picture", &people.avatar),
@@ -168,11 +155,33 @@ fn add_name_and_picture(guess: &mut Guess, people: &People<'_>) {
             }
         }
     }
-}
-
-/// What the site's own settings say: what JWTs name, and where pictures are.
-fn add_settings_of_site(guess: &mut Guess, people: &People<'_>, site: &DjangoSite) {
-    if let (Some(account), Some(_)) = (people.account, &site.tokens) {
+    match table.named(ACTIVE, is_moment) {
+        Some(column) => guess.set_column(SECTION, "last_active", Some(column), "last_active"),
+        None => guess.set(
+            "record",
+            "last_active",
+            "false",
+            "the table of users has no such column",
+        ),
+    }
+    if let Some(source) = &people.is_active {
+        let why = "sessions of accounts that the site has disabled do not count";
+        if is_djangos(source, table) {
+            guess.set(
+                SECTION,
+                "is_active",
+                source.toml(),
+                format!("Django's own: {why}"),
+            );
+        } else {
+            guess.propose(SECTION, "is_active", source.toml(), format!("with it, {why}"));
+        }
+    }
+    hidden::add_settings(guess, table, &people.joined);
+    if let Some(account) = people
+        .account
+        .filter(|_| site.is_some_and(|site| site.tokens.is_some()))
+    {
         guess.set_text(
             SECTION,
             "jwt_account",
@@ -180,12 +189,14 @@ fn add_settings_of_site(guess: &mut Guess, people: &People<'_>, site: &DjangoSit
             "tokens of simplejwt name the account, and sessions name a row of this table",
         );
     }
-    if let (Some(_), Some(media)) = (&people.avatar, site.settings.media_url.as_deref())
-        && media != "/media/"
+    if let (Some(_), Some(media)) = (
+        &people.avatar,
+        site.and_then(|site| site.settings.media_url.as_deref()),
+    ) && media != "/media/"
     {
         guess.set_text("api", "avatar_base", media, "MEDIA_URL");
     }
-    if let Some(tokens) = &site.tokens {
+    if let Some(tokens) = site.and_then(|site| site.tokens.as_ref()) {
         simple_jwt::add_settings(guess, tokens);
     }
 }

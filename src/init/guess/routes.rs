@@ -3,12 +3,16 @@
 
 mod conventional;
 mod finer;
+mod mount;
+mod own_page;
 mod path;
 mod url_pattern;
 
 use super::super::catalogue::{AppTable, AppTables};
-use super::super::django::DjangoSite;
+use super::super::django::{DjangoSite, Pattern};
 use super::Guess;
+pub(in crate::init) use mount::of as mounted_at;
+use own_page::OwnPage;
 use url_pattern::{PatternReader, TakenNames};
 
 /// Most routes that are written; all route files together may have 500.
@@ -39,6 +43,8 @@ pub(in crate::init) enum GrantsKey {
     Proposed,
     /// `false`: everybody sees these pages.
     No,
+    /// `false`: the path ends at the community, but the page is not its own.
+    NotOwn,
 }
 
 /// An entry of `[schema.lookup]`: a table whose rows name their community.
@@ -51,26 +57,31 @@ pub(in crate::init) struct GuessedLookup {
     pub community: String,
 }
 
-pub(super) fn routes(
-    tables: &AppTables,
-    community: Option<&AppTable>,
-    site: Option<&DjangoSite>,
+pub(super) fn routes<'t>(
+    tables: &'t AppTables,
+    community: Option<&'t AppTable>,
+    site: Option<&'t DjangoSite>,
 ) -> Vec<GuessedRoute> {
     let mut routes = conventional::excluded(site);
     let Some(community) = community else { return routes };
     match site {
         Some(site) => {
             let mut taken = TakenNames::new(&["static", "admin"]);
-            for pattern in &site.patterns {
+            let mount = mount::optional(site);
+            let reader = |pattern: &'t Pattern| PatternReader {
+                tables,
+                community,
+                pattern,
+                mount: &mount,
+            };
+            let readers: Vec<_> = site.patterns.iter().map(reader).collect();
+            let candidates: Vec<_> = readers.iter().map(PatternReader::candidate).collect();
+            let own = OwnPage::find(community, &candidates);
+            for reader in &readers {
                 if routes.len() >= MOST {
                     break;
                 }
-                let named = PatternReader {
-                    tables,
-                    community,
-                    pattern,
-                };
-                routes.extend(named.route(&mut taken));
+                routes.extend(reader.route(&mut taken, &own));
             }
         }
         None => routes.extend(conventional::routes(community)),
@@ -104,6 +115,16 @@ pub(super) fn add_settings(guess: &mut Guess, community: Option<&AppTable>) {
             .open
             .push("no URL pattern of the site names a community: write routes in routes.d".into());
     }
+    let has_own = used.iter().any(|route| {
+        !route.is_excluded && matches!(route.grants, GrantsKey::Default) && route.lookup.is_none()
+    });
+    if !has_own && used.iter().any(|route| route.grants == GrantsKey::NotOwn) {
+        guess.open.push(
+            "routes.d: which page is the community's own, the one that the app shows only to those who may see the community; \
+             remove grants = false from its route. Until then no page shows a visitor who is there (api.access = \"visited\")"
+                .into(),
+        );
+    }
     let by = |name: &str| {
         used.iter()
             .any(|route| route.pattern.contains(&format!("(?P<{name}>")))
@@ -112,10 +133,24 @@ pub(super) fn add_settings(guess: &mut Guess, community: Option<&AppTable>) {
         let key = if by("community") { "either" } else { "slug" };
         guess.set_text("api", "community_key", key, "the site's paths have slugs");
     }
-    let mut lookups: Vec<_> = used.iter().filter_map(|route| route.lookup.clone()).collect();
-    lookups.sort_by(|a, b| a.name.cmp(&b.name));
-    lookups.dedup();
-    for lookup in lookups {
+    let sorted = |routes: &[GuessedRoute]| {
+        let mut lookups: Vec<_> = routes.iter().filter_map(|route| route.lookup.clone()).collect();
+        lookups.sort_by(|a, b| a.name.cmp(&b.name));
+        lookups.dedup();
+        lookups
+    };
+    let lookups = sorted(&used);
+    // A route that is written as a comment needs its lookup, too, once it is used.
+    let of_proposals = sorted(&guess.routes);
+    let of_proposals = of_proposals
+        .into_iter()
+        .filter(|lookup| !lookups.contains(lookup));
+    for (lookup, is_proposal) in lookups
+        .iter()
+        .map(|lookup| (lookup.clone(), false))
+        .chain(of_proposals.map(|lookup| (lookup, true)))
+        .collect::<Vec<_>>()
+    {
         let value = format!(
             "{{ table = {}, key = {}, community = {} }}",
             super::text(&lookup.table),
@@ -123,6 +158,11 @@ pub(super) fn add_settings(guess: &mut Guess, community: Option<&AppTable>) {
             super::text(&lookup.community)
         );
         let reason = format!("paths name the {}, whose row names the community", lookup.name);
-        guess.set("schema.lookup", &lookup.name, value, reason);
+        if is_proposal {
+            let reason = format!("{reason}: needed by routes that are comments in routes.d");
+            guess.propose("schema.lookup", &lookup.name, value, reason);
+        } else {
+            guess.set("schema.lookup", &lookup.name, value, reason);
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::store::schema::Kind;
 
 mod hidden;
 mod nested;
+mod own_page;
 mod reasons;
 mod routes;
 mod strangers;
@@ -70,7 +71,7 @@ fn guessed(tables: Vec<CatalogueTable>, site: Option<&DjangoSite>) -> Guess {
         owner: None,
         tables,
     };
-    guess(&AppTables::new(catalogue, site), site)
+    guess(&AppTables::new(catalogue, site), site, None)
 }
 
 fn site(json: &str) -> DjangoSite {

@@ -172,6 +172,7 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::ids::SiteIdentity;
     use crate::presence::{Presence as _, Window};
     use crate::status::Status;
     use crate::tasks::Tasks;
@@ -187,7 +188,15 @@ mod tests {
         };
         let tasks = Tasks::on_current_runtime();
         let window = Window::new(Duration::from_secs(300));
-        let redis = Redis::open(&config, window, &Status::default(), Arc::default(), &tasks).unwrap();
+        let redis = Redis::open(
+            &config,
+            window,
+            SiteIdentity::default(),
+            &Status::default(),
+            Arc::default(),
+            &tasks,
+        )
+        .unwrap();
         let asked = ["".into(), "x".repeat(256).as_str().into()];
         let counts = redis.all_counts(&asked).await.unwrap();
         assert!(!counts.stale);

@@ -168,7 +168,7 @@ impl Redis {
             call.arg(self.keys.state_prefix(partition));
             call.arg(SWEPT_SCOPES);
             call.arg(number).arg(millis(MARK_KEPT));
-            call.arg(self.settings.to_string());
+            call.arg(self.settings().to_string());
             call.arg(self.marks.id()).arg(millis(LEASE));
             let call = &call;
             let sweep = |redis: Node| async move { invoke(call, redis.with_all_keys()?).await };
@@ -185,7 +185,7 @@ impl Redis {
                 .window
                 .fetch_max(longest_window(&in_use), Ordering::Relaxed);
             if partition == COMMON_PARTITION {
-                self.compare(self.settings.differences(&in_use));
+                self.compare(self.settings().differences(&in_use));
             }
             let as_of = self.heard(partition, now, called)?;
             swept.lag = swept.lag.max(Duration::from_millis(lag.unsigned_abs()));

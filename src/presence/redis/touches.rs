@@ -167,7 +167,7 @@ impl Redis {
         call.arg(self.window.at_least()).arg(millis(REMEMBERED));
         call.arg(self.keys.changes());
         call.arg(now).arg(2 * millis(self.response_timeout));
-        call.arg(self.settings.to_string());
+        call.arg(self.settings().to_string());
         let waited = sending.since(called);
         let prefixes = [
             self.keys.seen_prefix(partition),

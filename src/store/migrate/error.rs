@@ -29,6 +29,12 @@ pub enum MigrateError {
     /// The role may not change the app's tables, and nothing was made yet: our own tables would be its own.
     #[error("the app's tables are of another role, so that nothing was changed: {0}")]
     NotTheOwner(String),
+    /// The table of communities is a view, and columns for counts are wanted.
+    #[error(
+        "[counters] keeps counts in columns of {0}, which is a view, to which none can be added: set enabled = false, or name the \
+         table under it as schema.community.table"
+    )]
+    CountersOfAView(String),
     /// Another `headcount migrate` holds the lock.
     #[error("another headcount migrate is at work on this database")]
     Busy,

@@ -18,6 +18,28 @@ use crate::store::schema::{Dialect, LiveLookup, LiveSchema, LiveTable, OwnTables
 pub(in crate::store) use table::{NAMED, TAKES_COPY, kind, split};
 use table::{has_index, table};
 
+/// What identifies the database, whatever host, pool or replica it is reached by: server and database, or the latter alone for a
+/// role that may not ask for the server.
+async fn site(connection: &mut PgConnection) -> Result<(&'static str, String), sqlx::Error> {
+    let (database, may_ask): (String, bool) = query_as(
+        "SELECT oid::text || ' ' || datname, has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+         FROM pg_catalog.pg_database WHERE datname = current_database()",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if may_ask {
+        let server = "SELECT system_identifier::text, '' FROM pg_catalog.pg_control_system()";
+        let server: Result<(String, String), _> = query_as(server).fetch_one(&mut *connection).await;
+        match server {
+            Ok((server, _)) => return Ok(("server", format!("{server} {database}"))),
+            // Some services have the function, and refuse to answer.
+            Err(sqlx::Error::Database(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(("database", database))
+}
+
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
     names: &Schema,
@@ -70,6 +92,7 @@ pub(super) async fn live_schema(
         database,
         session,
         session_trigger,
+        site: Some(site(connection).await?),
         read_only,
         lacks_zone,
         event,

@@ -19,6 +19,8 @@ pub struct CounterFault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Why {
     Missing,
+    /// The table is a view, to which no column can be added.
+    View,
     Type {
         found: String,
         expected: &'static str,
@@ -44,6 +46,11 @@ impl fmt::Display for CounterFault {
                 f,
                 "table {table} has no column {column}: run headcount migrate as the table's owner, or name the column that \
                  holds it, or \"\" for none"
+            ),
+            Why::View => write!(
+                f,
+                "table {table} is a view, to which headcount migrate can add no column {column}: set [counters] enabled = false, \
+                 or name as schema.community.table the table under it"
             ),
             Why::Type { found, expected } => write!(
                 f,

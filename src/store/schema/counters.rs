@@ -86,6 +86,7 @@ impl Check<'_> {
         let dialect = self.live.dialect;
         let live = table.find(name);
         let why = match live {
+            None if table.fixed.is_view => Some(Why::View),
             None => Some(Why::Missing),
             Some(live) if live.generated => Some(Why::Generated),
             Some(live) if !holds.accepts(live.column.kind, dialect) => Some(Why::Type {

@@ -103,6 +103,7 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         unindexed: unindexed(names, live),
         read_only: live.read_only,
         session_trigger: live.session_trigger,
+        site: live.site.clone(),
     }
 }
 

@@ -27,6 +27,8 @@ pub(in crate::store) struct ResolvedSchema {
     pub user: String,
     /// Name of the database; empty on SQLite.
     pub database: String,
+    /// How the site was identified, and what identifies it; none where that cannot be told.
+    pub site: Option<(&'static str, String)>,
     /// Lookups whose key no index finds, with table and column.
     pub unindexed: Vec<(String, String, String)>,
     /// As found; it may change with a failover.

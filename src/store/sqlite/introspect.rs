@@ -2,6 +2,7 @@
 //! Django uses decide.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 
 use chrono_tz::Tz;
 use sqlx::SqliteConnection;
@@ -15,6 +16,21 @@ use crate::store::schema::{
     Column, Dialect, Fixed, Kind, LiveColumn, LiveLookup, LiveSchema, LiveTable, OwnTables, Reference,
     TableName,
 };
+
+/// What identifies the database, by whatever path it is reached: the file's number on its disk. None for one in memory.
+async fn site(connection: &mut SqliteConnection) -> Result<Option<(&'static str, String)>, sqlx::Error> {
+    let file: Option<String> =
+        sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+            .fetch_optional(connection)
+            .await?;
+    let number =
+        |file: String| tokio::task::spawn_blocking(move || std::fs::metadata(file).ok().map(|of| of.ino()));
+    let found = match file.filter(|file| !file.is_empty()) {
+        Some(file) => number(file).await.ok().flatten(),
+        None => None,
+    };
+    Ok(found.map(|number| ("file", number.to_string())))
+}
 
 pub(super) async fn live_schema(
     connection: &mut SqliteConnection,
@@ -45,6 +61,7 @@ pub(super) async fn live_schema(
         database: String::new(),
         session: table(connection, &names.session.table).await?,
         session_trigger: false,
+        site: site(connection).await?,
         read_only: false,
         lacks_zone: false,
         event,

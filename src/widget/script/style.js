@@ -7,12 +7,12 @@ const STYLE = `
   --color: var(--live-visitors-color, #1f2328);
   --background: var(--live-visitors-background, #fff);
   --border: var(--live-visitors-border, #d1d5da);
-  --size: var(--live-visitors-avatar-size, 1.5rem);
+  --size: var(--live-visitors-avatar-size, 24px);
   display: inline-block;
   max-inline-size: 100%;
   vertical-align: middle;
   font-family: var(--live-visitors-font, inherit);
-  font-size: var(--live-visitors-font-size, .875rem);
+  font-size: var(--live-visitors-font-size, 14px);
   font-weight: 500;
   line-height: 1.25;
 }
@@ -29,9 +29,9 @@ const STYLE = `
 :host([hidden]), :host(:not([state])) { display: none !important; }
 :host([place="corner"]) {
   position: fixed;
-  inset: var(--live-visitors-inset, auto 1rem 1rem auto);
+  inset: var(--live-visitors-inset, auto 16px 16px auto);
   z-index: var(--live-visitors-z-index, 1000);
-  max-inline-size: calc(100% - 2rem);
+  max-inline-size: calc(100% - 32px);
 }
 .base {
   display: inline-flex;

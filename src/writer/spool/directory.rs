@@ -206,7 +206,7 @@ impl Directory {
             match self.adopt_one(id).await {
                 Ok(Some(spool)) => {
                     let views = spool.waiting().views;
-                    tracing::info!(spool = %id, views, "adopted a spool whose process is gone");
+                    tracing::info!(spool = %id, views, "adopted a spool whose process is gone; those of its page views that the database has are not written again");
                     adopted.push(spool);
                 }
                 Ok(None) => {}

@@ -79,6 +79,26 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
             "{said}"
         );
     }
+    // A view takes no columns.
+    let view = "CREATE VIEW shown_community AS SELECT id, slug, name FROM communities_community";
+    pool.execute(view).await.expect("the statement");
+    let of_view = format!("{config}\n[schema.community]\ntable = \"shown_community\"\n");
+    for said in told_of(&of_view) {
+        assert!(
+            said.contains("is a view, to which headcount migrate can add no column"),
+            "{said}"
+        );
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sidecar::write_config(directory.path(), &of_view, "");
+    let told = sidecar::run(&["migrate", "--config", path.to_str().expect("UTF-8")], &[]);
+    assert!(
+        told.code == Some(1)
+            && told
+                .err
+                .contains("shown_community\", which is a view, to which none can be added"),
+        "{told:?}"
+    );
     let sql = "DROP TABLE headcount.counter";
     pool.execute(AssertSqlSafe(sql)).await.expect("the statement");
     for said in told_of(&config) {

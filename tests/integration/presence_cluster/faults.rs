@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use headcount::config;
+use headcount::ids::SiteIdentity;
 use headcount::presence::Metrics;
 use headcount::presence::keys::Keys;
 use headcount::presence::{self, Presence, PresenceError, Touch};
@@ -27,7 +28,15 @@ fn sidecar(config: &config::Redis) -> (Arc<dyn Presence>, Status, Arc<Metrics>) 
         ..config::Record::default()
     };
     let tasks = Tasks::on_current_runtime();
-    let presence = presence::open(config, &record, MINUTE, &status, Arc::clone(&metrics), &tasks);
+    let presence = presence::open(
+        config,
+        &record,
+        &SiteIdentity::default(),
+        MINUTE,
+        &status,
+        Arc::clone(&metrics),
+        &tasks,
+    );
     (presence.unwrap(), status, metrics)
 }
 

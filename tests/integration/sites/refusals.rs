@@ -81,7 +81,19 @@ async fn d6_check_asks_the_site_for_settings_that_break_behind_a_proxy() {
             project.to_str().expect("UTF-8"),
         ];
         let python = ["--python", subject.python.to_str().expect("UTF-8")];
-        let told = run(&[&arguments[..], &python].concat(), &environment);
+        run(&[&arguments[..], &python].concat(), &environment)
+    };
+    // What no visitor is recognised with is a failure, for a pipeline to see.
+    let told = checked(&[
+        ("HEADCOUNT__SESSION__KIND", "django"),
+        ("HEADCOUNT__SESSION__COOKIE", "another"),
+    ]);
+    assert!(
+        told.code == Some(64) && told.err.contains("no visitor is recognised: set session.cookie"),
+        "{told:?}"
+    );
+    let checked = |more: &[(&str, &str)]| {
+        let told = checked(more);
         assert_eq!((told.code, &*told.err), (Some(0), ""));
         told.out
     };

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headcount::config;
+use headcount::ids::SiteIdentity;
 use headcount::presence::Metrics;
 use headcount::presence::redis::Redis as RedisPresence;
 use headcount::presence::{self, Presence, Touch, Window};
@@ -348,15 +349,30 @@ pub(crate) fn presence_with(
     metrics: Arc<Metrics>,
 ) -> RedisPresence {
     let tasks = Tasks::on_current_runtime();
-    RedisPresence::open(config, Window::new(window), status, metrics, &tasks).expect("a valid configuration")
+    RedisPresence::open(
+        config,
+        Window::new(window),
+        SiteIdentity::default(),
+        status,
+        metrics,
+        &tasks,
+    )
+    .expect("a valid configuration")
 }
 
 /// Of a sidecar that only reads.
 pub(crate) fn reading_presence(config: &config::Redis, window: Duration) -> RedisPresence {
     let tasks = Tasks::on_current_runtime();
     let window = Window::of_the_others(window);
-    RedisPresence::open(config, window, &Status::default(), Arc::default(), &tasks)
-        .expect("a valid configuration")
+    RedisPresence::open(
+        config,
+        window,
+        SiteIdentity::default(),
+        &Status::default(),
+        Arc::default(),
+        &tasks,
+    )
+    .expect("a valid configuration")
 }
 
 /// The same with the memory in front, as a sidecar has it.
@@ -369,6 +385,7 @@ pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Pres
     presence::open(
         config,
         &record,
+        &SiteIdentity::default(),
         PATIENCE,
         &Status::default(),
         Arc::default(),

@@ -22,6 +22,7 @@ print(json.dumps({
         'community': '/clubs/rust/',
         'topic': f'/clubs/rust/meetings/{borrow.pk}/',
         'hidden': '/clubs/hidden/',
+        'hidden_beside': '/notices/club/hidden/',
         'hidden_topic': f'/clubs/hidden/meetings/{secret.pk}/',
     },
 }))

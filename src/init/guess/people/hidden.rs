@@ -10,13 +10,18 @@ use crate::store::schema::Kind;
 const HIDES: &[&str] = &[
     "hide",
     "hides",
+    "hiding",
     "hidden",
     "invisible",
     "ghost",
     "stealth",
     "incognito",
+    "conceal",
     "concealed",
+    "cloak",
     "cloaked",
+    "lurker",
+    "lurking",
 ];
 /// Words of a flag that hides its user where it is false.
 const SHOWS: &[&str] = &[
@@ -69,7 +74,9 @@ fn meaning_of(name: &str) -> Option<FlagMeaning> {
     let is_offline = words.contains(&"offline") && words.contains(&"appear");
     let known = hides + shows + presence + near + count(FILLING) + usize::from(is_offline);
     if known < words.len() {
-        return None;
+        // Whatever else it says, it is about hiding or showing who is here.
+        let is_near = presence > 0 && hides + shows + near > 0;
+        return is_near.then_some(FlagMeaning::Unclear);
     }
     match (hides + usize::from(is_offline), shows, near) {
         (1, 0, 0) => Some(FlagMeaning::Hidden),
@@ -98,7 +105,7 @@ fn found<'t>(table: &'t AppTable, joined: &[JoinedTable<'t>]) -> Vec<VisibilityC
         let meaning = match meaning {
             meaning if is_flag(column.kind) => meaning,
             // Only the app knows what the values of a choice mean.
-            FlagMeaning::Unclear if is_choice && column.references.is_none() => FlagMeaning::Unclear,
+            _ if is_choice && column.references.is_none() => FlagMeaning::Unclear,
             _ => return None,
         };
         Some(VisibilityColumn { source, meaning })
@@ -150,6 +157,12 @@ mod tests {
             ("is_private", Some(FlagMeaning::Unclear)),
             ("privacy_policy", None),
             ("last_seen", None),
+            ("is_hiding_presence", Some(FlagMeaning::Hidden)),
+            ("hide_online", Some(FlagMeaning::Hidden)),
+            ("show_online", Some(FlagMeaning::Shown)),
+            ("is_invisible", Some(FlagMeaning::Hidden)),
+            ("show_online_to_friends", Some(FlagMeaning::Unclear)),
+            ("limits_private_thread_invites_to", None),
         ] {
             assert_eq!(meaning_of(name), meaning, "{name}");
         }

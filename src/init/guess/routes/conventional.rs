@@ -1,5 +1,6 @@
 //! Routes that need no URL patterns: paths that are no pages, and conventional paths of communities.
 
+use super::mount;
 use super::path::joined;
 use super::{GrantsKey, GuessedRoute, route_name};
 use crate::init::catalogue::{AppTable, plural};
@@ -10,13 +11,13 @@ use crate::store::schema::Kind;
 /// Paths that are no pages: files, and Django's admin.
 pub(super) fn excluded(site: Option<&DjangoSite>) -> Vec<GuessedRoute> {
     let is_path = |url: &&str| url.len() > 1 && url.starts_with('/');
+    let mount = site.and_then(mount::of);
     let files = |url: Option<&str>, default: &str| {
-        let url = url
-            .filter(is_path)
-            .unwrap_or(default)
-            .trim_matches('/')
-            .to_owned();
-        regex::escape(&url)
+        let url = url.filter(is_path).unwrap_or(default);
+        // Django puts the path of the mount before it.
+        let below = mount.as_ref().and_then(|mount| url.strip_prefix(&**mount));
+        let url = below.filter(|rest| rest.starts_with('/')).unwrap_or(url);
+        regex::escape(url.trim_matches('/'))
     };
     let settings = site.map(|site| &site.settings);
     let static_url = files(
@@ -27,6 +28,7 @@ pub(super) fn excluded(site: Option<&DjangoSite>) -> Vec<GuessedRoute> {
         settings.and_then(|settings| settings.media_url.as_deref()),
         "/media/",
     );
+    let optional = site.map_or_else(String::new, mount::optional);
     let exclusion = |name: &str, pattern: String, reason: &str| GuessedRoute {
         name: name.into(),
         pattern,
@@ -40,7 +42,7 @@ pub(super) fn excluded(site: Option<&DjangoSite>) -> Vec<GuessedRoute> {
     };
     let mut routes = vec![exclusion(
         "static",
-        format!("^/({static_url}|{media_url})/|^/(favicon\\.ico|robots\\.txt)$"),
+        format!("^{optional}/({static_url}|{media_url})/|^{optional}/(favicon\\.ico|robots\\.txt)$"),
         "STATIC_URL and MEDIA_URL",
     )];
     let admin = site.and_then(|site| {
@@ -53,7 +55,11 @@ pub(super) fn excluded(site: Option<&DjangoSite>) -> Vec<GuessedRoute> {
         && let [before @ .., _] = &*pattern.parts
     {
         let path = joined(before);
-        routes.push(exclusion("admin", format!("^/{path}"), "Django's admin"));
+        routes.push(exclusion(
+            "admin",
+            format!("^{optional}/{path}"),
+            "Django's admin",
+        ));
     }
     routes
 }

@@ -19,9 +19,11 @@ impl GuessedRoute {
             return None;
         }
         let start = format!("(?P<{name}>");
-        let (before, inside) = self.pattern.split_once(&start)?;
-        let after = path::after(&self.pattern, name);
-        let inside = inside.strip_suffix(after)?.strip_suffix(')')?;
+        let (before, _) = self.pattern.split_once(&start)?;
+        let (inside, after) = (
+            path::inside(&self.pattern, name),
+            path::after(&self.pattern, name),
+        );
         Some(FinerProposal {
             pattern: format!("{before}{start}(?P<{name}_key>{inside})){after}"),
             presence: format!("[\"{name}\", {{ capture = \"{name}_key\", path = \"{name}s\" }}]"),

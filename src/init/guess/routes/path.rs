@@ -61,6 +61,15 @@ pub(super) fn literals(path: &str) -> Vec<String> {
     texts.map(|(text, _)| text).collect()
 }
 
+/// The regular expression of a group; empty where there is no such group.
+pub(super) fn inside<'p>(path: &'p str, group: &str) -> &'p str {
+    let start = format!("(?P<{group}>");
+    let rest = path.split_once(&start).map_or("", |(_, rest)| rest);
+    let end = after(path, group);
+    let inside = rest.strip_suffix(end).unwrap_or(rest);
+    inside.strip_suffix(')').unwrap_or(inside)
+}
+
 /// The text after a group; empty where there is no such group.
 pub(super) fn after<'p>(path: &'p str, group: &str) -> &'p str {
     let start = format!("(?P<{group}>");

@@ -7,9 +7,10 @@ mod group_target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use grants_key::{grants, why};
+use grants_key::{PageKind, grants, why};
 use group_target::GroupTarget;
 
+use super::own_page::{Candidate, OwnPage, is_plain_api};
 use super::path::{after, groups, joined, literals};
 use super::{GuessedLookup, GuessedRoute, route_name};
 use crate::init::catalogue::{AppTable, AppTables};
@@ -18,11 +19,6 @@ use crate::store::catalogue::CatalogueColumn;
 
 /// Longest page type, in characters.
 const MAX_PAGE_TYPE: usize = 64;
-/// Why a pattern cannot be a route.
-const UNUSABLE: &str =
-    "the pattern needs look-around or a back reference, which routes do not support; rewrite it";
-/// Why an API's pattern is only proposed.
-const API: &str = "an API; use it (track = \"request\") for a single-page app only, so that a page and its API do not count twice";
 
 /// Names, lookups and page types of the routes so far.
 pub(super) struct TakenNames {
@@ -79,23 +75,113 @@ impl TakenNames {
     }
 }
 
+/// What a pattern says of a community.
+struct UrlPage<'a> {
+    path: String,
+    groups: Vec<String>,
+    /// The group that names the community, or a row of it.
+    group: String,
+    named: GroupTarget<'a>,
+    is_named_too: bool,
+    is_own_slug: bool,
+    /// Whether nothing below the community, or the row, is named.
+    is_own: bool,
+}
+
+impl UrlPage<'_> {
+    fn is_api(&self) -> bool {
+        self.path.starts_with("api/") || self.path.contains("/api/")
+    }
+
+    /// Whether it names the community itself.
+    fn lookup_free(&self) -> bool {
+        matches!(self.named, GroupTarget::Id | GroupTarget::Slug)
+    }
+
+    fn kind(&self, reader: &PatternReader<'_>, own: &OwnPage) -> PageKind {
+        if !self.is_own || !self.lookup_free() {
+            return PageKind::Below;
+        }
+        let is_plain = if self.is_api() {
+            let before = self.path.split(&format!("(?P<{}>", self.group)).next();
+            is_plain_api(before.unwrap_or_default(), reader.community)
+        } else {
+            own.is(&reader.pattern.view)
+        };
+        if is_plain { PageKind::Own } else { PageKind::Beside }
+    }
+}
+
 /// One URL pattern of the site, and the tables that its groups may name.
 pub(super) struct PatternReader<'a> {
     pub tables: &'a AppTables,
     pub community: &'a AppTable,
     pub pattern: &'a Pattern,
+    /// What every path of the site may begin with, as a regular expression.
+    pub mount: &'a str,
 }
 
-impl PatternReader<'_> {
-    /// The route of a pattern that names a community.
-    pub(super) fn route(&self, taken: &mut TakenNames) -> Option<GuessedRoute> {
+impl<'a> PatternReader<'a> {
+    /// What the pattern says of the community; none where it names none, or is not one of the site's pages.
+    fn page(&self) -> Option<UrlPage<'a>> {
         if self.pattern.view.contains(".admin.") || self.pattern.view.starts_with("django.contrib.") {
             return None;
         }
         let path = joined(&self.pattern.parts);
         let groups = groups(&path);
         let (group, named, is_named_too) = self.community_of(&path, &groups)?;
-        let (lookup, word) = match &named {
+        // A path that ends with the community's id and slug is the community's own page: the group `slug` stays.
+        let own = format!(r"\(\?P<{group}>[^()]*\)/\(\?P<slug>[^()]*\)/?(\\Z|\$)?$");
+        let is_own_slug =
+            matches!(named, GroupTarget::Id) && regex::Regex::new(&own).is_ok_and(|own| own.is_match(&path));
+        let below = after(&path, &group);
+        let is_own = is_own_slug || !below.trim_end_matches(['$', '?', '/']).contains('/');
+        Some(UrlPage {
+            path,
+            groups,
+            group,
+            named,
+            is_named_too,
+            is_own_slug,
+            is_own,
+        })
+    }
+
+    /// What is known of the page, to find the community's own.
+    pub(super) fn candidate(&self) -> Candidate<'a> {
+        let is_communitys = |table: &String| {
+            let named = self.tables.by_name(table);
+            named.is_some_and(|named| std::ptr::eq(named, self.community))
+        };
+        let page = self.page();
+        let page = page.filter(|page| page.is_own && page.lookup_free() && !page.is_api());
+        Candidate {
+            view: &self.pattern.view,
+            is_target: self.pattern.own_of.iter().any(is_communitys),
+            path: page.map(|page| page.path),
+        }
+    }
+
+    /// The route of a pattern that names a community.
+    pub(super) fn route(&self, taken: &mut TakenNames, own: &OwnPage) -> Option<GuessedRoute> {
+        let page = self.page()?;
+        let UrlPage {
+            path,
+            groups,
+            group,
+            named,
+            is_named_too,
+            is_own_slug,
+            is_own,
+        } = &page;
+        let segments = literals(after(path, group));
+        let is_api = page.is_api();
+        // The rest of an API is what a page of the site does beside being shown.
+        if is_api && !(*is_own || !page.lookup_free() && segments.is_empty()) {
+            return None;
+        }
+        let kind = page.kind(self, own);
+        let (lookup, word) = match named {
             GroupTarget::Id | GroupTarget::Slug => (None, self.community.word()),
             GroupTarget::Row {
                 table,
@@ -106,52 +192,51 @@ impl PatternReader<'_> {
                 (Some(lookup), table.word())
             }
         };
-        let new_name = match (&named, &lookup) {
+        let new_name = match (named, &lookup) {
             (_, Some(lookup)) => &*lookup.name,
             (GroupTarget::Slug, None) => "community_slug",
             (_, None) => "community",
         };
-        // A path that ends with the community's id and slug is the community's own page: the group `slug` stays.
-        let own = format!(r"\(\?P<{group}>[^()]*\)/\(\?P<slug>[^()]*\)/?(\\Z|\$)?$");
-        let is_own_slug =
-            matches!(named, GroupTarget::Id) && regex::Regex::new(&own).is_ok_and(|own| own.is_match(&path));
-        let kept = is_own_slug.then_some("slug");
-        let regex = with_group(&path, &groups, &group, new_name, kept);
-        let below = after(&path, &group);
-        let segments = literals(below);
-        let is_own = is_own_slug || !below.trim_end_matches(['$', '?', '/']).contains('/');
-        let is_api = path.starts_with("api/") || path.contains("/api/");
+        let mut regex = format!("^{}/{path}", self.mount);
+        for other in groups.iter().filter(|other| !(*is_own_slug && *other == "slug")) {
+            let (from, to) = (format!("(?P<{other}>"), format!("(?P<{new_name}>"));
+            regex = regex.replace(&from, if other == group { &to } else { "(?:" });
+        }
         let usable = regex::Regex::new(&regex).is_ok();
         let name = taken.name(&self.name(&word));
-        let wanted = if is_own || lookup.is_some() && segments.is_empty() {
+        let is_things_own = *is_own && kind != PageKind::Beside;
+        let wanted = if is_things_own || lookup.is_some() && segments.is_empty() {
             &word
         } else {
             &name
         };
-        let grants = grants(&segments, is_own && lookup.is_none());
-        let view = &self.pattern.view;
-        let mut reason = if !usable {
-            format!("{view}: {UNUSABLE}")
-        } else if is_api {
-            format!("{view}: {API}")
-        } else {
-            format!("{view} ({group} is the {new_name})")
+        let grants = grants(&literals(path), kind);
+        let mut reason = match (usable, is_api) {
+            (false, _) => format!(
+                "{}: the pattern needs look-around or a back reference, which routes do not support; rewrite it",
+                self.pattern.view
+            ),
+            (_, true) => format!(
+                "{}: an API; use it (track = \"request\") for a single-page app only, so that a page and its API do not count twice",
+                self.pattern.view
+            ),
+            _ => format!("{} ({group} is the {new_name})", self.pattern.view),
         };
-        if lookup.is_some() && is_named_too {
+        if lookup.is_some() && *is_named_too {
             let _ = write!(
                 reason,
                 "; visitors count for the {0} of that row, not for the {0} in the path",
                 self.community.word()
             );
         }
-        reason += why(grants, lookup.is_some());
+        reason += &why(grants, lookup.is_some(), self.community, own);
         Some(GuessedRoute {
             page_type: Some(taken.page_type(wanted, &name, self.pattern)),
             name,
             pattern: regex,
             is_excluded: false,
             is_proposal: is_api || !usable,
-            search_param: (literals(&path).last().is_some_and(|last| last == "search")).then_some("q"),
+            search_param: (literals(path).last().is_some_and(|last| last == "search")).then_some("q"),
             grants,
             reason,
             lookup,
@@ -202,15 +287,4 @@ fn group_name(text: &str) -> String {
     } else {
         name
     }
-}
-
-/// The path as a route's pattern: one of its groups gets a new name, the others are no groups any more but for the one that is
-/// kept.
-fn with_group(path: &str, groups: &[String], group: &str, new_name: &str, kept: Option<&str>) -> String {
-    let mut regex = format!("^/{path}");
-    for other in groups.iter().filter(|other| kept != Some(other.as_str())) {
-        let (from, to) = (format!("(?P<{other}>"), format!("(?P<{new_name}>"));
-        regex = regex.replace(&from, if *other == group { &to } else { "(?:" });
-    }
-    regex
 }

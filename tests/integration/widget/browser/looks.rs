@@ -167,3 +167,20 @@ async fn pages_that_draw_it_themselves_hear_of_each_change() {
         json!([{"community": community, "count": 2, "stale": false}])
     );
 }
+
+/// Many themes set the size of the root's text to 10 px, to count in tenths.
+#[tokio::test]
+async fn p37_text_and_faces_have_their_size_whatever_that_of_the_page_is() {
+    let (world, sidecar, _server) = with_pages_by_hand("", "").await;
+    let path = format!("/communities/{}/", world.seeded.community("rust"));
+    let browser = Chromium::of(&world.member("alice").await).await;
+    browser.open(&sidecar.url(&path)).await;
+    is_in(&browser, json!("live")).await;
+    browser
+        .evaluate("document.documentElement.style.fontSize = '10px'")
+        .await;
+    let sizes = format!(
+        "[getComputedStyle({ELEMENT}).fontSize, getComputedStyle({ELEMENT}).getPropertyValue('--size').trim()]"
+    );
+    assert_eq!(browser.evaluate(&sizes).await, Some(json!(["14px", "24px"])));
+}

@@ -2,6 +2,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.urls import reverse
 
 
 def table(name):
@@ -46,6 +47,9 @@ class Club(Base):
 
     class Meta:
         db_table = table('club')
+
+    def get_absolute_url(self):
+        return reverse('club', args=[self.slug])
 
     def is_visible_to(self, member):
         return not self.is_private or (member is not None and self.members.filter(pk=member.pk).exists())

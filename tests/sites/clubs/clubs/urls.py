@@ -10,6 +10,7 @@ urlpatterns = [
     path('sign-out/', views.sign_out, name='sign-out'),
     path('clubs/<slug:slug>/', views.club, name='club'),
     path('clubs/<slug:slug>/meetings/<uuid:pk>/', views.meeting, name='meeting'),
+    path('notices/club/<slug:slug>/', views.club_notices, name='club-notices'),
     path('clubs/<slug:slug>/members/', views.members, name='members'),
     path('clubs/<slug:slug>/join/', views.join, name='join'),
     path('clubs/<slug:slug>/meetings.csv', views.export, name='export'),

@@ -53,6 +53,11 @@ def join(request, slug):
     return page('Join ' + get_object_or_404(Club, slug=slug).name, '<form method="post"><button>Join</button></form>')
 
 
+def club_notices(request, slug):
+    """Settings of notices, of any club."""
+    return page('Notices of ' + get_object_or_404(Club, slug=slug).name, '<form method="post"><button>Mute</button></form>')
+
+
 class Line:
     """A file of which each line is sent when it is written."""
 

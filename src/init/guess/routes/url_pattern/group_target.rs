@@ -1,13 +1,16 @@
 //! What a group of a URL pattern names: the community, or a row that belongs to one.
 
 use super::PatternReader;
-use crate::init::catalogue::{AppTable, singular};
+use crate::init::catalogue::{AppTable, is_count, singular};
 use crate::init::guess::communities::{has_unique_slug, slug};
-use crate::init::guess::routes::path::literals;
+use crate::init::guess::routes::own_page::words;
+use crate::init::guess::routes::path::{inside, literals};
 use crate::store::catalogue::CatalogueColumn;
 
 /// Tables of people: a page about a person is no page of the community that the person's row refers to.
 const PEOPLE: &[&str] = &["user", "profile", "userprofile", "account", "person"];
+/// Tables of what one person gets or watches: pages of such a row lead somewhere else.
+const PERSONAL: &[&str] = &["notification", "watchedthread", "subscription", "bookmark"];
 
 /// What a group of a pattern names.
 pub(super) enum GroupTarget<'a> {
@@ -84,7 +87,7 @@ impl<'a> PatternReader<'a> {
                 true => None,
             };
         }
-        if PEOPLE.iter().any(|people| owner.is_of(people)) {
+        if PEOPLE.iter().chain(PERSONAL).any(|people| owner.is_of(people)) {
             return None;
         }
         let key = if is_slug {
@@ -129,7 +132,7 @@ impl<'a> PatternReader<'a> {
         let generic = match group {
             "pk" | "id" | "uuid" | "key" => false,
             "slug" => true,
-            word => return of_word(word).map(|table| (table, false)),
+            word => return of_word(word).map(|table| (table, !fits_key(path, group, table))),
         };
         let before = path.split(&format!("(?P<{group}>")).next().unwrap_or_default();
         let segments = literals(before);
@@ -159,13 +162,37 @@ impl<'a> PatternReader<'a> {
             .unwrap_or_default()
             .to_ascii_lowercase();
         let word = self.community.word();
-        let says = |name: &str| {
+        let says = |name: &str, word: &str| {
             name.to_ascii_lowercase()
                 .split(['_', '-'])
                 .any(|part| part == word)
         };
-        (says(&view) || says(&self.pattern.name)).then_some((self.community, generic))
+        if says(&view, &word) || says(&self.pattern.name, &word) {
+            return Some((self.community, generic));
+        }
+        self.called_like_its_page().map(|table| (table, generic))
     }
+
+    /// The table of rows of communities that view and pattern are both called after, as a `ThreadView` with the name `thread`.
+    fn called_like_its_page(&self) -> Option<&'a AppTable> {
+        let view = words(self.pattern.view.rsplit('.').next().unwrap_or_default());
+        let name = words(self.pattern.name.rsplit(':').next().unwrap_or_default());
+        let is_named = |table: &&AppTable| {
+            let word = table.word();
+            view.contains(&word) && name.contains(&word)
+        };
+        let mut tables = self.tables.0.iter();
+        tables.find(|table| is_named(table) && self.reference(table).is_some())
+    }
+}
+
+/// Whether the text of a group may be a key of the table: one that takes letters is no whole number.
+fn fits_key(path: &str, group: &str, table: &AppTable) -> bool {
+    let takes_letters = || {
+        let pattern = format!("^(?:{})$", inside(path, group));
+        regex::Regex::new(&pattern).is_ok_and(|pattern| pattern.is_match("a-b"))
+    };
+    !table.key().is_some_and(|key| is_count(key.kind)) || !takes_letters()
 }
 
 /// Whether a key after these segments is a user's, as in `user/topics/`, which lists the topics of a user.
