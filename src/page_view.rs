@@ -12,6 +12,7 @@ mod checks;
 pub mod device;
 mod metrics;
 mod navigation;
+mod redirect;
 mod robots;
 mod sent_files;
 mod text;
@@ -39,7 +40,7 @@ pub(crate) use checks::is_download;
 pub use metrics::{Dropped, Metrics, PresenceDropped, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
 pub use sent_files::SentFiles;
-pub(crate) use verdict::verdict;
+pub(crate) use verdict::{AccessNews, verdict};
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,5 @@
 //! Something finer than a community: a route says what (`presence`). Its visitors may be seen by those who may see the
-//! community's.
+//! community's and, where the app's own pages decide (`api.access = "visited"`), were shown a page of the thing itself.
 
 use http::Response;
 
@@ -35,7 +35,7 @@ pub(super) async fn list(
     let query = ListQuery::parse(query, &shared.settings)?;
     let finer = asked(path)?;
     let community = shared
-        .visible_community(caller, path.community.as_deref())
+        .visible_scope(caller, path.community.as_deref(), Some(finer))
         .await?;
     let mut count = shared.finer_count(&community, finer).await?;
     let (visitors, next) = if shared.settings.identities {
@@ -71,7 +71,7 @@ pub(super) async fn count(
     query::none(query)?;
     let finer = asked(path)?;
     let community = shared
-        .visible_community(caller, path.community.as_deref())
+        .visible_scope(caller, path.community.as_deref(), Some(finer))
         .await?;
     json(&shared.finer_count(&community, finer).await?)
 }

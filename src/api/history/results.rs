@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
-use super::start;
+use super::{pages, start};
 use crate::api::problem::Problem;
 use crate::ids::CommunityId;
+use crate::reload::SharedRoutes;
 use crate::store::{PastAsked, PastVisitor, PastWindow, Store};
 
 /// How long a result is reused; `to` in the answer tells its age.
@@ -23,6 +24,7 @@ const MAX_COMPUTATIONS: usize = 4;
 /// Computes past visitors, identical requests once.
 pub(in crate::api) struct PastVisits {
     store: Arc<dyn Store>,
+    routes: SharedRoutes,
     results: Cache<HistoryQuery, Arc<HistoryFound>>,
     permits: Semaphore,
 }
@@ -37,9 +39,10 @@ pub(super) struct HistoryFound {
 }
 
 impl PastVisits {
-    pub(in crate::api) fn new(store: Arc<dyn Store>) -> Self {
+    pub(in crate::api) fn new(store: Arc<dyn Store>, routes: SharedRoutes) -> Self {
         Self {
             store,
+            routes,
             results: Cache::builder().max_capacity(CAPACITY).time_to_live(TTL).build(),
             permits: Semaphore::new(MAX_COMPUTATIONS),
         }
@@ -65,7 +68,11 @@ impl PastVisits {
                 return Err(Problem::Unavailable);
             };
             let visitors = self.store.past_visitors(&window, &asked).await;
-            let visitors = visitors.map_err(|error| Problem::from_store(&error))?;
+            let mut visitors = visitors.map_err(|error| Problem::from_store(&error))?;
+            let routes = self.routes.load();
+            for visitor in &mut visitors {
+                pages::shorten(&routes, &mut visitor.pages);
+            }
             Ok(Arc::new(HistoryFound { to, visitors }))
         };
         self.results

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 use super::memory::Recorded;
 use super::*;
+use crate::ids::CommunityId;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::fake::Fake;
 
@@ -80,7 +81,8 @@ impl Fake for Link {
         let mut noted = self.store.noted.lock().unwrap();
         let mut stands = Vec::new();
         for grant in grants {
-            let key = (community.clone(), grant.user.clone());
+            let scope = Scope::of(community.clone(), grant.finer.clone());
+            let key = (scope, grant.user.clone());
             let shown = noted
                 .get(&key)
                 .is_some_and(|(verdict, ..)| *verdict == Verdict::Shown);
@@ -104,15 +106,11 @@ impl Fake for Link {
         Ok(stands)
     }
 
-    async fn grant(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-    ) -> Result<Option<NotedGrant>, PresenceError> {
+    async fn grant(&self, scope: &Scope, user: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
         self.is_there()?;
         self.store.questions.fetch_add(1, Ordering::Relaxed);
         let noted = self.store.noted.lock().unwrap();
-        Ok(noted.get(&(community.clone(), user.clone())).and_then(told))
+        Ok(noted.get(&(scope.clone(), user.clone())).and_then(told))
     }
 }
 
@@ -360,7 +358,7 @@ async fn a9_refusals_keep_no_grant_out() {
     let one = sidecar(&Arc::default());
     let user = UserId::from("8");
     for community in 0..CAPACITY + CAPACITY / 10 {
-        let community = CommunityId::new(community.to_string());
+        let community = Scope::from(CommunityId::new(community.to_string()));
         one.note(&community, &user, News::Answer(Verdict::Refused), Moment::now());
         // Asked again and again, so that they count as much used.
         one.0.memory.get(&(community, user.clone()));
@@ -408,7 +406,7 @@ async fn a7_whoever_asks_about_many_communities_waits_once_for_all() {
     let one = sidecar(&Arc::default());
     let (began, until) = (Instant::now(), one.soon());
     for community in 0..100 {
-        let community = CommunityId::new(community.to_string());
+        let community = Scope::from(CommunityId::new(community.to_string()));
         assert!(!one.may_see(&community, &"7".into(), until).await.unwrap());
     }
     assert_eq!(began.elapsed(), Duration::from_secs(1));
@@ -422,7 +420,7 @@ async fn a19_one_user_who_waits_often_keeps_no_other_from_waiting() {
     let asks = |community: u32| {
         let (grants, until) = (one.grants.clone(), one.soon());
         async move {
-            let community = CommunityId::new(community.to_string());
+            let community = Scope::from(CommunityId::new(community.to_string()));
             grants.may_see(&community, &"8".into(), until).await.unwrap()
         }
     };
@@ -460,4 +458,33 @@ async fn a20_what_is_still_shown_prolongs_a_grant_and_gives_none() {
     assert!(!one.lets_see().await && !other.lets_see().await);
     one.still_shows();
     assert!(!one.lets_see().await, "now it has");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a26_a_grant_of_something_in_a_community_is_one_of_its_own_and_written_with_the_others() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = (sidecar(&store), sidecar(&store));
+    let post = |key: &str| Scope::Finer("42".into(), Finer::new("post", key).unwrap());
+    let user = "7".into();
+    one.link.is_away.store(true, Ordering::Relaxed);
+    one.shows(Verdict::Shown, Duration::ZERO);
+    for (key, verdict) in [("7", Verdict::Shown), ("8", Verdict::Refused)] {
+        one.note(&post(key), &user, News::Answer(verdict), Moment::now());
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    one.link.is_away.store(false, Ordering::Relaxed);
+    one.writes().await;
+    assert_eq!(store.writes.load(Ordering::Relaxed), 1, "in one call");
+    for sidecar in [&one, &other] {
+        let sees = async |scope: &Scope| sidecar.may_see(scope, &user, sidecar.soon()).await.unwrap();
+        assert!(sees(&"42".into()).await && sees(&post("7")).await);
+        assert!(!sees(&post("8")).await && !sees(&post("9")).await);
+    }
+    // A post is gone; its community is not.
+    other.note(&post("7"), &user, News::Answer(Verdict::Refused), Moment::now());
+    while store.writes.load(Ordering::Relaxed) < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!one.may_see(&post("7"), &user, one.soon()).await.unwrap());
+    assert!(one.lets_see().await);
 }
