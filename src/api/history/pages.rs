@@ -13,17 +13,17 @@ use crate::routes::{RouteTable, Track};
 const MOST: usize = 5;
 
 /// A page's URL as it was recorded, and its views.
-type Page = (String, i64);
+type UrlViews = (String, i64);
 
 impl ApiState {
     /// Of a visitor's pages, the most views first, those that a caller is told of.
-    pub(super) fn told_pages(&self, caller: &Caller, pages: &[Page]) -> Vec<Page> {
+    pub(super) fn told_pages(&self, caller: &Caller, pages: &[UrlViews]) -> Vec<UrlViews> {
         let told = match (&caller.key, self.settings.pages) {
             (KeyFound::Key(_), _) => Pages::All,
             (_, told) => told,
         };
         let routes = self.intake.routes.load();
-        let is_told = |(url, _): &&Page| match told {
+        let is_told = |(url, _): &&UrlViews| match told {
             Pages::All => true,
             Pages::Own => is_own(&routes, url),
             Pages::None => false,
@@ -33,7 +33,7 @@ impl ApiState {
 }
 
 /// Leaves out pages that nobody is told of: the first of all and the first of the communities' own stay.
-pub(super) fn shorten(routes: &RouteTable, pages: &mut Vec<Page>) {
+pub(super) fn shorten(routes: &RouteTable, pages: &mut Vec<UrlViews>) {
     let (mut all, mut own) = (0, 0);
     pages.retain(|(url, _)| {
         all += 1;

@@ -1,5 +1,5 @@
-from django.http import Http404, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import get_object_or_404
 from django.utils.html import escape
 
 from communities.models import Community
@@ -72,7 +72,7 @@ def club(request, pk):
     """A page for members: others are sent to where they may join."""
     c = get_object_or_404(Community, pk=pk)
     if request.profile is None or not c.members.filter(pk=request.profile.pk).exists():
-        return redirect(f'/club/{c.pk}/join/')
+        return HttpResponseRedirect(f'/club/{c.pk}/join/')
     return html(f'{c.name}: club', '<p>Welcome.</p>')
 
 
