@@ -209,7 +209,7 @@ impl Api {
             ),
             session_facts: site_settings.session_facts,
             statistics: Statistics::new(Arc::clone(&store), site_settings.session_facts),
-            past: PastVisits::new(Arc::clone(&store)),
+            past: PastVisits::new(Arc::clone(&store), Arc::clone(&intake.routes)),
             first_pages: visitors::FirstPages::new(settings.timeout / 4),
             cors: Cors::new(site_settings.allowed_origins.clone()),
             contract: Contract::new(site_settings),

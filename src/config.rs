@@ -39,7 +39,7 @@ mod widget;
 
 use serde::Deserialize;
 
-pub use api::{Access, Api, CommunityKey, PageViews};
+pub use api::{Access, Api, CommunityKey, PageViews, Pages};
 pub use api_keys::{
     ApiKey, KEY_PREFIX, KeyHash, KeyScope, PlacedKeys, check_communities, is_api_key_name, read_api_keys,
 };

@@ -11,7 +11,7 @@ use crate::api::is_own_path;
 use crate::config;
 use crate::metrics::LabelValue as _;
 use crate::page_view::{Exchange, NotCounted, PageView, Policy};
-use crate::routes::{CommunityRef, PAGE_VIEW, RouteTable, decode_path};
+use crate::routes::{CommunityRef, PAGE_VIEW, RouteMatch, RouteTable, Track, decode_path};
 
 /// What was asked about is no request.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,12 @@ pub fn explain(
         None => "none".into(),
     };
     let _ = writeln!(text, "community  {community}");
+    if let Some(found) = table
+        .find(&explanation.path)
+        .filter(|found| found.community.is_some())
+    {
+        write_access(&mut text, api.access, &found, &method);
+    }
     let counted = counted(table, policy, url, &method);
     let _ = match &counted {
         Ok(_) => writeln!(
@@ -90,6 +96,60 @@ pub fn explain(
         write_presence(&mut text, table, &view);
     }
     Ok(text)
+}
+
+/// Whether the app's answers say who may see the community, and what is finer in it, and why.
+fn write_access(text: &mut String, access: config::Access, found: &RouteMatch, method: &Method) {
+    if access != config::Access::Visited {
+        return;
+    }
+    let grants = found.route.grants;
+    let why_not = if method != Method::GET {
+        Some("only the answers to a GET do")
+    } else if found.route.track == Track::None {
+        Some("track = \"none\"")
+    } else if grants == Some(false) {
+        Some("grants = false")
+    } else {
+        None
+    };
+    let (says, why) = match why_not {
+        Some(why) => (false, why),
+        None if grants == Some(true) => (true, "grants = true"),
+        None if found.is_communitys_own => (
+            true,
+            "it is the community's own page; grants = false if anybody gets it",
+        ),
+        None if matches!(found.community, Some(CommunityRef::Lookup(..))) => (
+            false,
+            "the community is looked up; grants = true if the app shows the page to those alone who may see the community",
+        ),
+        None => (
+            false,
+            "it is below the community; grants = true if the app checks that the visitor may see the community",
+        ),
+    };
+    let _ = if says {
+        writeln!(
+            text,
+            "access     a 200 lets its visitor see who is in the community; 401, 403, 404, 410 and a redirect to another page \
+             take that away: {why}"
+        )
+    } else {
+        writeln!(
+            text,
+            "access     answers say nothing about who may see the community: {why}"
+        )
+    };
+    for finer in found.finer.iter().filter(|_| why_not.is_none()) {
+        let _ = writeln!(
+            text,
+            "access     a 200 lets its visitor see who is at {} {:?}; 401, 403, 404, 410 and a redirect to another page take \
+             that away: presence names it",
+            finer.kind(),
+            finer.key()
+        );
+    }
 }
 
 /// What the event of a page view has that not every event has the same.

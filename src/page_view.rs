@@ -13,6 +13,7 @@ pub mod device;
 mod metrics;
 mod navigation;
 mod not_counted;
+mod redirect;
 mod robots;
 mod sent_files;
 mod text;
@@ -40,7 +41,7 @@ pub use metrics::{Dropped, Metrics, PresenceDropped, Queue};
 pub(crate) use navigation::{PageLoad, page_load};
 pub use not_counted::NotCounted;
 pub use sent_files::SentFiles;
-pub(crate) use verdict::verdict;
+pub(crate) use verdict::{AccessNews, verdict};
 
 /// One request and the head of its response, as the proxy saw them.
 #[derive(Debug, Clone, Copy)]

@@ -263,7 +263,7 @@ pub trait Presence: Send + Sync + 'static {
         None
     }
 
-    /// Notes what the app has answered users who asked for a community. Of two answers the later one stays, so any may be
+    /// Notes what the app has answered users who asked for a community or something in it. Of two answers the later one stays, so any may be
     /// noted again, late, and by several sidecars. Returns what is noted then of each, in the same order.
     async fn note_grants(
         &self,
@@ -273,12 +273,8 @@ pub trait Presence: Send + Sync + 'static {
         Ok(vec![None; grants.len()])
     }
 
-    /// The app's last answer to a user who asked for a community, as far as it is noted. Never writes.
-    async fn grant(
-        &self,
-        _community: &CommunityId,
-        _user: &UserId,
-    ) -> Result<Option<NotedGrant>, PresenceError> {
+    /// The app's last answer to a user who asked for a community or something in it, as far as it is noted. Never writes.
+    async fn grant(&self, _scope: &Scope, _user: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
         Ok(None)
     }
 

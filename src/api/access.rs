@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use crate::auth::KeyFound;
 use crate::communities::{self, AskedCommunity, Communities};
 use crate::config::{self, ApiKey, CommunityKey};
-use crate::ids::{BrowserSessionId, CommunityId, UserId};
+use crate::ids::{BrowserSessionId, CommunityId, Finer, UserId};
+use crate::presence::Scope;
 use crate::recorder::ShownPages;
 use crate::shared_results::SharedResults;
 
@@ -175,11 +176,12 @@ impl Gate {
         Ok(self.shows_site_identities)
     }
 
-    /// The community, if it exists and the caller may see it.
+    /// The community, if it exists and the caller may see it, and something `finer` in it.
     pub(super) async fn community(
         &self,
         admitted: &Admitted<'_>,
         asked: &str,
+        finer: Option<&Finer>,
     ) -> Result<Option<AskedCommunity>, Problem> {
         if !communities::is_well_formed(asked, self.key) {
             return Ok(None);
@@ -194,37 +196,49 @@ impl Gate {
             slug: Some(asked.into()),
         });
         // Before it matters whether the database answers: that a community is cached would tell that it is there.
-        if !self.allows(admitted, &subject).await? {
+        if !self.allows(admitted, &subject, finer).await? {
             return Ok(None);
         }
         found.map_err(|error| Problem::from_store(&error))
     }
 
-    /// Whether the community is still there and the caller may see it. A page of it may still be open.
+    /// Whether the community is still there and the caller may see it, or something in it. A page of that may still be open.
     pub(super) async fn still_shows(
         &self,
         admitted: &Admitted<'_>,
-        community: &CommunityId,
+        scope: &Scope,
         is_open: bool,
     ) -> Result<bool, Problem> {
+        let Some(community) = scope.community() else {
+            return Ok(true);
+        };
         let found = self.communities.find(community.as_str(), CommunityKey::Id).await;
         let found = found.map_err(|error| Problem::from_store(&error))?;
         let is_there = found.is_some();
         let subject = found.unwrap_or_else(|| community.clone().into());
-        let shows = self.allows(admitted, &subject).await? && is_there;
+        let shows = self.allows(admitted, &subject, scope.finer()).await? && is_there;
         if let (true, true, Some(shown), Decides::Visits(user, _)) =
             (shows, is_open, &self.shown, &admitted.decides)
         {
-            shown.still_open(community, user);
+            shown.still_open(scope, user);
         }
         Ok(shows)
     }
 
-    async fn allows(&self, admitted: &Admitted<'_>, subject: &AskedCommunity) -> Result<bool, Problem> {
+    /// What is finer in a community has an answer of its own only where the app's pages decide.
+    async fn allows(
+        &self,
+        admitted: &Admitted<'_>,
+        subject: &AskedCommunity,
+        finer: Option<&Finer>,
+    ) -> Result<bool, Problem> {
         match &admitted.decides {
             Decides::Nobody => Ok(true),
             Decides::Key(key) => Ok(self.is_for(key, &subject.id)),
-            Decides::Visits(user, until) => self.was_shown(&subject.id, user, *until, admitted.caller).await,
+            Decides::Visits(user, until) => {
+                let scope = Scope::of(subject.id.clone(), finer.cloned());
+                self.was_shown(&scope, user, *until, admitted.caller).await
+            }
             Decides::Backend(key) => {
                 let Some(path) = self.path_to_check(subject).await else {
                     return Ok(false);
@@ -249,11 +263,11 @@ impl Gate {
             .is_none_or(|communities| communities.iter().any(is_it))
     }
 
-    /// Whether the app has shown a user the community, including pages of the same browser that were answered a moment
-    /// ago.
+    /// Whether the app has shown a user the community, and what is finer in it, including pages of the same browser that
+    /// were answered a moment ago.
     async fn was_shown(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         user: &UserId,
         until: Instant,
         caller: &Caller,
@@ -266,7 +280,7 @@ impl Gate {
         {
             return Err(Problem::Unavailable);
         }
-        let may_see = shown.may_see(community, user, until).await;
+        let may_see = shown.may_see(scope, user, until).await;
         may_see.map_err(|error| Problem::from_presence(&error))
     }
 

@@ -1,5 +1,6 @@
-//! Visitors of something finer than a community, such as a post: list and count. A route says what there is (`presence`);
-//! those who may see the community's visitors may see these.
+//! Visitors of something finer than a community, such as a post: list and count. A route says what there is (`presence`).
+//! They may be seen by those who may see the community's and, where the app's own pages decide (`api.access = "visited"`),
+//! were shown a page of the thing itself.
 
 use http::Response;
 
@@ -36,7 +37,7 @@ pub(super) async fn list(
     let query = ListQuery::parse(query, &shared.settings)?;
     let finer = asked(path)?;
     let community = shared
-        .visible_community(caller, path.community.as_deref())
+        .visible_scope(caller, path.community.as_deref(), Some(finer))
         .await?;
     let mut count = shared.finer_count(&community, finer).await?;
     let scope = Scope::Finer(community.id, finer.clone());
@@ -68,7 +69,7 @@ pub(super) async fn count(
     query::none(query)?;
     let finer = asked(path)?;
     let community = shared
-        .visible_community(caller, path.community.as_deref())
+        .visible_scope(caller, path.community.as_deref(), Some(finer))
         .await?;
     json(&shared.finer_count(&community, finer).await?)
 }

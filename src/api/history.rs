@@ -1,7 +1,8 @@
-//! Past visitors of a community: who was there over days, and what each did. `page` puts a page together, `results` has
-//! what is computed.
+//! Past visitors of a community: who was there over days, and what each did. `page` puts a page together, `pages` says which
+//! pages are told, `results` has what is computed.
 
 mod page;
+mod pages;
 mod results;
 
 use chrono::{DateTime, Days, SubsecRound as _, Utc};
@@ -56,7 +57,9 @@ pub(super) async fn history(
         return Err(Problem::BadRequest(FOREIGN_CURSOR.into()));
     }
     let (to, visitors, next) = if shared.settings.identities {
-        shared.past_page(&community.id, belonging, &query, now).await?
+        shared
+            .past_page(caller, &community.id, belonging, &query, now)
+            .await?
     } else {
         (end(&query, now), Vec::new(), None)
     };
@@ -104,7 +107,7 @@ pub(super) async fn history_of_one(
     let to = (shared.clock)().trunc_subsecs(3);
     let asked = PastAsked::One(user);
     let found = shared.past.of(&community.id, days, to, true, asked).await?;
-    let shown = shared.past_profiles(&found.visitors).await?;
+    let shown = shared.past_profiles(caller, &found.visitors).await?;
     let (_, visitor) = shown.into_iter().next().ok_or(Problem::NoSuchVisitor)?;
     json(&PastVisitorOfCommunity {
         community_id: community.key(&shared.store.keys()),

@@ -17,7 +17,7 @@ use crate::auth::KeyFound;
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
 use crate::config::{Access, CommunityKey};
-use crate::ids::{CommunityId, Finer, SessionToken};
+use crate::ids::{Finer, SessionToken};
 use crate::live::message::LiveMessage;
 use crate::live::{
     AccessPolicy, AskedScope, Connection, ConnectionRequest, Denied, Framing, LimitReached, Owner, Protocol,
@@ -249,7 +249,7 @@ impl ApiState {
         asked: Vec<String>,
         finer: Option<Finer>,
     ) -> Result<(Vec<AskedScope>, Vec<String>), Problem> {
-        let admitted = self.visible(caller, asked.clone()).await?;
+        let admitted = self.visible(caller, asked.clone(), finer.as_ref()).await?;
         let (mut communities, mut unknown) = (Vec::new(), Vec::new());
         for (asked, community) in asked.into_iter().zip(admitted) {
             match community {
@@ -356,17 +356,18 @@ impl AccessPolicy for LiveCaller {
         asked: &[String],
     ) -> Result<Vec<Option<AskedCommunity>>, Denied> {
         let caller = self.caller(session);
-        self.in_time(self.shared.visible(&caller, asked.to_vec())).await
+        self.in_time(self.shared.visible(&caller, asked.to_vec(), None))
+            .await
     }
 
     async fn still_admits(
         &self,
         session: Option<Arc<BrowserSession>>,
-        communities: &[CommunityId],
-        open_page: Option<&CommunityId>,
+        scopes: &[Scope],
+        open_page: Option<&Scope>,
     ) -> Result<Vec<bool>, Denied> {
         let caller = self.caller(session);
-        let checked = self.shared.still_visible(&caller, communities, open_page);
+        let checked = self.shared.still_visible(&caller, scopes, open_page);
         self.in_time(checked).await
     }
 

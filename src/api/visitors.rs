@@ -92,7 +92,7 @@ pub(super) async fn counts(
     query: Option<&str>,
 ) -> Result<Response<Body>, Problem> {
     let asked = query::communities(query)?;
-    let visible = shared.visible(caller, asked).await?;
+    let visible = shared.visible(caller, asked, None).await?;
     let mut communities: Vec<AskedCommunity> = Vec::new();
     for community in visible.into_iter().flatten() {
         if !communities.contains(&community) {

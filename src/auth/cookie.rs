@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::header::{COOKIE, SET_COOKIE};
 
@@ -65,6 +66,75 @@ pub fn tokens_set(
             TokenFound::None | TokenFound::Malformed => None,
         }
     })
+}
+
+/// What a response does to the session cookie that came with its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieChange {
+    /// Nothing: it is not set, or to what it is.
+    Kept,
+    /// It has another value from now on: its session may have another token.
+    Replaced,
+    /// It is taken back: its session is over, as far as the app is concerned.
+    Deleted,
+}
+
+/// What a response does to the cookie called `name`, which had the value `token`. Deleted means an empty value, a `Max-Age` of
+/// at most 0 or an `Expires` before `now`, as browsers read them. Where it is deleted for one domain or path and set for another,
+/// it is set.
+pub fn change_of(headers: &HeaderMap, name: &str, token: &SessionToken, now: DateTime<Utc>) -> CookieChange {
+    let mut change = CookieChange::Kept;
+    for header in headers.get_all(SET_COOKIE) {
+        let mut parts = header.as_bytes().split(|&byte| byte == b';');
+        let Some(value) = parts.next().and_then(|pair| value_of(pair, name)) else {
+            continue;
+        };
+        let value = unquote(value);
+        if value.is_empty() || is_over(parts, now) {
+            if change == CookieChange::Kept {
+                change = CookieChange::Deleted;
+            }
+        } else if std::str::from_utf8(&value).is_ok_and(|text| SessionToken::new(text) == *token) {
+            return CookieChange::Kept;
+        } else {
+            change = CookieChange::Replaced;
+        }
+    }
+    change
+}
+
+/// Whether a cookie's attributes end it. `Max-Age` goes before `Expires`, and of each the last counts.
+fn is_over<'c>(attributes: impl Iterator<Item = &'c [u8]>, now: DateTime<Utc>) -> bool {
+    let (mut max_age, mut expires) = (None, None);
+    for attribute in attributes {
+        let Some((key, value)) = std::str::from_utf8(attribute)
+            .ok()
+            .and_then(|text| text.split_once('='))
+        else {
+            continue;
+        };
+        let (key, value) = (key.trim(), value.trim());
+        if key.eq_ignore_ascii_case("max-age") {
+            let is_number = value
+                .strip_prefix('-')
+                .unwrap_or(value)
+                .bytes()
+                .all(|byte| byte.is_ascii_digit());
+            let is_positive =
+                value.bytes().any(|byte| matches!(byte, b'1'..=b'9')) && !value.starts_with('-');
+            max_age = (is_number && !value.is_empty())
+                .then_some(is_positive)
+                .or(max_age);
+        } else if key.eq_ignore_ascii_case("expires") {
+            // Some write the date with dashes.
+            let date = DateTime::parse_from_rfc2822(&value.replace('-', " "));
+            expires = date.ok().map(|date| date.to_utc()).or(expires);
+        }
+    }
+    match max_age {
+        Some(is_positive) => !is_positive,
+        None => expires.is_some_and(|expires| expires <= now),
+    }
 }
 
 fn token_of(value: &[u8], min_len: usize, max_len: usize) -> TokenFound {

@@ -75,6 +75,29 @@ impl EarlyLookups {
             }
         }
     }
+
+    /// The app's answer to the request has taken the token's session cookie back, or replaced it: what is known of the session is
+    /// no longer used, also what is still being looked up. Never waits.
+    pub async fn taken_back(&self, token: &SessionToken, lookup: &EarlyLookup, at: DateTime<Utc>) {
+        let known = match lookup.session() {
+            Some(session) => Some(Arc::clone(session)),
+            None => self.authenticator.cached(token, at).await.session(),
+        };
+        if let Some(session) = known {
+            self.authenticator.taken_back(token, &session).await;
+        } else if matches!(lookup.0, EarlySession::Later(_))
+            && let Ok(place) = Arc::clone(&self.free).try_acquire_owned()
+        {
+            let (authenticator, token) = (Arc::clone(&self.authenticator), token.clone());
+            self.runtime.spawn(async move {
+                // The lookup under way, whose answer may be older than the app's.
+                if let Ok(Identified::Session(session)) = authenticator.resolve_past(&token, at, None).await {
+                    authenticator.taken_back(&token, &session).await;
+                }
+                drop(place);
+            });
+        }
+    }
 }
 
 impl EarlyLookup {

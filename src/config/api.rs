@@ -48,6 +48,8 @@ pub struct Api {
     pub max_limit: u32,
     /// Largest `days` of the statistics.
     pub max_days: u32,
+    /// Which pages of past visitors other visitors are told of.
+    pub pages: Pages,
     /// Which page views the statistics count.
     pub page_views: PageViews,
     /// Longest time for one answer, and for the session lookup before it; beyond: 503.
@@ -88,6 +90,19 @@ pub enum CommunityKey {
     Either,
 }
 
+/// Which pages of past visitors other visitors are told of. Servers with a key are told of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pages {
+    /// The community's own: whoever may see the community may see them. A page below it may be of something that the app
+    /// hides from some of its members.
+    Own,
+    /// All that were recorded.
+    All,
+    /// None.
+    None,
+}
+
 /// Which rows of the event table the statistics count, as views and for visitors alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,6 +131,7 @@ impl Default for Api {
             avatar_base: "/media/".into(),
             max_limit: 200,
             max_days: 366,
+            pages: Pages::Own,
             page_views: PageViews::Ours,
             timeout: Duration::from_secs(5),
             key: Vec::new(),

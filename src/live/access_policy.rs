@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
-use crate::ids::CommunityId;
+use crate::presence::Scope;
 
 /// The access rules, for one caller.
 #[async_trait]
@@ -19,13 +19,13 @@ pub trait AccessPolicy: Send + Sync + 'static {
         asked: &[String],
     ) -> Result<Vec<Option<AskedCommunity>>, Denied>;
 
-    /// Whether the caller may see each of these communities now, in the same order. The page of `open_page` is still
-    /// open. Takes a bounded time.
+    /// Whether the caller may see each of these communities, or of these things in one, now, in the same order. The page at
+    /// `open_page` is still open. Takes a bounded time.
     async fn still_admits(
         &self,
         session: Option<Arc<BrowserSession>>,
-        communities: &[CommunityId],
-        open_page: Option<&CommunityId>,
+        scopes: &[Scope],
+        open_page: Option<&Scope>,
     ) -> Result<Vec<bool>, Denied>;
 
     /// Whether the caller may name communities by their ids. Otherwise an id that is some community's slug names that one.

@@ -15,7 +15,8 @@ use super::close::Close;
 use super::state::LiveState;
 use crate::browser_session::BrowserSession;
 use crate::communities::AskedCommunity;
-use crate::ids::{CommunityId, SessionToken};
+use crate::ids::SessionToken;
+use crate::presence::Scope;
 
 /// Longest wait for the decision about a request, in case the policy does not keep its own limit.
 const ADMISSION: Duration = Duration::from_secs(30);
@@ -24,8 +25,8 @@ const ADMISSION: Duration = Duration::from_secs(30);
 pub(super) type FoundCommunities = Vec<(String, Option<AskedCommunity>)>;
 /// The session, and when it was read.
 pub(super) type SessionChecked = CheckOutcome<(Arc<BrowserSession>, Instant)>;
-/// When the check began, and the communities to which access was lost.
-pub(super) type AccessChecked = CheckOutcome<(Instant, Vec<CommunityId>)>;
+/// When the check began, and the scopes to which access was lost.
+pub(super) type AccessChecked = CheckOutcome<(Instant, Vec<Scope>)>;
 
 /// A step of a check of access.
 pub(super) enum AccessStep {
@@ -113,22 +114,22 @@ pub(super) async fn access_turn(state: Arc<LiveState>) -> AccessStep {
     ))
 }
 
-/// Checks access to communities.
+/// Checks access to communities, and to what is finer in them.
 pub(super) async fn access(
     turn: CheckPermit,
     access_policy: Arc<dyn AccessPolicy>,
     session: Option<Arc<BrowserSession>>,
-    communities: Vec<CommunityId>,
-    open_page: Option<CommunityId>,
+    scopes: Vec<Scope>,
+    open_page: Option<Scope>,
 ) -> AccessStep {
     let _permit = turn.0;
     let since = Instant::now();
-    let checked = access_policy.still_admits(session, &communities, open_page.as_ref());
+    let checked = access_policy.still_admits(session, &scopes, open_page.as_ref());
     AccessStep::Outcome(match checked.await {
         Ok(admitted) => {
-            let admitted = communities.into_iter().zip(admitted);
+            let admitted = scopes.into_iter().zip(admitted);
             let lost = admitted.filter(|(_, is_admitted)| !is_admitted);
-            CheckOutcome::Holds((since, lost.map(|(community, _)| community).collect()))
+            CheckOutcome::Holds((since, lost.map(|(scope, _)| scope).collect()))
         }
         Err(Denied::Unavailable) => CheckOutcome::Unknown,
         Err(Denied::NoSession) => CheckOutcome::Over(Close::SessionEnded),

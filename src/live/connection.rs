@@ -24,7 +24,7 @@ use super::transport::{Outgoing, Protocol, Socket, Transport};
 use super::websocket::WebSocket;
 use crate::auth::ServerKey;
 use crate::browser_session::BrowserSession;
-use crate::ids::{CommunityId, SessionToken};
+use crate::ids::SessionToken;
 use crate::metrics::IntGauge;
 use crate::presence::Scope;
 
@@ -266,12 +266,12 @@ impl Connection {
         }
     }
 
-    /// Unsubscribes from communities and what is finer in them; returns the names that they had, each once.
-    pub(super) fn lose(&mut self, communities: &[CommunityId]) -> Vec<String> {
+    /// Unsubscribes from communities, and from what is finer in them; returns the names of the communities, each once.
+    pub(super) fn lose(&mut self, scopes: &[Scope]) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for asked in self.subscriber().subscriptions() {
-            if let Some((community, name)) = asked.community()
-                && communities.contains(community)
+            if let Some((_, name)) = asked.community()
+                && scopes.contains(&asked.scope)
             {
                 if !names.iter().any(|other| other == name) {
                     names.push(name.to_owned());

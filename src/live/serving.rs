@@ -312,11 +312,8 @@ impl<'a, T: Transport> ServedConnection<'a, T> {
             turn,
             Arc::clone(&connection.access_policy),
             connection.session(),
-            connection.subscriber().communities(),
-            connection
-                .page
-                .as_ref()
-                .and_then(|page| page.community().cloned()),
+            connection.subscriber().checked_scopes(),
+            connection.page.clone(),
         ));
     }
 

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use super::asked::AskedScope;
 use super::close::Close;
 use super::message::Update;
-use crate::ids::CommunityId;
 use crate::presence::Scope;
 
 /// One connection, as the hub and the registry know it.
@@ -115,17 +114,16 @@ impl Subscriber {
         subscriptions.any(|subscription| subscription.asked.scope == *scope)
     }
 
-    /// The communities of all subscriptions, each once.
-    pub(super) fn communities(&self) -> Vec<CommunityId> {
-        let mut communities: Vec<CommunityId> = Vec::new();
+    /// What access is checked to: the scopes of all subscriptions but the whole site, each once.
+    pub(super) fn checked_scopes(&self) -> Vec<Scope> {
+        let mut scopes: Vec<Scope> = Vec::new();
         for subscription in &self.lock().subscriptions {
-            if let Some(community) = subscription.asked.scope.community()
-                && !communities.contains(community)
-            {
-                communities.push(community.clone());
+            let scope = &subscription.asked.scope;
+            if scope.community().is_some() && !scopes.contains(scope) {
+                scopes.push(scope.clone());
             }
         }
-        communities
+        scopes
     }
 
     /// Offers a value, which may be old (P7).

@@ -57,7 +57,7 @@ pub(crate) trait Fake: Send + Sync + 'static {
         unexpected("note_grants")
     }
 
-    async fn grant(&self, _: &CommunityId, _: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
+    async fn grant(&self, _: &Scope, _: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
         unexpected("grant")
     }
 
@@ -130,12 +130,8 @@ impl<F: Fake> Presence for F {
         Fake::note_grants(self, community, grants).await
     }
 
-    async fn grant(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-    ) -> Result<Option<NotedGrant>, PresenceError> {
-        Fake::grant(self, community, user).await
+    async fn grant(&self, scope: &Scope, user: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
+        Fake::grant(self, scope, user).await
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {

@@ -1,4 +1,5 @@
-//! Grants: which users the app has shown which community, so that they may see its visitors (`api.access = "visited"`).
+//! Grants: which users the app has shown which community, and which finer thing in it, so that they may see its visitors
+//! (`api.access = "visited"`). That of a finer thing is one of its own: it says nothing about the community.
 //!
 //! A grant belongs to a user, not to a session, and lasts for `api.visited_ttl` after the app's last answer, and for as
 //! long as a page of the community is open, at most for [`OPEN_FOR`] such times. A refusal takes its place: of two answers
@@ -31,8 +32,8 @@ use self::memory::{CAPACITY, GrantKey, Known, Memory};
 use self::waiting::Waiting;
 use self::worker::Worker;
 use super::moment::Moment;
-use super::{LONGEST_LOOK, Metrics, Presence, PresenceError};
-use crate::ids::{CommunityId, UserId};
+use super::{LONGEST_LOOK, Metrics, Presence, PresenceError, Scope};
+use crate::ids::{Finer, UserId};
 use crate::tasks::Tasks;
 
 /// For how many times the length of a grant after the app's last answer an open page prolongs it.
@@ -63,9 +64,11 @@ pub enum News {
     StillShown,
 }
 
-/// What one sidecar knows of a user and a community.
+/// What one sidecar knows of a user and a community, or something in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
+    /// What in the community; none of the community itself.
+    pub finer: Option<Finer>,
     /// The user.
     pub user: UserId,
     /// The app's last answer.
@@ -144,25 +147,20 @@ impl Grants {
         }))
     }
 
-    /// The app has answered a user who asked for a community, or what it has shown them is still in use, now or at a moment
+    /// The app has answered a user who asked for a community or something in it, or what it has shown them is still in use, now or at a moment
     /// before; answers may come in any order. Never waits.
-    pub fn note(&self, community: &CommunityId, user: &UserId, news: News, at: Moment) {
-        self.0.memory.put((community.clone(), user.clone()), news, at);
+    pub fn note(&self, scope: &Scope, user: &UserId, news: News, at: Moment) {
+        self.0.memory.put((scope.clone(), user.clone()), news, at);
     }
 
-    /// Whether a user was shown a community. Where nothing is known, waits for other sidecars, at most until `until`: the
+    /// Whether a user was shown a community, or something in it. Where nothing is known, waits for other sidecars, at most until `until`: the
     /// page of this user may have come through one of them just now.
     ///
     /// # Errors
     /// The store cannot tell, and this sidecar has passed on no answer itself; or the store has lost it just now.
-    pub async fn may_see(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-        until: Instant,
-    ) -> Result<bool, PresenceError> {
+    pub async fn may_see(&self, scope: &Scope, user: &UserId, until: Instant) -> Result<bool, PresenceError> {
         let inner = &*self.0;
-        let key = (community.clone(), user.clone());
+        let key = (scope.clone(), user.clone());
         let mut place = None;
         let (mut pause, longest) = PAUSES;
         loop {
@@ -220,8 +218,8 @@ impl Inner {
             return Ok(own.map_or(Told::Nothing, |own| Told::Verdict(own.verdict)));
         }
         let asked = Moment::now();
-        let (community, user) = key;
-        match (self.presence.grant(community, user).await, own) {
+        let (scope, user) = key;
+        match (self.presence.grant(scope, user).await, own) {
             (Ok(Some(noted)), own) => {
                 let noted = Known::noted(noted, asked);
                 if let Some(own) = own

@@ -4,7 +4,7 @@
 //! headcount:{p07}:seen:42     sorted set: user → last seen, milliseconds
 //! headcount:{p07}:state:42    hash: last published count, its sequence number, and how much of `shift` is taken over; of
 //!                             the whole site also the `peak` of the `day`, counted since 1970, UTC
-//! headcount:{p07}:granted:2:42:7  numbers: when the app last showed community 42, whose id is 2 bytes, to user 7,
+//! headcount:{p07}:granted:2:42:7  numbers: when the app last showed community 42, whose name is 2 bytes, to user 7,
 //!                             milliseconds, negative where it refused; and until when that counts
 //! headcount:{p07}:due         sorted set: community → when its next user's window passes
 //! headcount:{p07}:finer       the same of what is finer, and of the whole site
@@ -137,11 +137,11 @@ impl Keys {
         self.named(partition, "finer")
     }
 
-    /// Numbers: when the app last showed a community to a user or, negative, refused, and until when that counts. With the length of the community's
-    /// id, so that no other community and user make the same name.
-    pub fn granted(&self, community: &CommunityId, user: &UserId) -> String {
-        let (length, partition) = (community.as_str().len(), self.partition(community));
-        self.named(partition, &format!("granted:{length}:{community}:{user}"))
+    /// Numbers: when the app last showed a community, or something in it, to a user or, negative, refused, and until when that counts. With the length of the
+    /// scope's name, so that no other scope and user make the same name.
+    pub fn granted(&self, scope: &Scope, user: &UserId) -> String {
+        let (name, partition) = (encode(scope), self.partition_of(scope));
+        self.named(partition, &format!("granted:{}:{name}:{user}", name.len()))
     }
 
     /// A sidecar's mark.
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(names.due, format!("headcount:{{p{partition:02}}}:due"));
         assert_eq!(keys.partition_of(&(&community).into()), partition);
         assert_eq!(
-            keys.granted(&community, &"7".into()),
+            keys.granted(&(&community).into(), &"7".into()),
             format!("headcount:{{p{partition:02}}}:granted:2:42:7")
         );
         assert_eq!(keys.due(7), "headcount:{p07}:due");
@@ -269,6 +269,12 @@ mod tests {
         let keys = keys(1);
         let name = |community: &str, user: &str| keys.granted(&community.into(), &user.into());
         assert_ne!(name("4:2", "7"), name("4", "2:7"));
+        let post = |key: &str, user: &str| {
+            let finer = Finer::new("post", key).unwrap();
+            keys.granted(&Scope::Finer("42".into(), finer), &user.into())
+        };
+        assert_ne!(post("4:2", "7"), post("4", "2:7"));
+        assert_ne!(post("4", "7"), name("42", "7"));
     }
 
     #[test]

@@ -266,12 +266,8 @@ impl Presence for Mirrored {
         self.mirror.store.note_grants(community, grants).await
     }
 
-    async fn grant(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-    ) -> Result<Option<NotedGrant>, PresenceError> {
-        let answer = timeout(self.mirror.patience, self.mirror.store.grant(community, user)).await;
+    async fn grant(&self, scope: &Scope, user: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
+        let answer = timeout(self.mirror.patience, self.mirror.store.grant(scope, user)).await;
         answer.unwrap_or_else(|_| Err(too_slow()))
     }
 

@@ -357,12 +357,8 @@ impl Presence for Redis {
         self.note_all_grants(community, grants).await
     }
 
-    async fn grant(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-    ) -> Result<Option<NotedGrant>, PresenceError> {
-        self.ask_for_grant(community, user).await
+    async fn grant(&self, scope: &Scope, user: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
+        self.ask_for_grant(scope, user).await
     }
 
     async fn ping(&self) -> Result<(), PresenceError> {

@@ -12,12 +12,12 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method};
 
 use super::{AcceptedView, Recorder, RequestFacts, RequestVisitor, ShownPages};
-use crate::auth::cookie::{TokenFound, session_token, tokens_set};
+use crate::auth::cookie::{CookieChange, TokenFound, change_of, session_token, tokens_set};
 use crate::auth::{CachedSession, EarlyLookups, Jwts};
 use crate::config;
 use crate::ids::SessionToken;
 use crate::live::AccessPolicy;
-use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view};
+use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view, verdict};
 use crate::presence::moment::Moment;
 use crate::reload::SharedRoutes;
 use crate::routes::{Track, decode_path};
@@ -152,24 +152,40 @@ impl Intake {
     }
 
     /// Notes whether the exchange shows its visitor a community, records it if it is a page view, and reads the session
-    /// cookies that the response sets. Whether it is of a file is found out here.
+    /// cookies that the response sets: one that it takes back is a session's end, and its page was shown to nobody in
+    /// particular. Whether it is of a file is found out here.
     pub async fn record_exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
+        let (change, headers) = (self.change_of_cookie(facts, exchange.response), exchange.response);
+        let is_over = change == CookieChange::Deleted;
         if self.asks_for_visitors() {
             let exchange = Exchange {
                 is_of_a_file: self.files.note_or_look_up(&exchange),
                 ..exchange
             };
             if let Some(shown) = &self.shown {
-                shown.note(facts, &exchange).await;
+                // A page of a session that is over was shown to anybody.
+                let news = verdict(&exchange, &self.routes.load());
+                let news = news.filter(|news| !is_over || news.is_refusal());
+                shown.note(facts, &exchange, news).await;
             }
             if self.is_recording {
                 let view = PageView::from_exchange(&exchange, &self.policy);
+                let view = if is_over {
+                    view.and(Err(NotCounted::SessionEnded))
+                } else {
+                    view
+                };
                 let reason = self.record(view, facts, None).await;
                 self.notice(facts, &exchange, reason);
             }
         }
+        if change != CookieChange::Kept
+            && let Some(token) = &facts.token
+        {
+            self.lookups.taken_back(token, &facts.lookup, facts.at).await;
+        }
         // Cached answers that these tokens have no session are no longer used.
-        let (cookie, headers) = (&self.session, exchange.response);
+        let cookie = &self.session;
         for token in tokens_set(
             headers,
             &cookie.cookie,
@@ -177,6 +193,16 @@ impl Intake {
             cookie.token_max_length,
         ) {
             self.recorder.authenticator.appeared(token.fingerprint());
+        }
+    }
+
+    /// What a response does to the session cookie of its request. A JWT is not the app's to take back.
+    fn change_of_cookie(&self, facts: &RequestFacts, response: &HeaderMap) -> CookieChange {
+        match &facts.token {
+            Some(token) if token.claims().is_none() => {
+                change_of(response, &self.session.cookie, token, facts.at)
+            }
+            _ => CookieChange::Kept,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, PageCommunity};
 use crate::ids::{CommunityId, Finer};
 use crate::live::{AccessPolicy, Denied};
+use crate::presence::Scope;
 use crate::presence::moment::Moment;
 use crate::routes::CommunityRef;
 use crate::store::StoreError;
@@ -156,7 +157,7 @@ pub(super) async fn may_see(
     session: &Arc<BrowserSession>,
     community: &CommunityId,
 ) -> Result<bool, Denied> {
-    let asked = std::slice::from_ref(community);
-    let admitted = policy.still_admits(Some(Arc::clone(session)), asked, None);
+    let asked = [Scope::from(community)];
+    let admitted = policy.still_admits(Some(Arc::clone(session)), &asked, None);
     Ok(admitted.await? == [true])
 }

@@ -1,5 +1,5 @@
-//! Notes whom the app shows which community, for `api.access = "visited"`: the verdict of each exchange, with its session
-//! and its community, goes to [`Grants`] before the answer is passed on.
+//! Notes whom the app shows which community, and which finer thing in it, for `api.access = "visited"`: the verdict of each
+//! exchange, with its session and its community, goes to [`Grants`] before the answer is passed on.
 //!
 //! Nothing waits here but callers of the API. A session or a community that is not cached is looked up meanwhile;
 //! [`ShownPages::settled`] lets a caller with the same token wait for it, so that the first page of a new session and what
@@ -21,11 +21,11 @@ use super::RequestFacts;
 use crate::auth::{Authenticator, CachedSession, EarlyLookup, Identified};
 use crate::browser_session::BrowserSession;
 use crate::communities::{Communities, PageCommunity};
-use crate::ids::{CommunityId, SessionToken, UserId};
-use crate::page_view::{Exchange, verdict};
-use crate::presence::PresenceError;
-use crate::presence::grants::{Grants, News, Verdict};
+use crate::ids::{CommunityId, Finer, SessionToken, UserId};
+use crate::page_view::{AccessNews, Exchange};
+use crate::presence::grants::{Grants, News};
 use crate::presence::moment::Moment;
+use crate::presence::{PresenceError, Scope};
 use crate::routes::CommunityRef;
 
 /// Verdicts that wait for a lookup at a time; further ones are not noted.
@@ -44,7 +44,8 @@ pub struct ShownPages {
 
 /// What an exchange says, and of whom and what.
 struct Unsettled {
-    news: News,
+    news: AccessNews,
+    finer: Arc<[Finer]>,
     at: Moment,
     token: SessionToken,
     lookup: EarlyLookup,
@@ -71,13 +72,12 @@ impl ShownPages {
         }
     }
 
-    /// Notes what an exchange says. Reads caches only.
-    pub(super) async fn note(&self, facts: &RequestFacts, exchange: &Exchange<'_>) {
-        let Some(news) = verdict(exchange) else {
+    /// Notes what an exchange says about access. Reads caches only.
+    pub(super) async fn note(&self, facts: &RequestFacts, exchange: &Exchange<'_>, news: Option<AccessNews>) {
+        let (Some(news), Some(matched), Some(token)) = (news, exchange.route, &facts.token) else {
             return;
         };
-        let named = exchange.route.and_then(|matched| matched.community.as_ref());
-        let (Some(token), Some(named)) = (&facts.token, named) else {
+        let Some(named) = &matched.community else {
             return;
         };
         let at = Moment::now();
@@ -87,11 +87,14 @@ impl ShownPages {
         };
         match (session, self.communities.cached(Some(named)).await) {
             (CachedSession::NoSession(_), _) | (_, Ok(PageCommunity::Nothing | PageCommunity::NoKey)) => {}
-            (CachedSession::Session(session), Ok(PageCommunity::Community(community))) => {
-                self.grants.note(&community, &session.user_id, news, at);
+            (CachedSession::Session(session), Ok(PageCommunity::Community(community)))
+                if news.unless.is_none() =>
+            {
+                self.take(&community, &matched.finer, &session.user_id, &news, at);
             }
             _ => self.look_up(Unsettled {
                 news,
+                finer: Arc::clone(&matched.finer),
                 at,
                 token: token.clone(),
                 lookup: facts.lookup.clone(),
@@ -99,6 +102,19 @@ impl ShownPages {
                 client_ip: facts.client_ip,
                 named: named.clone(),
             }),
+        }
+    }
+
+    /// Notes a verdict.
+    fn take(&self, community: &CommunityId, finer: &[Finer], user: &UserId, news: &AccessNews, at: Moment) {
+        if let Some(news) = news.community {
+            self.grants.note(&community.into(), user, news, at);
+        }
+        if let Some(news) = news.finer {
+            for finer in finer {
+                let scope = Scope::Finer(community.clone(), finer.clone());
+                self.grants.note(&scope, user, news, at);
+            }
         }
     }
 
@@ -113,8 +129,8 @@ impl ShownPages {
         self.runtime.spawn(async move {
             let _place = place;
             if let Some((session, community)) = shown.found(&unsettled, &mut pending).await {
-                let Unsettled { news, at, .. } = unsettled;
-                shown.grants.note(&community, &session.user_id, news, at);
+                let Unsettled { news, finer, at, .. } = unsettled;
+                shown.take(&community, &finer, &session.user_id, &news, at);
             }
             drop(pending);
         });
@@ -153,12 +169,18 @@ impl ShownPages {
             Ok(PageCommunity::Community(community)) => community,
             Ok(PageCommunity::Nothing | PageCommunity::NoKey) => return None,
             // The name may be another community's by now: one that the app has not shown.
-            Err(_) if unsettled.news != News::Answer(Verdict::Refused) => {
+            Err(_) if !unsettled.news.is_refusal() => {
                 self.grants.count_dropped();
                 return None;
             }
             Err(_) => self.communities.last_known(named).await?,
         };
+        if let Some(unless) = &unsettled.news.unless
+            && let Ok(PageCommunity::Community(same)) = self.communities.named(unless).await
+            && same == community
+        {
+            return None;
+        }
         Some((session, community))
     }
 
@@ -172,21 +194,24 @@ impl ShownPages {
         self.grants.patience()
     }
 
-    /// As [`Grants::may_see`].
+    /// As [`Grants::may_see`]; of something finer, where the user may see its community, too.
     ///
     /// # Errors
     /// It cannot be told.
-    pub async fn may_see(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-        until: Instant,
-    ) -> Result<bool, PresenceError> {
-        self.grants.may_see(community, user, until).await
+    pub async fn may_see(&self, scope: &Scope, user: &UserId, until: Instant) -> Result<bool, PresenceError> {
+        let may_see = self.grants.may_see(&scope.group(), user, until).await?;
+        if !may_see || scope.finer().is_none() {
+            return Ok(may_see);
+        }
+        self.grants.may_see(scope, user, until).await
     }
 
-    /// A page of the community is still open.
-    pub fn still_open(&self, community: &CommunityId, user: &UserId) {
-        self.grants.note(community, user, News::StillShown, Moment::now());
+    /// A page of a community, or of something in it, is still open.
+    pub fn still_open(&self, scope: &Scope, user: &UserId) {
+        let now = Moment::now();
+        self.grants.note(&scope.group(), user, News::StillShown, now);
+        if scope.finer().is_some() {
+            self.grants.note(scope, user, News::StillShown, now);
+        }
     }
 }

@@ -83,10 +83,10 @@ impl AccessPolicy for Decided {
     async fn still_admits(
         &self,
         _: Option<Arc<BrowserSession>>,
-        communities: &[CommunityId],
-        _: Option<&CommunityId>,
+        scopes: &[Scope],
+        _: Option<&Scope>,
     ) -> Result<Vec<bool>, Denied> {
-        Ok(vec![self.admits; communities.len()])
+        Ok(vec![self.admits; scopes.len()])
     }
 
     fn needs_recheck(&self) -> bool {
@@ -110,8 +110,8 @@ impl AccessPolicy for Endless {
     async fn still_admits(
         &self,
         _: Option<Arc<BrowserSession>>,
-        _: &[CommunityId],
-        _: Option<&CommunityId>,
+        _: &[Scope],
+        _: Option<&Scope>,
     ) -> Result<Vec<bool>, Denied> {
         std::future::pending().await
     }

@@ -11,8 +11,8 @@ use crate::ids::{CommunityId, UserId};
 
 /// A longer time between two views of a user begins another visit.
 pub const GAP: TimeDelta = TimeDelta::minutes(30);
-/// Most pages of a visitor that are told.
-pub const MOST_PAGES: i64 = 5;
+/// Most pages of a visitor that are read; which of them are told, the caller decides.
+pub const MOST_PAGES: i64 = 25;
 
 /// A community over the half-open window `[from, to)`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -67,4 +67,5 @@ mod tables;
 mod visited;
 mod visited_losses;
 mod visited_outages;
+mod visited_withdrawn;
 mod widget;

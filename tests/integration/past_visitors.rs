@@ -88,7 +88,7 @@ fn told(visitor: &Value) -> Value {
 async fn s34_past_visitors_are_whom_the_sites_own_functions_find() {
     let world = Wanted::usual().start().await;
     let wanted = Wanted {
-        config: "[privacy]\nquery_allow = [\"tab\"]\n".into(),
+        config: "[privacy]\nquery_allow = [\"tab\"]\n[api]\npages = \"all\"\n".into(),
         ..Wanted::usual()
     };
     let config = wanted.configuration(&world.site, &world.database);

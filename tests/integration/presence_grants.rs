@@ -22,6 +22,7 @@ async fn a8_redis_keeps_the_later_of_two_answers_and_open_pages_are_none() {
     let (community, user) = (CommunityId::from("forty:2"), UserId::from("a b"));
     let note = async |verdict: Verdict, age: u64, left: u64| {
         let grants = [Grant {
+            finer: None,
             user: user.clone(),
             verdict,
             age: minutes(age),
@@ -29,13 +30,13 @@ async fn a8_redis_keeps_the_later_of_two_answers_and_open_pages_are_none() {
             only_prolongs: false,
         }];
         let stands = presence.note_grants(&community, &grants).await.unwrap();
-        let noted = presence.grant(&community, &user).await.unwrap();
+        let noted = presence.grant(&(&community).into(), &user).await.unwrap();
         let told = stands[0].map(|noted| noted.verdict);
         assert_eq!(told, noted.map(|noted| noted.verdict));
         let rounded = |time: Duration| (time.as_secs() + 30) / 60;
         noted.map(|noted| (noted.verdict, rounded(noted.age), rounded(noted.left)))
     };
-    assert_eq!(presence.grant(&community, &user).await.unwrap(), None);
+    assert_eq!(presence.grant(&(&community).into(), &user).await.unwrap(), None);
     let (shown, refused) = (Verdict::Shown, Verdict::Refused);
     assert_eq!(note(shown, 60, 0).await, None, "its time is over");
     assert_eq!(note(shown, 50, 10).await, Some((shown, 50, 10)));
@@ -55,7 +56,7 @@ async fn a8_redis_keeps_the_later_of_two_answers_and_open_pages_are_none() {
         assert_eq!(noted, None, "{community} {user}");
     }
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
-    let key = keys.granted(&community, &user);
+    let key = keys.granted(&(&community).into(), &user);
     let expires: i64 = server.does(&["PTTL", &key]).await;
     assert!((1..=2_100_000).contains(&expires), "{expires}");
 }
@@ -67,6 +68,7 @@ async fn a18_redis_prolongs_only_the_grants_that_it_has() {
     let presence = servers::presence(&server.config(), minutes(5));
     let community = CommunityId::from("42");
     let grant = |user: &str, verdict, age, left, only_prolongs| Grant {
+        finer: None,
         user: user.into(),
         verdict,
         age: minutes(age),
@@ -92,7 +94,10 @@ async fn a18_redis_prolongs_only_the_grants_that_it_has() {
             None
         ]
     );
-    let noted = presence.grant(&community, &"lost".into()).await.unwrap();
+    let noted = presence
+        .grant(&(&community).into(), &"lost".into())
+        .await
+        .unwrap();
     assert_eq!(noted, None);
 }
 
@@ -104,6 +109,7 @@ async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
     let (community, user) = (CommunityId::from("42"), UserId::from("7"));
     for _ in 0..2 {
         let grants = [Grant {
+            finer: None,
             user: user.clone(),
             verdict: Verdict::Refused,
             age: Duration::ZERO,
@@ -112,11 +118,16 @@ async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
         }];
         presence.note_grants(&community, &grants).await.unwrap();
     }
-    let noted = presence.grant(&community, &user).await.unwrap().unwrap();
+    let noted = presence
+        .grant(&(&community).into(), &user)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(noted.verdict, Verdict::Refused);
     assert!(noted.left <= minutes(1), "{noted:?}");
     // One call for many users.
     let many = (0..2_500).map(|user| Grant {
+        finer: None,
         user: UserId::new(user.to_string()),
         verdict: Verdict::Shown,
         age: Duration::ZERO,

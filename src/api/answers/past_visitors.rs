@@ -72,7 +72,8 @@ pub(in crate::api) struct PastVisitorAnswer {
     first_visit: Timestamp,
     /// The last of them.
     last_visit: Timestamp,
-    /// The pages seen most, at most five: the most views first.
+    /// Of the pages seen most those that the caller is told of, at most five: the most views first. By default only the
+    /// community's own.
     pages: Vec<PastPage>,
 }
 
@@ -90,11 +91,11 @@ impl PastVisitorAnswer {
     pub(in crate::api) fn new(
         row: VisitorRow,
         visits: &PastVisitor,
+        pages: Vec<(String, i64)>,
         avatar_base: &str,
         keys: &AppKeys,
     ) -> Self {
         let avatar = row.avatar.as_deref();
-        let pages = visits.pages.iter().cloned();
         Self {
             user_id: Key::of_user(&row.user_id, keys),
             avatar: avatar.and_then(|path| avatar_url(avatar_base, path)),
@@ -103,7 +104,10 @@ impl PastVisitorAnswer {
             page_views: visits.page_views,
             first_visit: Timestamp(visits.first_visit),
             last_visit: Timestamp(visits.last_visit),
-            pages: pages.map(|(url, views)| PastPage { url, views }).collect(),
+            pages: pages
+                .into_iter()
+                .map(|(url, views)| PastPage { url, views })
+                .collect(),
         }
     }
 }

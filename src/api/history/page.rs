@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::end;
 use crate::api::ApiState;
 use crate::api::answers::past_visitors::PastVisitorAnswer;
+use crate::api::caller::Caller;
 use crate::api::cursor::past::{Belonging, PastCursor};
 use crate::api::problem::Problem;
 use crate::api::query::PastQuery;
@@ -23,6 +24,7 @@ impl ApiState {
     /// passed over: a cursor is that of a visitor who is shown, as it holds the user's id.
     pub(super) async fn past_page(
         &self,
+        caller: &Caller,
         community: &CommunityId,
         belonging: Belonging,
         query: &PastQuery,
@@ -47,7 +49,7 @@ impl ApiState {
             let mut are_more = found.visitors.len() > size;
             let visitors = found.visitors.get(..size).unwrap_or(&found.visitors);
             after = visitors.last().map(|last| place(last, query.sort));
-            let mut shown = self.past_profiles(visitors).await?;
+            let mut shown = self.past_profiles(caller, visitors).await?;
             are_more |= shown.len() > query.limit;
             shown.truncate(query.limit);
             if shown.is_empty() && are_more {
@@ -67,6 +69,7 @@ impl ApiState {
     /// Those who are shown, in the same order.
     pub(super) async fn past_profiles<'v>(
         &self,
+        caller: &Caller,
         visitors: &'v [PastVisitor],
     ) -> Result<Vec<(&'v PastVisitor, PastVisitorAnswer)>, Problem> {
         if visitors.is_empty() {
@@ -79,7 +82,8 @@ impl ApiState {
         let (keys, base) = (self.store.keys(), &self.settings.avatar_base);
         let shown = visitors.iter().filter_map(|visitor| {
             let row = rows.remove(&visitor.user_id)?;
-            Some((visitor, PastVisitorAnswer::new(row, visitor, base, &keys)))
+            let pages = self.told_pages(caller, &visitor.pages);
+            Some((visitor, PastVisitorAnswer::new(row, visitor, pages, base, &keys)))
         });
         Ok(shown.collect())
     }

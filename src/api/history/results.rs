@@ -7,9 +7,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::Semaphore;
 
-use super::start;
+use super::{pages, start};
 use crate::api::problem::Problem;
 use crate::ids::CommunityId;
+use crate::reload::SharedRoutes;
 use crate::shared_results::SharedResults;
 use crate::store::{PastAsked, PastVisitor, PastWindow, Store};
 
@@ -23,6 +24,7 @@ const MAX_COMPUTATIONS: usize = 4;
 /// Computes past visitors, identical requests once.
 pub(in crate::api) struct PastVisits {
     store: Arc<dyn Store>,
+    routes: SharedRoutes,
     results: SharedResults<HistoryQuery, Arc<HistoryFound>, Problem>,
     permits: Semaphore,
 }
@@ -37,9 +39,10 @@ pub(super) struct HistoryFound {
 }
 
 impl PastVisits {
-    pub(in crate::api) fn new(store: Arc<dyn Store>) -> Self {
+    pub(in crate::api) fn new(store: Arc<dyn Store>, routes: SharedRoutes) -> Self {
         Self {
             store,
+            routes,
             results: SharedResults::new(CAPACITY, TTL),
             permits: Semaphore::new(MAX_COMPUTATIONS),
         }
@@ -65,7 +68,11 @@ impl PastVisits {
                 return Err(Problem::Unavailable);
             };
             let visitors = self.store.past_visitors(&window, &asked).await;
-            let visitors = visitors.map_err(|error| Problem::from_store(&error))?;
+            let mut visitors = visitors.map_err(|error| Problem::from_store(&error))?;
+            let routes = self.routes.load();
+            for visitor in &mut visitors {
+                pages::shorten(&routes, &mut visitor.pages);
+            }
             Ok(Arc::new(HistoryFound { to, visitors }))
         };
         self.results.get(&request, compute).await

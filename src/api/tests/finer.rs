@@ -126,12 +126,15 @@ async fn p24_keys_out_of_range_are_refused_with_the_range() {
 }
 
 #[tokio::test]
-async fn p30_access_to_a_post_is_that_of_its_community() {
+async fn p30_access_to_a_post_takes_that_to_its_community() {
     let site = Site::with_access(Access::Visited);
     counts_posts(&site);
     site.store.community("43");
     site.answered("42", Verdict::Shown);
     site.answered("43", Verdict::Refused);
+    for community in ["42", "43"] {
+        site.answered(post(community), Verdict::Shown);
+    }
     for end in ["", "/count"] {
         assert_eq!(site.get(&format!("{POST}{end}")).await.status, StatusCode::OK);
         let others = site
@@ -152,6 +155,42 @@ async fn p30_access_to_a_post_is_that_of_its_community() {
         backend.get(&format!("{POST}/count")).await.status,
         StatusCode::NOT_FOUND
     );
+}
+
+fn post(community: &str) -> Scope {
+    Scope::Finer(community.into(), Finer::new("post", "7").unwrap())
+}
+
+/// Something that the app hides from some who may see the community.
+#[tokio::test]
+async fn a26_a_post_that_was_not_shown_is_told_like_one_that_nobody_has_seen() {
+    let site = Site::with_access(Access::Visited);
+    counts_posts(&site);
+    reads(&site, "7", "2", 0);
+    site.answered("42", Verdict::Shown);
+    let told = async |end: &str| site.get(&format!("{POST}{end}")).await;
+    let absent = async |end: &str| {
+        site.get(&format!("/api/communities/42/posts/999/visitors{end}"))
+            .await
+    };
+    for verdict in [None, Some(Verdict::Refused)] {
+        if let Some(verdict) = verdict {
+            site.answered(post("42"), verdict);
+        }
+        for end in ["", "/count"] {
+            let hidden = told(end).await;
+            assert_eq!(hidden.status, StatusCode::NOT_FOUND, "{verdict:?}");
+            assert_eq!(hidden, absent(end).await);
+        }
+    }
+    site.answered(post("42"), Verdict::Shown);
+    for end in ["", "/count"] {
+        assert_eq!(told(end).await.json()["current_visitors"], 1);
+    }
+    // The community's own numbers are not affected by it.
+    site.answered(post("42"), Verdict::Refused);
+    let community = site.get("/api/communities/42/visitors/count").await;
+    assert_eq!(community.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::fakes::Mood;
 use super::support::{Site, anonymous, now, send};
 use crate::api::cursor::past::{Belonging, PastCursor};
+use crate::config::Pages;
+use crate::routes::{RouteFile, RouteTable};
 use crate::store::{PastPlace, PastSort, PastVisitor};
 
 const HISTORY: &str = "/api/communities/42/visitors/history";
@@ -23,7 +25,7 @@ fn visitor(user: &str, minutes: i64) -> PastVisitor {
 }
 
 fn site(shown: &[&str], all: &[&str]) -> Site {
-    let site = Site::new();
+    let site = Site::with(|settings| settings.pages = Pages::All);
     let visitors = all.iter().zip(1..).map(|(user, minutes)| visitor(user, minutes));
     *site.store.past.lock().unwrap() = visitors.collect();
     for user in shown {
@@ -257,4 +259,38 @@ async fn s39_what_is_missing_is_named() {
     assert_eq!(detail(&unnamed, &format!("{HISTORY}/7")).await, no_visitor);
     let users = "/api/visitors/users?ids=7";
     assert_eq!(detail(&unnamed, users).await, "Who is on the site is not shown.");
+}
+
+/// A page below the community may be of something that the caller may not see.
+#[tokio::test]
+async fn a28_visitors_are_told_of_the_communitys_own_pages_unless_the_operator_says_otherwise() {
+    for (pages, told) in [
+        (None, &["/c/42/"][..]),
+        (Some(Pages::Own), &["/c/42/"]),
+        (Some(Pages::All), &["/c/42/secret-report/7/", "/c/42/"]),
+        (Some(Pages::None), &[]),
+    ] {
+        let site = Site::with(|settings| settings.pages = pages.unwrap_or(settings.pages));
+        let file = RouteFile {
+            path: "a.toml".into(),
+            text: "[[route]]\nname = 'c'\npattern = '^/c/(?P<community>\\d+)/$'\n\
+                   [[route]]\nname = 'thread'\npattern = '^/c/(?P<community>\\d+)/.*$'\ngrants = true\n"
+                .into(),
+        };
+        let table = RouteTable::compile(&[file]).unwrap();
+        site.api.shared.intake.routes.store(std::sync::Arc::new(table));
+        site.store.profile("7");
+        *site.store.past.lock().unwrap() = vec![PastVisitor {
+            pages: vec![("/c/42/secret-report/7/".into(), 2), ("/c/42/".into(), 1)],
+            ..visitor("7", 1)
+        }];
+        let list = site.get(HISTORY).await.json();
+        let one = site.get(&format!("{HISTORY}/7")).await.json();
+        for visitor in [&list["visitors"][0], &one] {
+            let urls = visitor["pages"].as_array().unwrap().iter();
+            let urls: Vec<_> = urls.map(|page| page["url"].as_str().unwrap()).collect();
+            assert_eq!(urls, told, "{pages:?}");
+            assert_eq!(visitor["page_views"], 3);
+        }
+    }
 }

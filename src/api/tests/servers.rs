@@ -9,6 +9,7 @@ use crate::api::Caller;
 use crate::api::paths::{ForServers, Operation};
 use crate::config::{Access, Api, ApiKey, KeyHash, KeyScope};
 use crate::metrics::LabelValue as _;
+use crate::store::PastVisitor;
 
 const COUNTS: &str = "hc_counts-counts-counts-counts-counts-c";
 const NAMES: &str = "hc_names-names-names-names-names-names-";
@@ -399,4 +400,30 @@ async fn a16_a_key_in_a_page_of_another_origin_is_refused_also_of_an_allowed_one
         let says = answer.headers.contains_key("access-control-allow-headers");
         assert_eq!(says, allowed, "{origin}");
     }
+}
+
+/// `api.pages` is about visitors.
+#[tokio::test]
+async fn a28_a_server_is_told_of_all_pages() {
+    let site = Site::with(|settings| {
+        keys(settings);
+        settings.pages = crate::config::Pages::None;
+    });
+    site.store.profile("7");
+    *site.store.past.lock().unwrap() = vec![PastVisitor {
+        user_id: "7".into(),
+        page_views: 1,
+        visit_count: 1,
+        first_visit: super::support::now(),
+        last_visit: super::support::now(),
+        pages: vec![("/c/42/secret-report/7/".into(), 1)],
+    }];
+    let history = format!("{LIST}/history");
+    let told = ask(&site, &history, NAMES).await.json();
+    assert_eq!(
+        told["visitors"][0]["pages"][0]["url"], "/c/42/secret-report/7/",
+        "{told}"
+    );
+    let told = site.get(&history).await.json();
+    assert_eq!(told["visitors"][0]["pages"], json!([]), "{told}");
 }

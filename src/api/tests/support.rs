@@ -16,6 +16,7 @@ use crate::communities::Communities;
 use crate::config;
 use crate::live::{self, Live, Parts};
 use crate::metrics::Registry;
+use crate::presence::Scope;
 use crate::presence::grants::{Grants, News, Verdict};
 use crate::presence::moment::Moment;
 use crate::recorder::{Intake, ShownPages};
@@ -177,13 +178,9 @@ impl Site {
     }
 
     /// The app has answered the user of [`member`] who asked for a community.
-    pub(super) fn answered(&self, community: &str, verdict: Verdict) {
-        self.grants.note(
-            &community.into(),
-            &"7".into(),
-            News::Answer(verdict),
-            Moment::now(),
-        );
+    pub(super) fn answered(&self, scope: impl Into<Scope>, verdict: Verdict) {
+        self.grants
+            .note(&scope.into(), &"7".into(), News::Answer(verdict), Moment::now());
     }
 
     /// A user with a profile who was just seen in a community.

@@ -4,7 +4,7 @@ use tokio::sync::broadcast;
 
 use super::Authenticator;
 use crate::auth::metrics::Evicted;
-use crate::browser_session::SessionChange;
+use crate::browser_session::{BrowserSession, SessionChange};
 use crate::ids::{SessionToken, TokenFingerprint};
 
 impl Authenticator {
@@ -21,6 +21,19 @@ impl Authenticator {
         };
         self.metrics.evictions[reason].inc();
         self.publish(change);
+    }
+
+    /// The app has said with an answer that the session of a token is over, or has another token now. The table is asked anew, as
+    /// after a notification, also where none arrive.
+    pub(crate) async fn taken_back(&self, token: &SessionToken, session: &BrowserSession) {
+        self.fallback.forget(token);
+        match &session.id {
+            Some(id) => {
+                self.changes.changed(id);
+                self.publish(SessionChange::Of(id.clone()));
+            }
+            None => self.cache.invalidate(token).await,
+        }
     }
 
     /// A session of a token with this fingerprint may exist now: its row was inserted, or the app has set the token as

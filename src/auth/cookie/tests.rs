@@ -207,3 +207,51 @@ proptest! {
         prop_assert_eq!(&unquoted[..], value.as_bytes());
     }
 }
+
+#[test]
+fn a29_a_cookie_that_an_answer_takes_back_is_told_from_one_that_it_sets() {
+    let now = "2026-11-29T12:00:00Z".parse().unwrap();
+    let of = |set: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for set in set {
+            headers.append(SET_COOKIE, set.parse().unwrap());
+        }
+        change_of(&headers, "session_id", &SessionToken::new(TOKEN), now)
+    };
+    for deleted in [
+        // As Django, Rails, PHP and others write it.
+        "session_id=\"\"; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/",
+        "session_id=; path=/; max-age=0; expires=Thu, 01 Jan 1970 00:00:00 GMT",
+        "session_id=deleted; expires=Thu, 01-Jan-1970 00:00:01 GMT; Max-Age=0; path=/",
+        "session_id=gone; MAX-AGE = -1",
+        "session_id=gone; Expires=Sun, 29 Nov 2026 11:59:59 GMT",
+        "session_id=",
+    ] {
+        assert_eq!(of(&[deleted]), CookieChange::Deleted, "{deleted}");
+    }
+    let same = format!("session_id={TOKEN}; Max-Age=1209600; Path=/");
+    let other = "session_id=0123456789abcdef0123; Path=/; Expires=Sun, 29 Nov 2026 12:00:01 GMT";
+    assert_eq!(of(&[]), CookieChange::Kept);
+    assert_eq!(
+        of(&["other=; Max-Age=0", "Session_Id=; Max-Age=0"]),
+        CookieChange::Kept
+    );
+    assert_eq!(of(&[&same]), CookieChange::Kept);
+    // It lasts, whatever the date says.
+    let lasts = "session_id=0123456789abcdef0123; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=60";
+    for replaced in [
+        other,
+        lasts,
+        "session_id=0123456789abcdef0123; Expires=never; Max-Age=soon",
+    ] {
+        assert_eq!(of(&[replaced]), CookieChange::Replaced, "{replaced}");
+    }
+    // An old cookie of another domain is cleared away beside it.
+    let of_another_domain = "session_id=\"\"; Domain=.example.com; Max-Age=0";
+    for both in [[of_another_domain, other], [other, of_another_domain]] {
+        assert_eq!(of(&both), CookieChange::Replaced);
+    }
+    for both in [[of_another_domain, &*same], [&*same, of_another_domain]] {
+        assert_eq!(of(&both), CookieChange::Kept);
+    }
+}

@@ -15,7 +15,7 @@ use crate::ids::{CommunityId, SessionToken, UserId};
 use crate::page_view::Queue;
 use crate::presence::memory::InMemory;
 use crate::presence::worker;
-use crate::presence::{SteadyClock, Touch};
+use crate::presence::{Scope, SteadyClock, Touch};
 use crate::status::Status;
 use crate::store::fake::Fake;
 use crate::store::{Store, StoreError};
@@ -156,16 +156,18 @@ impl AccessPolicy for Rules {
     async fn still_admits(
         &self,
         session: Option<Arc<BrowserSession>>,
-        communities: &[CommunityId],
-        _: Option<&CommunityId>,
+        scopes: &[Scope],
+        _: Option<&Scope>,
     ) -> Result<Vec<bool>, Denied> {
         session.ok_or(Denied::NoSession)?;
         let _held = self.held.lock().await;
         let forbidden = self.forbidden.lock().unwrap();
-        Ok(communities
-            .iter()
-            .map(|id| !forbidden.contains(id.as_str()))
-            .collect())
+        let may_see = |scope: &Scope| {
+            scope
+                .community()
+                .is_none_or(|id| !forbidden.contains(id.as_str()))
+        };
+        Ok(scopes.iter().map(may_see).collect())
     }
 
     fn takes_ids(&self) -> bool {

@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName};
 
 use super::*;
 use crate::presence::grants::News;
-use crate::routes::{EventForm, Route, RouteHandles, Track};
+use crate::routes::{EventForm, Route, RouteFile, RouteHandles, RouteTable, Track};
 
 pub(super) const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 pub(super) const TOKEN: &str = "a8f5f167f44f4964e6c998dee827110c";
@@ -18,6 +18,35 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
         ..Privacy::default()
     };
     Policy::new(&Record::default(), &privacy)
+});
+
+/// Where redirects lead.
+static ROUTES: LazyLock<RouteTable> = LazyLock::new(|| {
+    let file = RouteFile {
+        path: "a.toml".into(),
+        text: r#"
+            [[route]]
+            name = "join"
+            pattern = '^/communities/(?P<community>\d+)/join/$'
+            [[route]]
+            name = "community"
+            pattern = '^/communities/(?P<community>\d+)(/(?P<slug>[a-z-]+))?/?$'
+            [[route]]
+            name = "by-slug"
+            pattern = '^/c/(?P<community_slug>[a-z-]+)/?$'
+            [[route]]
+            name = "post"
+            pattern = '^/c/(?P<community_slug>[a-z-]+)/posts/(?P<post>\d+)/?$'
+            presence = ["community_slug", "post"]
+            [[route]]
+            name = "checked-post"
+            pattern = '^/communities/(?P<community>\d+)/posts/(?P<post>\d+)/?$'
+            presence = ["community", "post"]
+            grants = true
+        "#
+        .into(),
+    };
+    RouteTable::compile(&[file]).expect("routes")
 });
 
 /// A navigation of a signed-in member to a community's page, answered with HTML. Tests change one thing.
@@ -139,8 +168,20 @@ impl Page {
         PageView::from_exchange(&self.exchange(), &self.policy)
     }
 
+    /// What it says of the community.
     pub(super) fn says(&self) -> Option<News> {
-        verdict(&self.exchange())
+        self.tells().and_then(|news| news.community)
+    }
+
+    /// What it says of access.
+    pub(super) fn tells(&self) -> Option<AccessNews> {
+        verdict(&self.exchange(), &ROUTES)
+    }
+
+    /// Its path and route as the table has them.
+    pub(super) fn of(mut self, path: &str) -> Self {
+        self.route = ROUTES.find(path);
+        self.at(path)
     }
 
     pub(super) fn granting(mut self, grants: Option<bool>) -> Self {

@@ -50,14 +50,14 @@ fn a7_what_many_may_have_says_nothing() {
     let mut of_nobody = page();
     of_nobody.route.as_mut().unwrap().community = None;
     assert_eq!(of_nobody.says(), None);
-    for status in [201, 204, 206, 301, 302, 303, 307, 400, 401, 429, 500, 502, 503] {
+    for status in [201, 204, 206, 300, 305, 400, 405, 429, 500, 502, 503] {
         assert_eq!(page().status(status).says(), None, "{status}");
     }
 }
 
 #[test]
 fn a8_only_the_communitys_own_page_says_that_it_was_refused() {
-    for status in [403, 404, 410] {
+    for status in [401, 403, 404, 410] {
         assert_eq!(page().status(status).says(), Some(REFUSED), "{status}");
         assert_eq!(page().below().status(status).says(), None, "{status}");
     }
@@ -151,4 +151,130 @@ fn a20_what_a_cache_answers_says_nothing() {
             assert!(page.says().is_some(), "{status} {name}: {value}");
         }
     }
+}
+
+/// A page that grants takes away as well.
+#[test]
+fn a25_a_refusal_of_each_page_that_grants_takes_away_what_it_gave() {
+    for status in [401, 403, 404, 410] {
+        let below = || page().below().status(status);
+        assert_eq!(below().granting(Some(true)).says(), Some(REFUSED), "{status}");
+        assert_eq!(below().granting(Some(false)).says(), None, "{status}");
+        let cached = below().granting(Some(true)).answers("age", "30");
+        assert_eq!(cached.says(), None, "{status}");
+    }
+    let of_a_list = || page().below().granting(Some(true));
+    let mut missing_part = of_a_list().status(404);
+    missing_part.query = Some("page=999".into());
+    assert_eq!(missing_part.says(), None);
+    for status in [500, 502, 503] {
+        assert_eq!(of_a_list().status(status).says(), None, "{status}");
+    }
+}
+
+#[test]
+fn a25_a_redirect_to_another_page_is_a_refusal_and_one_to_the_same_is_none() {
+    let to = |location: &str| page().of("/communities/42").answers("location", location);
+    for status in [301, 302, 303, 307, 308] {
+        for elsewhere in [
+            "/accounts/login/?next=/communities/42/",
+            "/tickets/",
+            "/communities/42/join/",
+            "/communities/43/",
+            "https://site.example/",
+            "join/",
+            "/c/rust/",
+        ] {
+            let says = to(elsewhere).status(status).tells().expect(elsewhere);
+            assert_eq!(says.community, Some(REFUSED), "{status} {elsewhere}");
+            // Another community by its key, as far as is known without the app's table.
+            assert_eq!(
+                says.unless.is_some(),
+                elsewhere == "/communities/43/",
+                "{elsewhere}"
+            );
+        }
+        for same in [
+            "/communities/42/",
+            "https://www.site.example/communities/42",
+            "//other.example/communities/42/",
+            "/communities/42/rust/?page=1",
+            "/communities/42?tab=new#top",
+            "?tab=new",
+        ] {
+            assert_eq!(to(same).status(status).tells(), None, "{status} {same}");
+        }
+        assert_eq!(
+            page().status(status).says(),
+            Some(REFUSED),
+            "{status}: to nowhere"
+        );
+        assert_eq!(page().below().status(status).says(), None, "{status}");
+        assert_eq!(
+            page().granting(Some(false)).status(status).says(),
+            None,
+            "{status}"
+        );
+        assert_eq!(
+            page().status(status).method(Method::POST).says(),
+            None,
+            "{status}"
+        );
+        assert_eq!(
+            page().status(status).answers("x-cache", "HIT").says(),
+            None,
+            "{status}"
+        );
+    }
+    // A slug may be another spelling: only the app's table says so.
+    let moved = page()
+        .of("/c/rust")
+        .status(301)
+        .answers("location", "/c/rust-lang/");
+    let says = moved.tells().expect("a refusal");
+    assert_eq!(says.community, Some(REFUSED));
+    assert_eq!(says.unless, Some(CommunityRef::Slug("rust-lang".into())));
+}
+
+#[test]
+fn a26_a_page_of_something_finer_says_who_may_see_who_is_there() {
+    let post = || page().of("/communities/42/posts/7");
+    let by_slug = || page().of("/c/rust/posts/7");
+    for (status, news) in [
+        (200, SHOWN),
+        (304, News::StillShown),
+        (403, REFUSED),
+        (404, REFUSED),
+        (302, REFUSED),
+    ] {
+        let says = post().status(status).tells().expect("something");
+        assert_eq!((says.community, says.finer), (Some(news), Some(news)), "{status}");
+        // Its route does not grant the community.
+        let says = by_slug().status(status).tells().expect("something");
+        assert_eq!((says.community, says.finer), (None, Some(news)), "{status}");
+        assert_eq!(
+            by_slug().granting(Some(false)).status(status).tells(),
+            None,
+            "{status}"
+        );
+        assert_eq!(
+            by_slug().tracked(Track::None).status(status).tells(),
+            None,
+            "{status}"
+        );
+        // The community's own page says nothing of what is in it.
+        let own = page()
+            .of("/communities/42/")
+            .status(status)
+            .tells()
+            .expect("something");
+        assert_eq!((own.community, own.finer), (Some(news), None), "{status}");
+    }
+    // A post that was merged into another is gone, and its community is not.
+    let merged = post().status(301).answers("location", "/communities/42/posts/8/");
+    let says = merged.tells().expect("something");
+    assert_eq!((says.community, says.finer), (None, Some(REFUSED)));
+    let slash = post().status(301).answers("location", "/communities/42/posts/7/");
+    assert_eq!(slash.tells(), None);
+    assert_eq!(post().route.unwrap().finer[0], Finer::new("post", "7").unwrap());
 }

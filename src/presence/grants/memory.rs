@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{News, NotedGrant, OPEN_FOR, Verdict};
-use crate::ids::{CommunityId, UserId};
+use crate::ids::UserId;
+use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
-/// Users remembered, counted once per community; some 200 bytes each. Beyond that, those neither answered nor asked about
+/// Users remembered, counted once per community and finer thing; some 200 bytes each. Beyond that, those neither answered nor asked about
 /// for longest are forgotten: whoever asks for many communities keeps nobody's grant out.
 pub(super) const CAPACITY: usize = 100_000;
 /// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
@@ -32,8 +33,8 @@ const LIKE_BEFORE: Duration = Duration::from_secs(5);
 /// Keys that wait for the worker; further ones it looks for itself.
 const QUEUE: usize = 10_000;
 
-/// A community and a user.
-pub(super) type GrantKey = (CommunityId, UserId);
+/// A community, or something in it, and a user.
+pub(super) type GrantKey = (Scope, UserId);
 
 /// What is known of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

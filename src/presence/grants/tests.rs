@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use self::shared_store::{HOUR, SHOWN, Shared, shown_by_one_and_refused_by_the_other, sidecar, told};
 use super::*;
+use crate::ids::CommunityId;
 
 #[tokio::test(start_paused = true)]
 async fn a7_whoever_was_shown_a_community_may_see_it_at_once_and_on_every_sidecar() {
@@ -179,7 +180,7 @@ async fn a9_refusals_keep_no_grant_out() {
     let one = sidecar(&Arc::default());
     let user = UserId::from("8");
     for community in 0..CAPACITY + CAPACITY / 10 {
-        let community = CommunityId::new(community.to_string());
+        let community = Scope::from(CommunityId::new(community.to_string()));
         one.note(&community, &user, News::Answer(Verdict::Refused), Moment::now());
         // Asked again and again, so that they count as much used.
         one.0.memory.get(&(community, user.clone()));
@@ -229,4 +230,33 @@ async fn a20_what_is_still_shown_prolongs_a_grant_and_gives_none() {
     assert!(!one.lets_see().await && !other.lets_see().await);
     one.still_shows();
     assert!(!one.lets_see().await, "now it has");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a26_a_grant_of_something_in_a_community_is_one_of_its_own_and_written_with_the_others() {
+    let store = Arc::<Shared>::default();
+    let (one, other) = (sidecar(&store), sidecar(&store));
+    let post = |key: &str| Scope::Finer("42".into(), Finer::new("post", key).unwrap());
+    let user = "7".into();
+    one.link.is_away.store(true, Ordering::Relaxed);
+    one.shows(Verdict::Shown, Duration::ZERO);
+    for (key, verdict) in [("7", Verdict::Shown), ("8", Verdict::Refused)] {
+        one.note(&post(key), &user, News::Answer(verdict), Moment::now());
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    one.link.is_away.store(false, Ordering::Relaxed);
+    one.writes().await;
+    assert_eq!(store.writes.load(Ordering::Relaxed), 1, "in one call");
+    for sidecar in [&one, &other] {
+        let sees = async |scope: &Scope| sidecar.may_see(scope, &user, sidecar.soon()).await.unwrap();
+        assert!(sees(&"42".into()).await && sees(&post("7")).await);
+        assert!(!sees(&post("8")).await && !sees(&post("9")).await);
+    }
+    // A post is gone; its community is not.
+    other.note(&post("7"), &user, News::Answer(Verdict::Refused), Moment::now());
+    while store.writes.load(Ordering::Relaxed) < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!one.may_see(&post("7"), &user, one.soon()).await.unwrap());
+    assert!(one.lets_see().await);
 }

@@ -47,12 +47,12 @@ impl Waiting {
     }
 
     /// A place for a caller, if there is one.
-    pub(super) fn enter(&self, (community, user): &GrantKey) -> Option<WaitingPlace> {
+    pub(super) fn enter(&self, (scope, user): &GrantKey) -> Option<WaitingPlace> {
         let places = &self.0;
         let domain = places
             .domains
             .as_ref()
-            .map_or(0, |domains| domains.index_of(&community.into()));
+            .map_or(0, |domains| domains.index_of(scope));
         let of_domain = Arc::clone(places.by_domain.get(domain)?)
             .try_acquire_owned()
             .ok()?;

@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::memory::{GrantKey, Known, Memory, Recorded};
 use super::{GRANTS_AFTER, Grant, Verdict};
-use crate::ids::{CommunityId, UserId};
-use crate::presence::Presence;
+use crate::ids::{CommunityId, Finer, UserId};
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::moment::Moment;
+use crate::presence::{Presence, Scope};
 use crate::retry::jittered;
 use crate::tasks::{Task, Tasks};
 
@@ -38,7 +38,8 @@ pub(super) struct Worker {
     presence: Arc<dyn Presence>,
     queue: mpsc::Receiver<GrantKey>,
     memory: Memory,
-    waiting: BTreeMap<CommunityId, BTreeSet<UserId>>,
+    /// By community: what is finer in it is written in the same call.
+    waiting: BTreeMap<CommunityId, BTreeSet<(Option<Finer>, UserId)>>,
     users: usize,
     /// When everything is written again, after a failure.
     again: Option<Instant>,
@@ -122,11 +123,16 @@ impl Worker {
             self.missing_again.get_or_insert(since + GRANTS_AFTER);
             return;
         }
-        let (community, user) = key;
+        let (scope, user) = key;
+        // The whole site is shown to nobody in particular.
+        let Some(community) = scope.community() else {
+            return;
+        };
         if self.users >= MOST {
             self.memory.leave();
         } else {
-            self.users += usize::from(self.waiting.entry(community).or_default().insert(user));
+            let of_community = self.waiting.entry(community.clone()).or_default();
+            self.users += usize::from(of_community.insert((scope.finer().cloned(), user)));
         }
     }
 
@@ -149,9 +155,9 @@ impl Worker {
     }
 
     /// Whether grants of this one's failure domain are still to be written again.
-    fn loses(&self, (community, _): &GrantKey) -> bool {
+    fn loses(&self, (scope, _): &GrantKey) -> bool {
         let domains = self.domains.as_ref();
-        domains.is_some_and(|domains| self.lost.contains(&domains.index_of(&community.into())))
+        domains.is_some_and(|domains| self.lost.contains(&domains.index_of(scope)))
     }
 
     /// Takes up all that memory has of some failure domains.
@@ -159,8 +165,8 @@ impl Worker {
         let Some(domains) = self.domains.clone() else {
             return;
         };
-        let is_wanted = |(community, _): &GrantKey, known: &Known| {
-            known.verdict == verdict && places.contains(&domains.index_of(&community.into()))
+        let is_wanted = |(scope, _): &GrantKey, known: &Known| {
+            known.verdict == verdict && places.contains(&domains.index_of(scope))
         };
         for (key, known) in self.memory.all(is_wanted) {
             if self.memory.mark_queued(&key, known) {
@@ -190,15 +196,16 @@ impl Worker {
         let waiting = std::mem::take(&mut self.waiting);
         self.users = 0;
         let (presence, memory) = (&self.presence, &self.memory);
-        let written =
-            stream::iter(waiting).map(async |(community, users): (CommunityId, BTreeSet<UserId>)| {
-                let users = users.into_iter().filter_map(|user| {
-                    let key = (community.clone(), user);
+        let written = stream::iter(waiting).map(
+            async |(community, users): (CommunityId, BTreeSet<(Option<Finer>, UserId)>)| {
+                let users = users.into_iter().filter_map(|(finer, user)| {
+                    let key = (Scope::of(community.clone(), finer), user);
                     memory.get(&key).map(|known| (key, known))
                 });
                 let users: Vec<_> = users.collect();
                 let called = Moment::now();
-                let grants = users.iter().map(|((_, user), known)| Grant {
+                let grants = users.iter().map(|((scope, user), known)| Grant {
+                    finer: scope.finer().cloned(),
                     user: user.clone(),
                     verdict: known.verdict,
                     age: called.since(known.at),
@@ -211,7 +218,8 @@ impl Worker {
                     grants => presence.note_grants(&community, grants).await,
                 };
                 (users, called, stands)
-            });
+            },
+        );
         let written: Vec<_> = written.buffer_unordered(CONCURRENCY).collect().await;
         for (users, called, stands) in written {
             let Ok(stands) = stands else {

@@ -1,5 +1,5 @@
-//! Grants in Redis: which users the app has shown a community, for all sidecars. One call for some users of one
-//! community, and one round trip to ask about one user.
+//! Grants in Redis: which users the app has shown a community and what is finer in it, for all sidecars. One call for some
+//! users of one community, and one round trip to ask about one user.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::ids::{CommunityId, UserId};
 use crate::presence::grants::{Grant, NotedGrant, Verdict};
 use crate::presence::keys::is_keyable;
 use crate::presence::moment::Moment;
-use crate::presence::{PresenceError, millis};
+use crate::presence::{PresenceError, Scope, millis};
 
 impl Redis {
     /// As [`crate::presence::Presence::note_grants`].
@@ -35,7 +35,8 @@ impl Redis {
                         Verdict::Shown => 1,
                         Verdict::Refused => -1,
                     };
-                    call.key(self.keys.granted(community, &grant.user)).arg(verdict);
+                    let scope = Scope::of(community.clone(), grant.finer.clone());
+                    call.key(self.keys.granted(&scope, &grant.user)).arg(verdict);
                     call.arg(millis(grant.age.saturating_add(waited)));
                     call.arg(millis(grant.left.saturating_sub(waited)));
                 }
@@ -52,19 +53,19 @@ impl Redis {
     /// As [`crate::presence::Presence::grant`].
     pub(super) async fn ask_for_grant(
         &self,
-        community: &CommunityId,
+        scope: &Scope,
         user: &UserId,
     ) -> Result<Option<NotedGrant>, PresenceError> {
-        if !is_keyable(community) {
+        if !scope.community().is_some_and(is_keyable) {
             return Ok(None);
         }
         let ask = |mut redis| async move {
             let mut pipeline = ::redis::pipe();
             pipeline.cmd("TIME");
-            pipeline.cmd("GET").arg(self.keys.granted(community, user));
+            pipeline.cmd("GET").arg(self.keys.granted(scope, user));
             pipeline.query_async(&mut redis).await
         };
-        let partition = self.keys.partition(community);
+        let partition = self.keys.partition_of(scope);
         let (time, noted): ((i64, i64), Option<String>) = self.servers.call(partition, ask).await?;
         Ok(noted.and_then(|noted| read(&noted, in_millis(time))))
     }

@@ -48,6 +48,15 @@ def logout(request):
     return response
 
 
+def account(request):
+    """The own account. A browser whose session is gone, or whose account is disabled, is signed out."""
+    if request.profile and request.user.is_active:
+        return HttpResponse(page('Account', f'<p>{escape(request.user.username)}</p>'))
+    response = HttpResponse(page('Account', '<p>You are signed out.</p>'))
+    response.delete_cookie(variant.SESSION_COOKIE, path='/', samesite='Lax')
+    return response
+
+
 def next_url(request):
     url = request.POST.get('next') or request.GET.get('next') or '/'
     return url if url_has_allowed_host_and_scheme(url, {request.get_host()}) else '/'

@@ -15,6 +15,8 @@ urlpatterns = [
     path(f'communities/<{PK}:pk>/counts/', views.counts),
     path('c/<slug:slug>/', views.community_by_slug),
     path(f'private/<{PK}:pk>/', views.members_only),
+    path(f'club/<{PK}:pk>/', views.club),
+    path(f'club/<{PK}:pk>/drafts/<int:author>/', views.draft),
     path(f'with-iframe/<{PK}:pk>/', views.with_iframe),
 
     path(f'api/feed/<{PK}:pk>/', jwt_views.feed),

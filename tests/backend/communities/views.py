@@ -1,4 +1,4 @@
-from django.http import Http404, HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.utils.html import escape
 
@@ -66,6 +66,22 @@ def members_only(request, pk):
     if request.profile is None or not c.members.filter(pk=request.profile.pk).exists():
         raise Http404
     return html(f'{c.name}: members only', '<p>Welcome.</p>')
+
+
+def club(request, pk):
+    """A page for members: others are sent to where they may join."""
+    c = get_object_or_404(Community, pk=pk)
+    if request.profile is None or not c.members.filter(pk=request.profile.pk).exists():
+        return HttpResponseRedirect(f'/club/{c.pk}/join/')
+    return html(f'{c.name}: club', '<p>Welcome.</p>')
+
+
+def draft(request, pk, author):
+    """What a member writes: for its author alone."""
+    c = visible(request, pk=pk)
+    if request.profile is None or request.profile.pk != author:
+        raise Http404
+    return html(f'{c.name}: draft', '<p>Text.</p>')
 
 
 def with_iframe(request, pk):

@@ -128,6 +128,10 @@ fn a_page_of_a_community_is_explained() {
                  route      community-post  (FILE:3)\n\
                  page type  post\n\
                  community  42\n\
+                 access     a 200 lets its visitor see who is in the community; 401, 403, 404, 410 and a redirect to \
+                 another page take that away: grants = true\n\
+                 access     a 200 lets its visitor see who is at post \"7\"; 401, 403, 404, 410 and a redirect to another \
+                 page take that away: presence names it\n\
                  counted    {COUNTED}\nevent type page_view\n\
                  presence   post \"7\"  (…/posts/{{post}}/visitors)\n"
             )
@@ -164,6 +168,44 @@ fn a_community_named_by_its_slug_is_explained() {
         text.contains("\ncommunity  the one with slug \"rust\"\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a27_whether_answers_on_a_path_decide_about_access_is_explained() {
+    let gives = "access     a 200 lets its visitor see who is in the community; 401, 403, 404, 410 and a redirect to another page \
+                 take that away: ";
+    let nothing = "access     answers say nothing about who may see the community: ";
+    let own = format!("{gives}it is the community's own page; grants = false if anybody gets it");
+    let folder = Folder::new(
+        IN_ORDER,
+        &format!(
+            "[[route]]\nname = \"join\"\npattern = '^/join/(?P<community>\\d+)/$'\ngrants = false\n{}",
+            ROUTES.replace("grants = true\n", "")
+        ),
+    );
+    for (arguments, told) in [
+        (&["/communities/42/"][..], &*own),
+        (&["/c/rust"], &own),
+        (&["/join/42/"], &format!("{nothing}grants = false")),
+        (
+            &["/communities/42/search/"],
+            &format!("{nothing}it is below the community; grants = true if the app checks"),
+        ),
+        (
+            &["/communities/42/posts/7"],
+            "access     a 200 lets its visitor see who is at post \"7\"; 401, 403, 404, 410 and a redirect to another page take \
+             that away: presence names it",
+        ),
+        (
+            &["/communities/42/", "--method", "POST"],
+            &format!("{nothing}only the answers to a GET do"),
+        ),
+    ] {
+        let said = folder.run(&[&["routes", "test"], arguments].concat());
+        assert!(said.out.contains(told), "{arguments:?}: {}", said.out);
+    }
+    let said = folder.run(&["routes", "test", "/about/"]);
+    assert!(!said.out.contains("access "), "{}", said.out);
 }
 
 #[test]

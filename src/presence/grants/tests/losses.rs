@@ -283,7 +283,7 @@ async fn a18_of_many_refusals_of_one_user_the_first_are_kept() {
     let one = sidecar(&store);
     let user = UserId::from("7");
     let refuses = |community: u32| {
-        let community = CommunityId::new(community.to_string());
+        let community = Scope::from(CommunityId::new(community.to_string()));
         one.note(&community, &user, News::Answer(Verdict::Refused), Moment::now());
     };
     (0..300).for_each(refuses);

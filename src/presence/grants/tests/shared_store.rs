@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use super::*;
+use crate::ids::CommunityId;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::fake::Fake;
 use crate::presence::grants::memory::Recorded;
@@ -78,7 +79,8 @@ impl Fake for Link {
         let mut noted = self.store.noted.lock().unwrap();
         let mut stands = Vec::new();
         for grant in grants {
-            let key = (community.clone(), grant.user.clone());
+            let scope = Scope::of(community.clone(), grant.finer.clone());
+            let key = (scope, grant.user.clone());
             let shown = noted
                 .get(&key)
                 .is_some_and(|(verdict, ..)| *verdict == Verdict::Shown);
@@ -102,15 +104,11 @@ impl Fake for Link {
         Ok(stands)
     }
 
-    async fn grant(
-        &self,
-        community: &CommunityId,
-        user: &UserId,
-    ) -> Result<Option<NotedGrant>, PresenceError> {
+    async fn grant(&self, scope: &Scope, user: &UserId) -> Result<Option<NotedGrant>, PresenceError> {
         self.is_there()?;
         self.store.questions.fetch_add(1, Ordering::Relaxed);
         let noted = self.store.noted.lock().unwrap();
-        Ok(noted.get(&(community.clone(), user.clone())).and_then(told))
+        Ok(noted.get(&(scope.clone(), user.clone())).and_then(told))
     }
 }
 

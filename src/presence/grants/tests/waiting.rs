@@ -19,7 +19,7 @@ async fn a7_whoever_asks_about_many_communities_waits_once_for_all() {
     let one = sidecar(&Arc::default());
     let (began, until) = (Instant::now(), one.soon());
     for community in 0..100 {
-        let community = CommunityId::new(community.to_string());
+        let community = Scope::from(CommunityId::new(community.to_string()));
         assert!(!one.may_see(&community, &"7".into(), until).await.unwrap());
     }
     assert_eq!(began.elapsed(), Duration::from_secs(1));
@@ -33,7 +33,7 @@ async fn a19_one_user_who_waits_often_keeps_no_other_from_waiting() {
     let asks = |community: u32| {
         let (grants, until) = (one.grants.clone(), one.soon());
         async move {
-            let community = CommunityId::new(community.to_string());
+            let community = Scope::from(CommunityId::new(community.to_string()));
             grants.may_see(&community, &"8".into(), until).await.unwrap()
         }
     };
