@@ -1,5 +1,6 @@
 //! Which page is the community's own, and what else is written so that it shows nobody more than the app does.
 
+use super::routes::{forum_routes, forum_tables, routes_of};
 use super::*;
 
 fn own(path: &str, view: &str, name: &str, own_of: &[&str]) -> String {
