@@ -132,7 +132,7 @@ fn write_access(text: &mut String, access: config::Access, found: &RouteMatch, m
     let _ = if says {
         writeln!(
             text,
-            "access     a 200 lets its visitor see who is in the community; 401, 403, 404, 410 and a redirect to another page \
+            "access     a 200 lets its visitor see who is in the community; 401, 403, 404 (but for a query), 410 and a redirect to another page \
              take that away: {why}"
         )
     } else {
@@ -144,7 +144,7 @@ fn write_access(text: &mut String, access: config::Access, found: &RouteMatch, m
     for finer in found.finer.iter().filter(|_| why_not.is_none()) {
         let _ = writeln!(
             text,
-            "access     a 200 lets its visitor see who is at {} {:?}; 401, 403, 404, 410 and a redirect to another page take \
+            "access     a 200 lets its visitor see who is at {} {:?}; 401, 403, 404 (but for a query), 410 and a redirect to another page take \
              that away: presence names it",
             finer.kind(),
             finer.key()

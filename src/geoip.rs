@@ -43,10 +43,14 @@ impl GeoIp {
     /// Decodes no more of the record than is kept of it.
     fn find(&self, ip: IpAddr) -> Result<Location, MaxMindDbError> {
         let found = self.0.lookup(ip.to_canonical())?;
+        // A database of another shape may have one of them.
         Ok(Location {
-            country: found.decode_path(&path!["country", "iso_code"])?,
-            region: found.decode_path(&path!["subdivisions", 0, "names", "en"])?,
-            city: found.decode_path(&path!["city", "names", "en"])?,
+            country: found.decode_path(&path!["country", "iso_code"]).ok().flatten(),
+            region: found
+                .decode_path(&path!["subdivisions", 0, "names", "en"])
+                .ok()
+                .flatten(),
+            city: found.decode_path(&path!["city", "names", "en"]).ok().flatten(),
         })
     }
 }

@@ -73,7 +73,7 @@ pub fn tokens_set(
 pub enum CookieChange {
     /// Nothing: it is not set, or to what it is.
     Kept,
-    /// It has another value from now on: its session may have another token.
+    /// It has another value from now on, or may have been taken back: its session may have another token, or be over.
     Replaced,
     /// It is taken back: its session is over, as far as the app is concerned.
     Deleted,
@@ -81,17 +81,27 @@ pub enum CookieChange {
 
 /// What a response does to the cookie called `name`, which had the value `token`. Deleted means an empty value, a `Max-Age` of
 /// at most 0 or an `Expires` before `now`, as browsers read them. Where it is deleted for one domain or path and set for another,
-/// it is set.
+/// it is set. Deleted for a domain that is named, it may be an old cookie of another domain, which some sites clear away with each
+/// answer: the session may be over.
 pub fn change_of(headers: &HeaderMap, name: &str, token: &SessionToken, now: DateTime<Utc>) -> CookieChange {
     let mut change = CookieChange::Kept;
+    let mut may_be_deleted = false;
     for header in headers.get_all(SET_COOKIE) {
         let mut parts = header.as_bytes().split(|&byte| byte == b';');
         let Some(value) = parts.next().and_then(|pair| value_of(pair, name)) else {
             continue;
         };
         let value = unquote(value);
+        let of_a_domain = parts.clone().any(|attribute| {
+            attribute
+                .trim_ascii()
+                .get(..7)
+                .is_some_and(|key| key.eq_ignore_ascii_case(b"domain="))
+        });
         if value.is_empty() || is_over(parts, now) {
-            if change == CookieChange::Kept {
+            if of_a_domain {
+                may_be_deleted = true;
+            } else if change == CookieChange::Kept {
                 change = CookieChange::Deleted;
             }
         } else if std::str::from_utf8(&value).is_ok_and(|text| SessionToken::new(text) == *token) {
@@ -99,6 +109,9 @@ pub fn change_of(headers: &HeaderMap, name: &str, token: &SessionToken, now: Dat
         } else {
             change = CookieChange::Replaced;
         }
+    }
+    if change == CookieChange::Kept && may_be_deleted {
+        return CookieChange::Replaced;
     }
     change
 }

@@ -69,7 +69,7 @@ impl Shared {
     async fn compare_all(&self, pass: &mut OmittedPass) -> Result<(), Interruption> {
         tracing::info!(
             since = %pass.omission.since,
-            "page views were written that the counters lack, as a right for these was missing: the communities with page \
+            "page views were written that the counters lack, as a right for these or their tables were missing: the communities with page \
              views since then are compared with their events now"
         );
         let mut after = None;

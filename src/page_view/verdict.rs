@@ -55,9 +55,12 @@ impl AccessNews {
 /// the page of somebody else.
 ///
 /// Refused: a GET was answered 401, 403, 404 or 410, or by a redirect to another page: a form to sign in, a list, a page
-/// that asks to join. The same page is that of the same route and community, however spelled. A 404 to a query says nothing:
-/// it may be a missing part of a list (`?page=999`). Nor does a failure. A deleted thing below the community takes the
-/// community away, too, as a hidden one is answered alike; the next page that is shown gives it back.
+/// that asks to join. The same page is that of the same route and community, however spelled. A redirect within the community
+/// takes it away neither where the page that it leads to says so itself (it grants), nor where the request has a query
+/// (`?goto=unread`). A 404 to a query says nothing: it may be a missing part of a list (`?page=999`). Nor does a failure. A
+/// deleted thing below the community takes the community away, too, as a hidden one is answered alike; the next page that is
+/// shown gives it back. What a page embeds, such as an image, takes nothing away: anybody who may write in a community can
+/// embed an address that does not exist.
 ///
 /// An answer of a cache says nothing, whatever it is: the app has not looked at who asks.
 pub(crate) fn verdict(exchange: &Exchange<'_>, routes: &RouteTable) -> Option<AccessNews> {
@@ -88,7 +91,8 @@ pub(crate) fn verdict(exchange: &Exchange<'_>, routes: &RouteTable) -> Option<Ac
             (is_shown && !is_download(exchange.response)).then(|| says(News::Answer(Verdict::Shown)))
         }
         StatusCode::NOT_MODIFIED => what(exchange).is_ok().then(|| says(News::StillShown)),
-        StatusCode::NOT_FOUND if exchange.query.is_some_and(|query| !query.is_empty()) => None,
+        _ if is_embedded(exchange.request) => None,
+        StatusCode::NOT_FOUND if has_query(exchange) => None,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
             Some(refused)
         }
@@ -111,15 +115,18 @@ fn redirected(
     let location = exchange.response.get(LOCATION).map(HeaderValue::as_bytes);
     let path = location.and_then(|location| redirect::path(exchange.path, location));
     let target = path.and_then(|path| routes.find(&path));
-    let target =
-        target.filter(|target| target.community.is_some() && target.route.name == matched.route.name);
+    let target = target.filter(|target| {
+        let is_same_page = target.route.name == matched.route.name;
+        let decides = target.grants() && target.route.track != Track::None;
+        target.community.is_some() && (is_same_page || decides || has_query(exchange))
+    });
     let Some(target) = target else {
         return Some(refused);
     };
-    let is_same_thing = target.finer == matched.finer;
+    let is_same_thing = matched.finer.iter().all(|finer| target.finer.contains(finer));
     match (target.community == matched.community, is_same_thing) {
         (true, true) => None,
-        // To another thing in the same community, such as the one that it was merged into.
+        // To another thing in the same community, such as the one that it was merged into, or to the community.
         (true, false) => Some(AccessNews {
             community: None,
             ..refused
@@ -131,6 +138,17 @@ fn redirected(
         (false, false) => Some(refused),
     }
 }
+
+fn has_query(exchange: &Exchange<'_>) -> bool {
+    exchange.query.is_some_and(|query| !query.is_empty())
+}
+
+/// Whether a page asks for it as a part of its own, by what the browser says: neither a page, nor a frame, nor a script's.
+fn is_embedded(request: &HeaderMap) -> bool {
+    let asked_for = request.get("sec-fetch-dest").map(HeaderValue::as_bytes);
+    asked_for.is_some_and(|what| !matches!(what, b"document" | b"iframe" | b"frame" | b"empty"))
+}
+
 /// Whether a cache between sidecar and app says that the answer is its own. Varnish sends `Age: 0` with the app's.
 fn is_from_a_cache(response: &HeaderMap) -> bool {
     let values = |name: &str| {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use http::header::SET_COOKIE;
 use http::{HeaderMap, Method};
 
 use super::{AcceptedView, Recorder, RequestFacts, RequestVisitor, ShownPages};
@@ -155,7 +156,11 @@ impl Intake {
     /// cookies that the response sets: one that it takes back is a session's end, and its page was shown to nobody in
     /// particular. Whether it is of a file is found out here.
     pub async fn record_exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
-        let (change, headers) = (self.change_of_cookie(facts, exchange.response), exchange.response);
+        let headers = exchange.response;
+        let token = self.token_that_may_change(facts, &exchange);
+        let change = token.as_ref().map_or(CookieChange::Kept, |token| {
+            change_of(headers, &self.session.cookie, token, facts.at)
+        });
         let is_over = change == CookieChange::Deleted;
         if self.asks_for_visitors() {
             let exchange = Exchange {
@@ -163,9 +168,14 @@ impl Intake {
                 ..exchange
             };
             if let Some(shown) = &self.shown {
-                // A page of a session that is over was shown to anybody.
+                // Of a session that is over, or has another token from now on, the app may not have known the user: it
+                // has shown the page to anybody, or has refused it to somebody who is not signed in.
                 let news = verdict(&exchange, &self.routes.load());
-                let news = news.filter(|news| !is_over || news.is_refusal());
+                let news = news.filter(|news| match change {
+                    CookieChange::Kept => true,
+                    CookieChange::Replaced => !news.is_refusal(),
+                    CookieChange::Deleted => false,
+                });
                 shown.note(facts, &exchange, news).await;
             }
             if self.is_recording {
@@ -180,7 +190,7 @@ impl Intake {
             }
         }
         if change != CookieChange::Kept
-            && let Some(token) = &facts.token
+            && let Some(token) = &token
         {
             self.lookups.taken_back(token, &facts.lookup, facts.at).await;
         }
@@ -196,13 +206,24 @@ impl Intake {
         }
     }
 
-    /// What a response does to the session cookie of its request. A JWT is not the app's to take back.
-    fn change_of_cookie(&self, facts: &RequestFacts, response: &HeaderMap) -> CookieChange {
-        match &facts.token {
-            Some(token) if token.claims().is_none() => {
-                change_of(response, &self.session.cookie, token, facts.at)
-            }
-            _ => CookieChange::Kept,
+    /// The session's token that came in the request's cookie, if the response sets cookies. A JWT is not the app's to take
+    /// back. Where requests are passed on and no more, it was not read yet; sign-outs matter to the API all the same.
+    fn token_that_may_change(&self, facts: &RequestFacts, exchange: &Exchange<'_>) -> Option<SessionToken> {
+        if !exchange.response.contains_key(SET_COOKIE) {
+            return None;
+        }
+        if self.asks_for_visitors() {
+            return facts.token.clone().filter(|token| token.claims().is_none());
+        }
+        let cookie = &self.session;
+        match session_token(
+            exchange.request,
+            &cookie.cookie,
+            cookie.token_min_length,
+            cookie.token_max_length,
+        ) {
+            TokenFound::Token(token) => Some(token),
+            TokenFound::Malformed | TokenFound::None => None,
         }
     }
 

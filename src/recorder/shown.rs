@@ -175,11 +175,16 @@ impl ShownPages {
             }
             Err(_) => self.communities.last_known(named).await?,
         };
-        if let Some(unless) = &unsettled.news.unless
-            && let Ok(PageCommunity::Community(same)) = self.communities.named(unless).await
-            && same == community
-        {
-            return None;
+        if let Some(unless) = &unsettled.news.unless {
+            match self.communities.named(unless).await {
+                Ok(PageCommunity::Community(same)) if same == community => return None,
+                Ok(_) => {}
+                // It may be the same one.
+                Err(_) => {
+                    self.grants.count_dropped();
+                    return None;
+                }
+            }
         }
         Some((session, community))
     }

@@ -248,6 +248,7 @@ fn a29_a_cookie_that_an_answer_takes_back_is_told_from_one_that_it_sets() {
     }
     // An old cookie of another domain is cleared away beside it.
     let of_another_domain = "session_id=\"\"; Domain=.example.com; Max-Age=0";
+    assert_eq!(of(&[of_another_domain]), CookieChange::Replaced);
     for both in [[of_another_domain, other], [other, of_another_domain]] {
         assert_eq!(of(&both), CookieChange::Replaced);
     }

@@ -118,7 +118,11 @@ pub(super) fn add_settings(guess: &mut Guess, community: Option<&AppTable>) {
     let has_own = used.iter().any(|route| {
         !route.is_excluded && matches!(route.grants, GrantsKey::Default) && route.lookup.is_none()
     });
-    if !has_own && used.iter().any(|route| route.grants == GrantsKey::NotOwn) {
+    if !has_own
+        && used
+            .iter()
+            .any(|route| !route.is_excluded && matches!(route.grants, GrantsKey::No | GrantsKey::NotOwn))
+    {
         guess.open.push(
             "routes.d: which page is the community's own, the one that the app shows only to those who may see the community; \
              remove grants = false from its route. Until then no page shows a visitor who is there (api.access = \"visited\")"

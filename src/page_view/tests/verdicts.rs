@@ -187,10 +187,10 @@ fn a25_a_redirect_to_another_page_is_a_refusal_and_one_to_the_same_is_none() {
         ] {
             let says = to(elsewhere).status(status).tells().expect(elsewhere);
             assert_eq!(says.community, Some(REFUSED), "{status} {elsewhere}");
-            // Another community by its key, as far as is known without the app's table.
+            // Another community by its key or slug, as far as is known without the app's table.
             assert_eq!(
                 says.unless.is_some(),
-                elsewhere == "/communities/43/",
+                matches!(elsewhere, "/communities/43/" | "/c/rust/"),
                 "{elsewhere}"
             );
         }
@@ -277,4 +277,38 @@ fn a26_a_page_of_something_finer_says_who_may_see_who_is_there() {
     let slash = post().status(301).answers("location", "/communities/42/posts/7/");
     assert_eq!(slash.tells(), None);
     assert_eq!(post().route.unwrap().finer[0], Finer::new("post", "7").unwrap());
+}
+
+#[test]
+fn a25_what_a_page_embeds_takes_nothing_away() {
+    for status in [401, 403, 404, 410] {
+        let answered = |what: &str| page().asks("sec-fetch-dest", what).status(status).says();
+        for embedded in ["image", "script", "style", "object", "video"] {
+            assert_eq!(answered(embedded), None, "{status} {embedded}");
+        }
+        for opened in ["document", "iframe", "empty"] {
+            assert_eq!(answered(opened), Some(REFUSED), "{status} {opened}");
+        }
+    }
+}
+
+#[test]
+fn a25_a_redirect_within_the_community_leaves_it_to_the_page_that_it_leads_to() {
+    let led = |page: Page, to: &str| page.status(302).answers("location", to);
+    let own = || page().of("/communities/42/");
+    // That page says by itself who may see the community.
+    assert_eq!(led(own(), "/communities/42/posts/7/").tells(), None);
+    // Of one that says nothing it takes a query to be no refusal.
+    let to_join = |page: Page| led(page, "/communities/42/join/");
+    assert_eq!(to_join(own()).says(), Some(REFUSED));
+    let mut asks = own();
+    asks.query = Some("goto=unread".into());
+    assert_eq!(to_join(asks).tells(), None);
+    // The post is not shown; its community may be.
+    let hidden = led(page().of("/communities/42/posts/7/"), "/communities/42/")
+        .tells()
+        .unwrap();
+    assert_eq!((hidden.community, hidden.finer), (None, Some(REFUSED)));
+    // Another community says nothing of this one.
+    assert_eq!(led(own(), "/communities/43/").says(), Some(REFUSED));
 }

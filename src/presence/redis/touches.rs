@@ -59,23 +59,19 @@ impl Redis {
             })
             .collect();
         let mut failed = vec![false; groups.len()];
-        for call in calls(groups) {
+        let mut calls = calls(groups).into_iter();
+        while let Some(call) = calls.next() {
             let call: Vec<_> = call.into_iter().filter(|part| !failed[part.place]).collect();
             for (part, outcome) in self.touch_parts(&call, called).await {
                 failed[part.place] = outcome.is_err();
                 outcomes[part.place] = outcome;
             }
             // The others would wait as long, and in vain.
-            if let Some(Err(error)) = call.first().map(|part| &outcomes[part.place])
-                && is_away(error)
-            {
-                let error = error.clone();
-                for (group, outcome) in groups.iter().zip(&mut outcomes) {
-                    if is_kept(group.0) && outcome.is_err() {
-                        *outcome = Err(error.clone());
-                    }
+            let mut failures = call.iter().filter_map(|part| outcomes[part.place].as_ref().err());
+            if let Some(error) = failures.find(|error| is_away(error)).cloned() {
+                for part in calls.by_ref().flatten() {
+                    outcomes[part.place] = Err(error.clone());
                 }
-                break;
             }
         }
         outcomes
@@ -87,7 +83,7 @@ impl Redis {
         parts: &[Part<'a>],
         called: Moment,
     ) -> Vec<(Part<'a>, Result<Count, PresenceError>)> {
-        let error = match self.call(parts, called).await {
+        let mut error = match self.call(parts, called).await {
             Ok(counts) => return parts.iter().copied().zip(counts.into_iter().map(Ok)).collect(),
             Err(error) => error,
         };
@@ -99,6 +95,9 @@ impl Redis {
                 let alone = self.call(std::slice::from_ref(part), called).await;
                 alone.and_then(|mut counts| counts.pop().ok_or_else(no_answer))
             };
+            if let Err(newer) = &outcome {
+                error = newer.clone();
+            }
             outcomes.push((*part, outcome));
         }
         outcomes

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use super::statement::{communities, texts};
 use crate::ids::CommunityId;
-use crate::store::operations::{Backend, Pending, Runs, ShownPresent, Unchecked, Uncounted, Value};
+use crate::store::operations::{
+    Backend, Pending, Runs, ShownPresent, Unchecked, Uncounted, Value, no_columns,
+};
 use crate::store::schema::AppSchema;
 
 impl<B: Backend> Runs<Uncounted<'_>> for B {
@@ -63,9 +65,7 @@ impl<B: Backend> Runs<Unchecked<'_>> for B {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<(Vec<CommunityId>, Option<CommunityId>), sqlx::Error> {
-        let Some(table) = &app.community else {
-            return Ok((Vec::new(), None));
-        };
+        let table = app.community.as_ref().ok_or_else(no_columns)?;
         let keys = B::behind(connection, table, operation.after, operation.limit).await?;
         let sql = format!(
             "SELECT community FROM {} WHERE community {} AND counted AND checked_at >= $2",

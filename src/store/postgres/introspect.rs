@@ -29,7 +29,10 @@ async fn site(connection: &mut PgConnection) -> Result<(&'static str, String), s
     .await?;
     if may_ask {
         let server = "SELECT system_identifier::text, '' FROM pg_catalog.pg_control_system()";
-        let server: Result<(String, String), _> = query_as(server).fetch_one(&mut *connection).await;
+        // In a savepoint, so that a refusal does not fail the rest.
+        let mut attempt = connection.begin().await?;
+        let server: Result<(String, String), _> = query_as(server).fetch_one(&mut *attempt).await;
+        drop(attempt);
         match server {
             Ok((server, _)) => return Ok(("server", format!("{server} {database}"))),
             // Some services have the function, and refuse to answer.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Directory, SpoolError, file};
 
-const OTHER_DISK: &str = "or set spool.dir to a folder on another disk, and restart";
+const OTHER_DISK: &str = "or move the folder to another disk, set spool.dir to it, and restart";
 const ACCESS: &str =
     "make the folder and its files those of the user that runs headcount (the folder of mode 0700)";
 
@@ -37,7 +37,12 @@ fn of_file(error: &sqlx::Error) -> WrongAndRemedy {
             "a file there cannot be written",
             format!("where the disk is mounted read-only, mount it read-write; else {ACCESS}"),
         ),
-        Some(14) => ("a file there cannot be opened", ACCESS.to_owned()),
+        Some(14) => (
+            "a file there cannot be opened",
+            format!(
+                "{ACCESS}; it may also be that the folder is gone, or that the process may open no more files"
+            ),
+        ),
         Some(5 | 6) => (
             "another process has a file there open",
             "end what reads or copies it".to_owned(),

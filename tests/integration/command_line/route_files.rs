@@ -128,9 +128,9 @@ fn a_page_of_a_community_is_explained() {
                  route      community-post  (FILE:3)\n\
                  page type  post\n\
                  community  42\n\
-                 access     a 200 lets its visitor see who is in the community; 401, 403, 404, 410 and a redirect to \
+                 access     a 200 lets its visitor see who is in the community; 401, 403, 404 (but for a query), 410 and a redirect to \
                  another page take that away: grants = true\n\
-                 access     a 200 lets its visitor see who is at post \"7\"; 401, 403, 404, 410 and a redirect to another \
+                 access     a 200 lets its visitor see who is at post \"7\"; 401, 403, 404 (but for a query), 410 and a redirect to another \
                  page take that away: presence names it\n\
                  counted    {COUNTED}\nevent type page_view\n\
                  presence   post \"7\"  (…/posts/{{post}}/visitors)\n"
@@ -172,7 +172,7 @@ fn a_community_named_by_its_slug_is_explained() {
 
 #[test]
 fn a27_whether_answers_on_a_path_decide_about_access_is_explained() {
-    let gives = "access     a 200 lets its visitor see who is in the community; 401, 403, 404, 410 and a redirect to another page \
+    let gives = "access     a 200 lets its visitor see who is in the community; 401, 403, 404 (but for a query), 410 and a redirect to another page \
                  take that away: ";
     let nothing = "access     answers say nothing about who may see the community: ";
     let own = format!("{gives}it is the community's own page; grants = false if anybody gets it");
@@ -193,7 +193,7 @@ fn a27_whether_answers_on_a_path_decide_about_access_is_explained() {
         ),
         (
             &["/communities/42/posts/7"],
-            "access     a 200 lets its visitor see who is at post \"7\"; 401, 403, 404, 410 and a redirect to another page take \
+            "access     a 200 lets its visitor see who is at post \"7\"; 401, 403, 404 (but for a query), 410 and a redirect to another page take \
              that away: presence names it",
         ),
         (

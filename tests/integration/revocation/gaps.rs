@@ -22,7 +22,7 @@ async fn readyz(world: &World) -> String {
 
 async fn says_that_it_hears_nothing(world: &World) {
     let degraded = "degraded: no notifications of session changes arrive; sign-outs are noticed within \
-                    session.cache_ttl (";
+                    session.cache_ttl: ";
     let text = readyz(world).await;
     assert!(text.contains(degraded), "{text}");
 }

@@ -210,7 +210,13 @@ impl<'a> PatternReader<'a> {
         } else {
             &name
         };
-        let grants = grants(&literals(path), kind);
+        // What the site itself says goes before words in front of the community.
+        let of_path = if kind == PageKind::Own {
+            segments
+        } else {
+            literals(path)
+        };
+        let grants = grants(&of_path, kind);
         let mut reason = match (usable, is_api) {
             (false, _) => format!(
                 "{}: the pattern needs look-around or a back reference, which routes do not support; rewrite it",
