@@ -45,6 +45,8 @@ MIDDLEWARE = [
     *SESSION_MIDDLEWARE,
     'analytics.middleware.AnalyticsTrackingMiddleware',
 ]
+if os.environ.get('BACKEND_CHECKS_FORMS') == '1':
+    MIDDLEWARE.append('django.middleware.csrf.CsrfViewMiddleware')
 
 DATABASES = {
     'default': databases.parse(

@@ -102,7 +102,11 @@ async fn d6_check_asks_the_site_for_settings_that_break_behind_a_proxy() {
         said.contains("the site's settings go with the configuration"),
         "{said}"
     );
-    let said = checked(&[("HEADCOUNT__LIMITS__TRUSTED_PROXIES", "[\"10.0.0.1\"]")]);
+    let behind_a_proxy = ("HEADCOUNT__LIMITS__TRUSTED_PROXIES", "[\"10.0.0.1\"]");
+    // A site that compares no origins refuses no forms.
+    let said = checked(&[behind_a_proxy]);
+    assert!(!said.contains("Origin checking failed"), "{said}");
+    let said = checked(&[behind_a_proxy, ("BACKEND_CHECKS_FORMS", "1")]);
     assert!(
         said.contains("warning: ") && said.contains("Origin checking failed"),
         "{said}"
