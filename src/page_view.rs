@@ -108,7 +108,7 @@ impl Policy {
     /// Whether a request is a robot's, by its user agent: then it makes no page view, and nobody present.
     pub fn is_bots(&self, request: &HeaderMap) -> bool {
         let user_agent = text::user_agent(request.get(USER_AGENT));
-        self.agents.device(Agent::of(&user_agent, request)).is_none()
+        self.agents.read(Agent::of(&user_agent, request)).is_none()
     }
 }
 
@@ -162,9 +162,9 @@ pub struct PageView {
     /// The client's address, reduced as configured; IPv4-mapped IPv6 as IPv4.
     pub client_ip: Option<IpAddr>,
     /// User agent, valid UTF-8 without NUL, at most [`PageView::MAX_USER_AGENT`] bytes; empty when not kept.
-    pub user_agent: String,
+    pub user_agent: Arc<str>,
     /// Browser, operating system and kind of device.
-    pub device: device::DeviceInfo,
+    pub device: Arc<device::DeviceInfo>,
     /// What its route has written beside. Rows of a spool that an earlier version wrote have none.
     #[serde(default, skip_serializing_if = "RouteEvent::is_empty")]
     pub event: RouteEvent,
@@ -243,7 +243,7 @@ impl PageView {
     fn describe(page: &Beacon<'_>, policy: &Policy) -> Result<Self, NotCounted> {
         let user_agent = text::user_agent(page.request.get(USER_AGENT));
         let agent = Agent::of(&user_agent, page.request);
-        let device = policy.agents.device(agent).ok_or(NotCounted::Bot)?;
+        let agent = policy.agents.read(agent).ok_or(NotCounted::Bot)?;
         let route = page.route.map(|matched| &*matched.route);
         let url = text::url(page.path, page.query, &policy.query_allow);
         Ok(Self {
@@ -270,11 +270,11 @@ impl PageView {
             duration_ms: 0,
             client_ip: text::ip(page.client_ip, policy.ip_address),
             user_agent: if policy.user_agent {
-                user_agent
+                agent.text
             } else {
-                String::new()
+                Arc::default()
             },
-            device,
+            device: agent.device,
         })
     }
 

@@ -165,7 +165,7 @@ mod tests {
             duration_ms: 1,
             client_ip: None,
             user_agent: "secret".into(),
-            device: DeviceInfo::default(),
+            device: Arc::new(DeviceInfo::default()),
             event: RouteEvent::default(),
         }
     }

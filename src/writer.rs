@@ -61,6 +61,9 @@ use spool::{Directory, Spool};
 use spools::Spools;
 use unresolved::UnresolvedView;
 
+/// Most views of a transaction in SQLite.
+const MOST_IN_SQLITE: NonZeroUsize = NonZeroUsize::new(500).unwrap();
+
 /// Takes views for the app's tables.
 #[derive(Clone)]
 pub struct Writer {
@@ -152,13 +155,15 @@ impl BatchLimits {
     /// Limits from their configuration sections.
     pub fn new(record: &config::Record, spool: &config::Spool, database: &config::Database) -> Self {
         // SQLite has one writer at a time: the app would wait for a large transaction.
-        let (most_views, most_bytes) = if database.is_sqlite() {
-            (0, 0)
+        let (most_at_once, most_views, most_bytes) = if database.is_sqlite() {
+            (MOST_IN_SQLITE, 0, 0)
         } else {
-            (20_000, 4 << 20)
+            (NonZeroUsize::MAX, 20_000, 4 << 20)
         };
+        // Of more than the queue holds none would ever be full.
+        let batch_views = record.batch_views.min(record.queue_views).min(most_at_once);
         Self {
-            batch_views: record.batch_views,
+            batch_views,
             batch_bytes: usize::try_from(record.batch_bytes.as_u64()).unwrap_or(usize::MAX),
             batch_age: record.batch_age,
             most_views,

@@ -179,7 +179,7 @@ impl Default for Record {
             coalesce: Duration::from_secs(5),
             queue_views: NonZeroUsize::new(50_000).expect("not zero"),
             queue_bytes: ByteSize::mib(64),
-            batch_views: NonZeroUsize::new(500).expect("not zero"),
+            batch_views: NonZeroUsize::new(2_000).expect("not zero"),
             batch_bytes: ByteSize::mib(1),
             batch_age: Duration::from_secs(1),
             keep_applied: Duration::from_secs(30),
@@ -200,11 +200,6 @@ impl Section for Record {
             self.coalesce < self.window,
             "record.coalesce",
             "must be shorter than record.window, or visitors disappear between two touches",
-        )?;
-        ensure(
-            self.batch_views <= self.queue_views,
-            "record.batch_views",
-            "must be at most record.queue_views, or a batch is never full",
         )?;
         ensure(
             self.batch_bytes <= self.queue_bytes,

@@ -152,7 +152,6 @@ fn every_rule_names_its_key() {
         ("[record]\nwindow = \"0s\"", "record.window"),
         ("[record]\ncoalesce = \"10m\"", "record.coalesce"),
         ("[record]\ncoalesce = \"2m\"", "record.coalesce"),
-        ("[record]\nqueue_views = 10", "record.batch_views"),
         ("[record]\nqueue_bytes = \"1KiB\"", "record.batch_bytes"),
         ("[record]\nbatch_age = \"0s\"", "record.batch_age"),
         ("[record]\nkeep_applied = \"2h\"", "record.keep_applied"),

@@ -15,10 +15,19 @@ use crate::config::BotPatterns;
 /// User agents that are remembered; the ones that come often stay.
 const CAPACITY: usize = 2048;
 
+/// A browser's user agent, as it was read. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct ReadAgent {
+    /// Its text.
+    pub(super) text: Arc<str>,
+    /// What the text and the hints tell.
+    pub(super) device: Arc<DeviceInfo>,
+}
+
 /// An [`Agent`] that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Remembered {
-    text: Box<str>,
+    text: Arc<str>,
     platform: Option<&'static str>,
     mobile: Option<bool>,
 }
@@ -49,7 +58,7 @@ impl Equivalent<Remembered> for Agent<'_> {
 #[derive(Clone)]
 pub struct Agents {
     robots: Robots,
-    read: Arc<Cache<Remembered, Option<DeviceInfo>>>,
+    read: Arc<Cache<Remembered, Option<ReadAgent>>>,
 }
 
 impl fmt::Debug for Agents {
@@ -73,20 +82,24 @@ impl Agents {
         }
     }
 
-    /// The device, or `None` for a robot.
-    pub(super) fn device(&self, agent: Agent<'_>) -> Option<DeviceInfo> {
+    /// Text and device, or `None` for a robot.
+    pub(super) fn read(&self, agent: Agent<'_>) -> Option<ReadAgent> {
         if let Some(known) = self.read.get(&agent) {
             return known;
         }
+        let text: Arc<str> = agent.text.into();
         let is_robot = self.robots.include(agent.text);
-        let device = (!is_robot).then(|| DeviceInfo::of(&agent));
+        let read = (!is_robot).then(|| ReadAgent {
+            text: Arc::clone(&text),
+            device: Arc::new(DeviceInfo::of(&agent)),
+        });
         let key = Remembered {
-            text: agent.text.into(),
+            text,
             platform: agent.platform,
             mobile: agent.mobile,
         };
-        self.read.insert(key, device.clone());
-        device
+        self.read.insert(key, read.clone());
+        read
     }
 }
 
@@ -104,11 +117,11 @@ mod tests {
         phone.insert("sec-ch-ua-platform", HeaderValue::from_static("\"Android\""));
         phone.insert("sec-ch-ua-mobile", HeaderValue::from_static("?1"));
         for _ in 0..2 {
-            let desktop = agents.device(Agent::of(chrome, &HeaderMap::new())).unwrap();
-            assert_eq!(&*desktop.device, "desktop");
-            let mobile = agents.device(Agent::of(chrome, &phone)).unwrap();
-            assert_eq!(&*mobile.device, "mobile");
-            assert_eq!(agents.device(Agent::of("curl/8.5.0", &phone)), None);
+            let desktop = agents.read(Agent::of(chrome, &HeaderMap::new())).unwrap();
+            assert_eq!((&*desktop.text, &*desktop.device.device), (chrome, "desktop"));
+            let mobile = agents.read(Agent::of(chrome, &phone)).unwrap();
+            assert_eq!((&*mobile.text, &*mobile.device.device), (chrome, "mobile"));
+            assert!(agents.read(Agent::of("curl/8.5.0", &phone)).is_none());
         }
         assert_eq!(agents.read.len(), 3);
     }

@@ -61,7 +61,7 @@ impl<'a> Agent<'a> {
     }
 }
 
-/// `device_info` as the app's tables hold it. Cheap to clone.
+/// `device_info` as the app's tables hold it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DeviceInfo {
     /// Browser and version, for example `Firefox 128.0`; `unknown` when not recognised.

@@ -1,6 +1,7 @@
 //! Recorded texts: cleans texts from requests before they are stored. The results are valid UTF-8 without NUL (W2), cut
 //! on a character (W3), without what must not be stored (W5).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::HeaderValue;
@@ -9,10 +10,14 @@ use super::PageView;
 use crate::config::{IpPrecision, ReferrerPrecision};
 use crate::routes::MAX_VALUE;
 
+/// Whether it is stored as it is, as nearly every text is.
+fn is_clean(text: &str, max: usize) -> bool {
+    text.len() <= max && !text.as_bytes().contains(&0)
+}
+
 /// Text without NUL and no longer than `max` bytes.
 fn clean(text: &str, max: usize) -> String {
-    // As nearly every text is.
-    if text.len() <= max && !text.as_bytes().contains(&0) {
+    if is_clean(text, max) {
         return text.to_owned();
     }
     let mut clean = String::with_capacity(text.len().min(max));
@@ -26,11 +31,13 @@ fn clean(text: &str, max: usize) -> String {
 }
 
 /// The user agent's text; empty when there is none.
-pub(super) fn user_agent(header: Option<&HeaderValue>) -> String {
+pub(super) fn user_agent(header: Option<&HeaderValue>) -> Cow<'_, str> {
     let bytes = header.map(HeaderValue::as_bytes).unwrap_or_default();
-    match std::str::from_utf8(bytes) {
-        Ok(text) => clean(text, PageView::MAX_USER_AGENT),
-        Err(_) => clean(&String::from_utf8_lossy(bytes), PageView::MAX_USER_AGENT),
+    let text = String::from_utf8_lossy(bytes);
+    if is_clean(&text, PageView::MAX_USER_AGENT) {
+        text
+    } else {
+        clean(&text, PageView::MAX_USER_AGENT).into()
     }
 }
 

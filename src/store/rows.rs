@@ -3,18 +3,22 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use memchr::memchr;
 use serde::Serialize;
+use uuid::{Builder, Uuid};
 
 use super::ip_text;
 use super::schema::{Column, EventInsert, EventTable};
 use crate::batch::{Batch, RecordedView};
 use crate::config::CommunityIdAs;
+use crate::geoip::Location;
 use crate::ids::CommunityId;
 use crate::key_type::KeyType;
+use crate::page_view::device::DeviceInfo;
 use crate::routes::PAGE_VIEW;
 
 /// A condition: the column holds one of these event types. They have neither quotes nor backslashes. Of one type it is a
@@ -33,21 +37,22 @@ pub(super) const SOURCE: &str = "headcount";
 /// `ip_address` of a view without one, where the column is NOT NULL.
 const NO_ADDRESS: &str = "0.0.0.0";
 
-/// One event, its values as text in the form that the input functions of the columns' types take.
+/// One event, its values as text in the form that the input functions of the columns' types take. What a table has no column
+/// for is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EventRow {
-    pub user_id: String,
-    pub event_type: Arc<str>,
-    pub description: String,
-    pub metadata: String,
-    pub ip_address: Option<String>,
-    pub user_agent: String,
-    pub device_info: String,
-    pub location_data: String,
+pub(super) struct EventRow<'a> {
+    pub user_id: &'a str,
+    pub event_type: &'a str,
+    pub description: Cow<'a, str>,
+    pub metadata: Cow<'a, str>,
+    pub ip_address: Option<Cow<'a, str>>,
+    pub user_agent: Cow<'a, str>,
+    pub device_info: Cow<'a, str>,
+    pub location_data: Cow<'a, str>,
     pub at: DateTime<Utc>,
 }
 
-impl EventRow {
+impl EventRow<'_> {
     /// The values of [`EventInsert::optional`], in its order.
     pub(super) fn optional(&self) -> [Option<&str>; 5] {
         [
@@ -60,7 +65,7 @@ impl EventRow {
     }
 
     /// The row with only ASCII characters, which every encoding has: `?` for each other one.
-    pub(super) fn in_ascii(mut self) -> Self {
+    fn in_ascii(mut self) -> Self {
         for text in [
             &mut self.description,
             &mut self.metadata,
@@ -68,10 +73,17 @@ impl EventRow {
             &mut self.device_info,
             &mut self.location_data,
         ] {
-            *text = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+            let in_ascii = text.chars().map(|c| if c.is_ascii() { c } else { '?' });
+            *text = in_ascii.collect::<String>().into();
         }
         self
     }
+}
+
+/// A new key of an event. Its random part comes from the thread's generator, which is seeded by the system:
+/// [`Uuid::new_v4`] asks the system for each, which is a system call per row.
+pub(super) fn new_key() -> Uuid {
+    Builder::from_random_bytes(rand::random::<u128>().to_ne_bytes()).into_uuid()
 }
 
 /// The beginning of the statement that inserts events: the table and its columns. Their values: user, type,
@@ -102,32 +114,33 @@ pub(super) struct EventRows<'a> {
     /// Of communities.
     pub key: KeyType,
     pub community_id_as: CommunityIdAs,
-    /// Changes each row before it is written.
-    pub form: fn(EventRow) -> EventRow,
+    /// Whether only ASCII characters are written.
+    pub in_ascii: bool,
 }
 
 impl<'a> EventRows<'a> {
     /// The rows, in the order of the views.
-    pub(super) fn iter(self) -> impl Iterator<Item = Result<EventRow, sqlx::Error>> + use<'a> {
+    pub(super) fn iter(self) -> impl Iterator<Item = Result<EventRow<'a>, sqlx::Error>> {
         self.batch.views().map(move |recorded| {
-            event_row(recorded, self.columns, self.key, self.community_id_as).map(self.form)
+            let row = event_row(recorded, self.columns, self.key, self.community_id_as)?;
+            Ok(if self.in_ascii { row.in_ascii() } else { row })
         })
     }
 }
 
-fn event_row(
-    recorded: &RecordedView,
+fn event_row<'a>(
+    recorded: &'a RecordedView,
     columns: &EventInsert,
     key: KeyType,
     community_id_as: CommunityIdAs,
-) -> Result<EventRow, sqlx::Error> {
+) -> Result<EventRow<'a>, sqlx::Error> {
     let view = &recorded.view;
     let url = without_nul(&view.url);
     let metadata = Metadata {
         community_id: recorded
             .community
             .as_ref()
-            .and_then(|community| community_json(community, key, community_id_as)),
+            .and_then(|community| CommunityKey::of(community, key, community_id_as)),
         page_type: view.page_type.as_deref(),
         referrer: view.referrer.as_deref().map(without_nul),
         search_query: view.search_query.as_deref().map(without_nul),
@@ -138,35 +151,51 @@ fn event_row(
         url: &url,
         more: &view.event.metadata,
     };
-    let device_info = Device {
-        browser: without_nul(&view.device.browser),
-        os: without_nul(&view.device.os),
-        kind: without_nul(&view.device.device),
-    };
-    let ip_address = match view.client_ip {
-        Some(ip) => Some(ip_text(ip)),
-        None if columns.ip_address.as_ref().is_none_or(|column| column.nullable) => None,
-        None => Some(NO_ADDRESS.to_owned()),
-    };
     Ok(EventRow {
-        user_id: recorded.user_id.as_str().to_owned(),
-        event_type: view.event.event_type.clone().unwrap_or_else(|| PAGE_VIEW.into()),
-        description: cut(
-            match &view.event.description {
-                Some(description) => without_nul(description).into_owned(),
-                None => format!("Page view: {url}"),
-            },
-            columns.description.as_ref(),
-        ),
+        user_id: recorded.user_id.as_str(),
+        event_type: view.event.event_type.as_deref().unwrap_or(PAGE_VIEW),
         metadata: json(&metadata)?,
-        ip_address: ip_address.map(|ip| cut(ip, columns.ip_address.as_ref())),
-        user_agent: cut(
-            without_nul(&view.user_agent).into_owned(),
-            columns.user_agent.as_ref(),
-        ),
-        device_info: json(&device_info)?,
-        location_data: json(&recorded.location)?,
+        description: of_column(columns.description.as_ref(), || match &view.event.description {
+            Some(description) => without_nul(description),
+            None => ["Page view: ", &url].concat().into(),
+        }),
+        ip_address: ip_address(view.client_ip, columns.ip_address.as_ref()),
+        user_agent: of_column(columns.user_agent.as_ref(), || without_nul(&view.user_agent)),
+        device_info: match &columns.device_info {
+            Some(_) => device_info(&view.device)?,
+            None => "".into(),
+        },
+        location_data: match &columns.location_data {
+            Some(_) if recorded.location == Location::default() => "{}".into(),
+            Some(_) => json(&recorded.location)?,
+            None => "".into(),
+        },
         at: view.at,
+    })
+}
+
+/// A text, as much of it as its column takes; empty where the table has no such column.
+fn of_column<'a>(column: Option<&Column>, text: impl FnOnce() -> Cow<'a, str>) -> Cow<'a, str> {
+    match column {
+        Some(column) => cut(text(), Some(column)),
+        None => "".into(),
+    }
+}
+
+fn ip_address(ip: Option<IpAddr>, column: Option<&Column>) -> Option<Cow<'static, str>> {
+    let column = column?;
+    match ip {
+        Some(ip) => Some(cut(ip_text(ip).into(), Some(column))),
+        None if column.nullable => None,
+        None => Some(cut(NO_ADDRESS.into(), Some(column))),
+    }
+}
+
+fn device_info(device: &DeviceInfo) -> Result<Cow<'static, str>, sqlx::Error> {
+    json(&Device {
+        browser: without_nul(&device.browser),
+        os: without_nul(&device.os),
+        kind: without_nul(&device.device),
     })
 }
 
@@ -175,7 +204,7 @@ fn event_row(
 #[derive(Serialize)]
 struct Metadata<'a> {
     url: &'a str,
-    community_id: Option<serde_json::Value>,
+    community_id: Option<CommunityKey<'a>>,
     page_type: Option<&'a str>,
     referrer: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,25 +226,32 @@ struct Device<'a> {
     kind: Cow<'a, str>,
 }
 
-/// A key in its canonical form. `None` for text that is no key, which a spool of an earlier version may hold.
-fn community_json(
-    community: &CommunityId,
-    key: KeyType,
-    community_id_as: CommunityIdAs,
-) -> Option<serde_json::Value> {
-    let community = key.canonical(community.as_str())?;
-    let number = match community_id_as {
-        CommunityIdAs::Number => key.number(&community),
-        CommunityIdAs::String => None,
-    };
-    Some(number.map_or_else(|| (*community).into(), Into::into))
+/// `community_id`: a key in its canonical form.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum CommunityKey<'a> {
+    Number(i64),
+    Text(Cow<'a, str>),
 }
 
-fn json(value: &impl Serialize) -> Result<String, sqlx::Error> {
+impl<'a> CommunityKey<'a> {
+    /// `None` for text that is no key, which a spool of an earlier version may hold.
+    fn of(community: &'a CommunityId, key: KeyType, community_id_as: CommunityIdAs) -> Option<Self> {
+        let community = key.canonical(community.as_str())?;
+        let number = match community_id_as {
+            CommunityIdAs::Number => key.number(&community),
+            CommunityIdAs::String => None,
+        };
+        Some(number.map_or(Self::Text(community), Self::Number))
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Cow<'static, str>, sqlx::Error> {
     // Room for what most views have: growing copies it again and again.
     let mut text = Vec::with_capacity(256);
     serde_json::to_writer(&mut text, value).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    String::from_utf8(text).map_err(|error| sqlx::Error::Encode(error.into()))
+    let text = String::from_utf8(text).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    Ok(text.into())
 }
 
 /// W2: neither text nor jsonb takes NUL.
@@ -227,13 +263,22 @@ fn without_nul(text: &str) -> Cow<'_, str> {
 }
 
 /// W3: `varchar(n)` counts characters and refuses what is longer.
-pub(super) fn cut(mut text: String, column: Option<&Column>) -> String {
-    if let Some(limit) = column.and_then(|column| column.max_length)
-        && let Some((end, _)) = text.char_indices().nth(limit)
-    {
-        text.truncate(end);
+pub(super) fn cut<'a>(text: Cow<'a, str>, column: Option<&Column>) -> Cow<'a, str> {
+    let limit = column.and_then(|column| column.max_length);
+    // A character has at least one byte.
+    let Some(limit) = limit.filter(|limit| text.len() > *limit) else {
+        return text;
+    };
+    let Some((end, _)) = text.char_indices().nth(limit) else {
+        return text;
+    };
+    match text {
+        Cow::Borrowed(text) => text[..end].into(),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            text.into()
+        }
     }
-    text
 }
 
 #[cfg(test)]
@@ -280,7 +325,10 @@ mod tests {
 
     #[test]
     fn v22_a_community_is_a_number_only_where_asked_and_where_keys_are_integers() {
-        let json = |id: &str, key, written| community_json(&CommunityId::from(id), key, written);
+        let json = |id: &str, key, written| {
+            let id = CommunityId::from(id);
+            CommunityKey::of(&id, key, written).map(|key| serde_json::to_value(key).unwrap())
+        };
         let (string, number) = (CommunityIdAs::String, CommunityIdAs::Number);
         assert_eq!(json("42", KeyType::BIGINT, string), Some("42".into()));
         assert_eq!(json("42", KeyType::BIGINT, number), Some(42.into()));

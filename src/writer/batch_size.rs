@@ -85,15 +85,15 @@ mod tests {
     #[test]
     fn w30_batches_grow_while_they_are_full_and_quick_and_no_further_than_they_may() {
         let mut size = size();
-        assert_eq!(size.most().views, 500);
+        assert_eq!(size.most().views, 2_000);
         size.written(10, QUICK);
-        assert_eq!(size.most().views, 500, "there was no more to write");
+        assert_eq!(size.most().views, 2_000, "there was no more to write");
         let mut sizes = Vec::new();
         for _ in 0..10 {
             size.written(usize::try_from(size.most().views).unwrap(), QUICK);
             sizes.push(size.most().views);
         }
-        assert_eq!(sizes[..3], [1_000, 2_000, 4_000]);
+        assert_eq!(sizes[..3], [4_000, 8_000, 16_000]);
         assert_eq!(sizes[9], size.limits.most_views);
         assert_eq!(size.most().bytes, size.limits.most_bytes);
     }
@@ -112,7 +112,7 @@ mod tests {
             "neither quick nor slow"
         );
         let mut before = size.most().views;
-        while before > 500 {
+        while before > 2_000 {
             size.written(1 << 20, slow * 2);
             let now = size.most().views;
             assert!(
@@ -122,22 +122,42 @@ mod tests {
             before = now;
         }
         size.written(1 << 20, slow * 2);
-        assert_eq!(size.most().views, 500, "never less than usual");
+        assert_eq!(size.most().views, 2_000, "never less than usual");
     }
 
     #[test]
     fn w30_after_a_failure_fewer_rows_are_tried() {
         let mut size = size();
-        size.written(500, QUICK);
+        size.written(2_000, QUICK);
         size.failed(40);
-        assert_eq!((size.most().rows, size.most().views), (20, 1_000));
+        assert_eq!((size.most().rows, size.most().views), (20, 4_000));
         size.timed_out(20);
-        assert_eq!((size.most().rows, size.most().views), (10, 500));
+        assert_eq!((size.most().rows, size.most().views), (10, 2_000));
         size.failed(1);
         assert_eq!(size.most().rows, 1, "one at least");
         for _ in 0..20 {
             size.written(1, QUICK);
         }
         assert_eq!(size.most().rows, MOST_ROWS);
+    }
+
+    #[test]
+    fn w30_no_more_at_once_than_the_queue_holds_and_little_in_sqlite() {
+        let limits = |queue: usize, url: &str| {
+            let record = Record {
+                queue_views: queue.try_into().unwrap(),
+                ..Record::default()
+            };
+            let database = Database {
+                url: Some(crate::config::Secret::new(url)),
+                ..Database::default()
+            };
+            BatchLimits::new(&record, &Spool::default(), &database)
+                .batch_views
+                .get()
+        };
+        assert_eq!(limits(50_000, "postgres://localhost/app"), 2_000);
+        assert_eq!(limits(700, "postgres://localhost/app"), 700);
+        assert_eq!(limits(50_000, "sqlite:app.db"), 500);
     }
 }

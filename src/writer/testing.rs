@@ -1,5 +1,7 @@
 //! Page views for the writer's tests.
 
+use std::sync::Arc;
+
 use chrono::DateTime;
 
 use crate::batch::RecordedView;
@@ -15,18 +17,18 @@ pub(crate) fn view(url: &str) -> PageView {
         route: Some("community".into()),
         page_type: None,
         community: None,
-        finer: std::sync::Arc::default(),
+        finer: Arc::default(),
         referrer: None,
         search_query: None,
         status: 200,
         duration_ms: 7,
         client_ip: Some("198.51.100.7".parse().unwrap()),
         user_agent: "Firefox".into(),
-        device: DeviceInfo {
+        device: Arc::new(DeviceInfo {
             browser: "Firefox".into(),
             os: "Linux".into(),
             device: "desktop".into(),
-        },
+        }),
         event: RouteEvent::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! Events are written with COPY where that does what INSERT does, and with INSERT elsewhere: the rows are the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -243,11 +244,11 @@ fn odd_views() -> Vec<PageView> {
         search_query: Some((*odd).into()),
         user_agent: (*odd).into(),
         client_ip: Some("2001:db8::7".parse().expect("an address")),
-        device: DeviceInfo {
+        device: Arc::new(DeviceInfo {
             browser: (*odd).into(),
             os: (*odd).into(),
             device: (*odd).into(),
-        },
+        }),
         ..page_view("2024-03-01T10:00:00.123456789Z")
     };
     let mut views: Vec<PageView> = odd.iter().map(view).collect();

@@ -318,11 +318,11 @@ pub fn page_view(when: &str) -> PageView {
         duration_ms: 12,
         client_ip: Some("198.51.100.7".parse().expect("an address")),
         user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0".into(),
-        device: DeviceInfo {
+        device: Arc::new(DeviceInfo {
             browser: "Firefox 128.0".into(),
             os: "Linux".into(),
             device: "desktop".into(),
-        },
+        }),
         event: RouteEvent::default(),
     }
 }

@@ -16,7 +16,7 @@ fn a_page_view_says_what_was_seen() {
     assert_eq!(view.community, Some(CommunityRef::Id(Arc::from("42"))));
     assert_eq!((view.status, view.duration_ms), (200, 12));
     assert_eq!(view.client_ip, "203.0.113.9".parse().ok());
-    assert_eq!(view.user_agent, FIREFOX);
+    assert_eq!(&*view.user_agent, FIREFOX);
     assert_eq!(&*view.device.browser, "Firefox 128.0");
     assert_eq!((view.referrer, view.search_query), (None, None));
 }
@@ -58,7 +58,7 @@ fn privacy_settings_leave_out_what_they_say() {
     page.policy.ip_address = IpPrecision::None;
     let view = page.decide().unwrap();
     assert_eq!(
-        (view.user_agent.as_str(), view.referrer, view.client_ip),
+        (&*view.user_agent, view.referrer, view.client_ip),
         ("", None, None)
     );
     assert_eq!(&*view.device.os, "Linux");

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::ids::{BrowserSessionId, UserId};
 use crate::store::Applied;
 use crate::store::error::{in_words, is_impossible, is_untranslatable, lacks_counters};
-use crate::store::rows::{EventRow, EventRows};
+use crate::store::rows::EventRows;
 use crate::store::schema::{AppSchema, Column, EventInsert, EventTable, PageCounter, ProfileTable};
 
 /// Writes a batch, in one transaction.
@@ -43,15 +43,15 @@ impl<B: Backend> Runs<Apply<'_>> for B {
         app: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<Applied, sqlx::Error> {
-        let (mut form, mut is_ascii): (fn(EventRow) -> EventRow, bool) = (|row| row, false);
+        let mut in_ascii = false;
         // Each round leaves out one more thing, so this ends.
         loop {
-            match operation.attempt::<B>(app, connection, form).await {
+            match operation.attempt::<B>(app, connection, in_ascii).await {
                 // A batch is tried in smaller parts first, so that only the row at fault loses characters.
                 Err(FailedAttempt { error, .. })
-                    if is_untranslatable(&error) && operation.batch.views().count() == 1 && !is_ascii =>
+                    if is_untranslatable(&error) && operation.batch.views().count() == 1 && !in_ascii =>
                 {
-                    (form, is_ascii) = (EventRow::in_ascii, true);
+                    in_ascii = true;
                 }
                 // The events must not wait for what will never be.
                 Err(FailedAttempt {
@@ -99,12 +99,12 @@ impl FailedAttempt {
 }
 
 impl Apply<'_> {
-    /// One transaction. `form` changes the events before they are written; updates that are left out are not tried.
+    /// One transaction. Events are written with ASCII characters alone where `in_ascii`; updates that are left out are not tried.
     async fn attempt<B: Backend>(
         &self,
         app: &AppSchema,
         connection: &mut B::Connection,
-        form: fn(EventRow) -> EventRow,
+        in_ascii: bool,
     ) -> Result<Applied, FailedAttempt> {
         let mut transaction = B::begin(connection, &self.rules.database).await?;
         self.noted.store(false, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Apply<'_> {
         };
         let views = batch.views().count();
         if views > 0 {
-            self.insert_events::<B>(&batch, app, &mut transaction, form)
+            self.insert_events::<B>(&batch, app, &mut transaction, in_ascii)
                 .await?;
             self.add_deltas::<B>(&batch, app, &mut transaction).await?;
             add_pages::<B>(&batch, app, &mut transaction).await?;
@@ -139,7 +139,7 @@ impl Apply<'_> {
         batch: &Batch,
         app: &AppSchema,
         connection: &mut B::Connection,
-        form: fn(EventRow) -> EventRow,
+        in_ascii: bool,
     ) -> Result<(), sqlx::Error> {
         if let Some(event) = &app.event
             && let Some(columns) = &event.insert
@@ -149,7 +149,7 @@ impl Apply<'_> {
                 columns,
                 key: app.keys().community,
                 community_id_as: self.rules.community_id_as,
-                form,
+                in_ascii,
             };
             let insert = InsertEvents { event, columns, rows };
             B::run(&insert, app, connection).await?;

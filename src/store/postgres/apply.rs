@@ -82,7 +82,7 @@ const OPTIONAL: [&str; 5] = [
 /// One statement for all rows.
 async fn insert(
     operation: &InsertEvents<'_>,
-    rows: &[EventRow],
+    rows: &[EventRow<'_>],
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     let InsertEvents {
@@ -113,9 +113,9 @@ async fn insert(
         metadata_type = event.metadata.type_name,
         at = moment(&event.timestamp, "v.at"),
     );
-    let texts = |of: fn(&EventRow) -> &str| rows.iter().map(of).collect::<Vec<_>>();
+    let texts = |of: for<'r> fn(&'r EventRow<'_>) -> &'r str| rows.iter().map(of).collect::<Vec<_>>();
     let mut query = query(AssertSqlSafe(sql))
-        .bind(texts(|row| &row.user_id))
+        .bind(texts(|row| row.user_id))
         .bind(texts(|row| &row.description))
         .bind(texts(|row| &row.metadata))
         .bind(
@@ -127,7 +127,7 @@ async fn insert(
         .bind(texts(|row| &row.device_info))
         .bind(texts(|row| &row.location_data))
         .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
-        .bind(texts(|row| &row.event_type));
+        .bind(texts(|row| row.event_type));
     for (_, value) in &insert.constants {
         query = query.bind(value);
     }

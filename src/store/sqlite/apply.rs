@@ -2,12 +2,11 @@
 
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
-use uuid::Uuid;
 
 use super::moments::{lately, micros};
 use super::values::{key, moment, read_moment};
 use crate::store::operations::{AddPages, InsertEvents, MakePartitions, RaiseLastActive, Runs};
-use crate::store::rows::insert_into;
+use crate::store::rows::{insert_into, new_key};
 use crate::store::schema::{AppSchema, Column, Kind};
 
 impl Runs<InsertEvents<'_>> for Sqlite {
@@ -37,9 +36,9 @@ impl Runs<InsertEvents<'_>> for Sqlite {
         for row in rows.iter() {
             let row = row?;
             let mut query = sqlx::query(AssertSqlSafe(sql.as_str()))
-                .bind(key(&row.user_id, &event.user_id)?)
-                .bind(&*row.event_type)
-                .bind(&row.metadata)
+                .bind(key(row.user_id, &event.user_id)?)
+                .bind(row.event_type)
+                .bind(&*row.metadata)
                 .bind(moment(row.at, &event.timestamp));
             for (column, value) in insert.optional().into_iter().zip(row.optional()) {
                 if column.is_some() {
@@ -47,7 +46,7 @@ impl Runs<InsertEvents<'_>> for Sqlite {
                 }
             }
             if insert.id.is_some() {
-                query = query.bind(Uuid::new_v4().simple().to_string());
+                query = query.bind(new_key().simple().to_string());
             }
             for value in &constants {
                 query = query.bind(value);

@@ -1,5 +1,7 @@
 //! What a page view's event holds, column by column.
 
+use std::sync::Arc;
+
 use headcount::config::CommunityIdAs;
 use headcount::page_view::PageView;
 use serde_json::json;
@@ -148,7 +150,7 @@ async fn w2_nul_never_reaches_the_database(variant: Variant) {
         user_agent: "agent\0".into(),
         ..page_view("2024-03-01T10:00:00Z")
     };
-    view.device.browser = "b\0".into();
+    Arc::make_mut(&mut view.device).browser = "b\0".into();
     site.store
         .apply(&batch(&session, &gardening, vec![view]))
         .await
@@ -167,7 +169,7 @@ async fn w3_texts_are_cut_to_their_columns_on_a_character(variant: Variant) {
     let (_, session, gardening) = alice(&site).await;
     let view = PageView {
         url: "/ö".repeat(1000),
-        user_agent: "ü".repeat(400),
+        user_agent: "ü".repeat(400).into(),
         ..page_view("2024-03-01T10:00:00Z")
     };
     site.store

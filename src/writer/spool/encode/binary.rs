@@ -196,13 +196,28 @@ fn read<'b, S: Decode<'b, ()>, V>(
     (decoder.position() == bytes.len()).then_some(views)
 }
 
-/// Texts of a row that many of its views have: each is in memory once.
+/// Texts and devices of a row that many of its views have: each is in memory once.
 #[derive(Default)]
-struct Texts<'b>(HashMap<&'b str, Arc<str>>);
+struct Texts<'b> {
+    texts: HashMap<&'b str, Arc<str>>,
+    /// By browser, system, and kind of device.
+    devices: HashMap<(&'b str, &'b str, &'b str), Arc<DeviceInfo>>,
+}
 
 impl<'b> Texts<'b> {
     fn shared(&mut self, text: &'b str) -> Arc<str> {
-        Arc::clone(self.0.entry(text).or_insert_with(|| text.into()))
+        Arc::clone(self.texts.entry(text).or_insert_with(|| text.into()))
+    }
+
+    fn device(&mut self, browser: &'b str, os: &'b str, device: &'b str) -> Arc<DeviceInfo> {
+        let known = self.devices.entry((browser, os, device)).or_insert_with(|| {
+            Arc::new(DeviceInfo {
+                browser: browser.into(),
+                os: os.into(),
+                device: device.into(),
+            })
+        });
+        Arc::clone(known)
     }
 
     fn session(&mut self, id: &'b str) -> BrowserSessionId {
@@ -256,12 +271,8 @@ impl<'a> EncodedView<'a> {
             status: self.status,
             duration_ms: self.duration_ms,
             client_ip: self.client_ip,
-            user_agent: self.user_agent.to_owned(),
-            device: DeviceInfo {
-                browser: texts.shared(self.browser),
-                os: texts.shared(self.os),
-                device: texts.shared(self.device),
-            },
+            user_agent: texts.shared(self.user_agent),
+            device: texts.device(self.browser, self.os, self.device),
             event: self.event.map(|event| event.event(texts)).unwrap_or_default(),
             // Only presence uses it, and has it.
             finer: Arc::default(),

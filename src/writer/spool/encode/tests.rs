@@ -46,8 +46,8 @@ prop_compose! {
         let event = RouteEvent { event_type, metadata, description };
         let device = DeviceInfo { browser: browser.into(), os: os.into(), device: device.into() };
         PageView {
-            at, url, route, page_type, community, referrer, search_query, status, duration_ms, client_ip, user_agent,
-            device, event, finer: std::sync::Arc::default(),
+            at, url, route, page_type, community, referrer, search_query, status, duration_ms, client_ip,
+            user_agent: user_agent.into(), device: device.into(), event, finer: std::sync::Arc::default(),
         }
     }
 }
