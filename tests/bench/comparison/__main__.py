@@ -17,6 +17,8 @@ from .proxies import World
 from .redis import Redis
 
 PARTS = ('proxy', 'record', 'writer', 'api', 'live', 'start')
+# Only where they are asked for: load for a binary that counts what it runs (tests/bench/pgo).
+FURTHER = ('train',)
 
 
 def main():
@@ -25,7 +27,9 @@ def main():
         signal.signal(each, lambda *_: sys.exit(1))
     signal.signal(signal.SIGALRM, out_of_time)
     binary = (options.binary or build.headcount(options.profile)).resolve()
-    bare = (options.bare_pingora or build.bare_pingora(options.profile)).resolve()
+    bare = None
+    if 'proxy' in (options.parts or PARTS):
+        bare = (options.bare_pingora or build.bare_pingora(options.profile)).resolve()
     # Folders of all servers, removed in whatever way this ends.
     tempfile.tempdir = tempfile.mkdtemp(prefix='headcount-bench-')
     os.chmod(tempfile.tempdir, 0o711)
@@ -101,7 +105,7 @@ def arguments():
     parser.add_argument('--out', type=pathlib.Path, help='folder for RESULTS.md and results.svg; by default the '
                         'results of all parts go to tests/bench, and some of them into README; those of some parts are printed only')
     options = parser.parse_args()
-    unknown = set(options.parts) - set(PARTS)
+    unknown = set(options.parts) - set(PARTS + FURTHER)
     if unknown:
         parser.error(f'no such part: {", ".join(sorted(unknown))}')
     return options
