@@ -20,7 +20,7 @@ pub(super) use self::outcome::ResolvedView;
 use super::late::LateVisitors;
 use super::resolver::{LookupAnswer, Resolver, Sought, ViewLookup};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
-use crate::auth::Absent;
+use crate::auth::{Absent, Authenticator};
 use crate::communities::PageCommunity;
 use crate::page_view::{Dropped, NotCounted, PageView};
 use crate::tasks::{Task, Tasks};
@@ -92,9 +92,7 @@ impl Worker {
 }
 
 async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
-    let (mut in_flight, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
-    let mut strangers = FuturesUnordered::new();
-    let mut doubtful = FuturesUnordered::new();
+    let (mut views, mut doubtful) = (ViewsInProgress::default(), FuturesUnordered::new());
     // A view whose lookup panics does not stop others; its guard counts it.
     let wait_for_row = |outcome: ViewOutcome, doubtful: &FuturesUnordered<_>| match outcome {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
@@ -109,50 +107,31 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
     };
     loop {
         let message = tokio::select! {
-            Some(doubt) = in_flight.next() => {
-                wait_for_row(doubt, &doubtful);
-                continue;
-            }
-            Some(doubt) = asking.next() => {
-                wait_for_row(doubt, &doubtful);
-                continue;
-            }
-            Some(doubt) = strangers.next() => {
-                wait_for_row(doubt, &doubtful);
+            Some(outcome) = views.next() => {
+                wait_for_row(outcome, &doubtful);
                 continue;
             }
             Some(_) = doubtful.next() => continue,
-            message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
+            message = queue.recv(), if views.of(LookupKind::Usual).len() < IN_FLIGHT => message,
         };
         let flushed = match message {
             Some(Message::AcceptedView(accepted)) => {
-                let is_strangers = accepted.is_strangers(&work.resolver.authenticator);
+                let kind = LookupKind::of(&accepted, &work.resolver.authenticator);
                 let hand = work.in_progress(&accepted.view);
-                let (queue, most, otherwise) = if is_strangers {
-                    (&strangers, STRANGERS, ResolvedView::Overflow)
-                } else if accepted.needs_admission() {
-                    (&asking, ADMISSIONS, ResolvedView::Undecided)
-                } else {
-                    (&in_flight, usize::MAX, ResolvedView::NoSession(Absent::NotFound))
-                };
-                if queue.len() < most {
-                    let resolving = work.resolve(*accepted, is_strangers, hand);
+                let queue = views.of(kind);
+                if queue.len() < kind.most() {
+                    let resolving = work.resolve(*accepted, kind == LookupKind::OfStranger, hand);
                     queue.push(AssertUnwindSafe(resolving).catch_unwind());
                 } else {
-                    work.hand_on(*accepted, otherwise, hand);
+                    work.hand_on(*accepted, kind.one_too_many(), hand);
                 }
                 continue;
             }
             Some(Message::Flush(done)) => Some(done),
             None => None,
         };
-        while let Some(doubt) = in_flight.next().await {
-            wait_for_row(doubt, &doubtful);
-        }
-        for others in [&mut asking, &mut strangers] {
-            while let Some(doubt) = others.next().await {
-                wait_for_row(doubt, &doubtful);
-            }
+        while let Some(outcome) = views.next().await {
+            wait_for_row(outcome, &doubtful);
         }
         work.flushing.send_replace(true);
         while doubtful.next().await.is_some() {}
@@ -162,6 +141,85 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
                 let _ = done.send(());
             }
             None => return,
+        }
+    }
+}
+
+/// What a view in progress waits for. Each kind has a bound of its own, so that its views do not delay others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LookupKind {
+    /// The lookup of its visitor or community.
+    Usual,
+    /// The check of whether its visitor may report it, too.
+    WithAdmission,
+    /// The lookup of a token that was never seen with a session.
+    OfStranger,
+}
+
+impl LookupKind {
+    fn of(accepted: &AcceptedView, authenticator: &Authenticator) -> Self {
+        if accepted.is_strangers(authenticator) {
+            Self::OfStranger
+        } else if accepted.needs_admission() {
+            Self::WithAdmission
+        } else {
+            Self::Usual
+        }
+    }
+
+    /// Most views of this kind at one time.
+    fn most(self) -> usize {
+        match self {
+            // Nothing more is taken from the queue while there are [`IN_FLIGHT`].
+            Self::Usual => usize::MAX,
+            Self::WithAdmission => ADMISSIONS,
+            Self::OfStranger => STRANGERS,
+        }
+    }
+
+    /// The outcome for a view above that number.
+    fn one_too_many(self) -> ResolvedView {
+        match self {
+            Self::Usual => ResolvedView::NoSession(Absent::NotFound),
+            Self::WithAdmission => ResolvedView::Undecided,
+            Self::OfStranger => ResolvedView::Overflow,
+        }
+    }
+}
+
+/// Views in progress, by what they wait for. `F` resolves one.
+struct ViewsInProgress<F> {
+    usual: FuturesUnordered<F>,
+    with_admission: FuturesUnordered<F>,
+    of_strangers: FuturesUnordered<F>,
+}
+
+impl<F> Default for ViewsInProgress<F> {
+    fn default() -> Self {
+        Self {
+            usual: FuturesUnordered::new(),
+            with_admission: FuturesUnordered::new(),
+            of_strangers: FuturesUnordered::new(),
+        }
+    }
+}
+
+impl<F: Future<Output = ViewOutcome>> ViewsInProgress<F> {
+    fn of(&self, kind: LookupKind) -> &FuturesUnordered<F> {
+        match kind {
+            LookupKind::Usual => &self.usual,
+            LookupKind::WithAdmission => &self.with_admission,
+            LookupKind::OfStranger => &self.of_strangers,
+        }
+    }
+
+    /// The next outcome; `None` where nothing is in progress. May be cancelled.
+    async fn next(&mut self) -> Option<ViewOutcome> {
+        tokio::select! {
+            Some(outcome) = self.usual.next() => Some(outcome),
+            Some(outcome) = self.with_admission.next() => Some(outcome),
+            Some(outcome) = self.of_strangers.next() => Some(outcome),
+            else => None,
         }
     }
 }
