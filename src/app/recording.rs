@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::StartError;
 use super::shared_parts::SharedParts;
+use crate::auth::cookie::SessionCookie;
 use crate::auth::{self, ApiKeys, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
 use crate::config::{Access, Config};
@@ -190,7 +191,7 @@ impl Recording {
         });
         Arc::new(Intake {
             is_recording: config.record.is_on(),
-            session: config.session.clone(),
+            cookie: SessionCookie::new(&config.session),
             jwts: self.jwt_keys.as_ref().map(|keys| {
                 let session = &config.session;
                 let (keys, metrics) = (Arc::clone(keys), Arc::clone(&self.auth));
