@@ -21,7 +21,8 @@ use crate::tasks::Tasks;
 /// waits for Redis at most for `patience` before it is answered from that memory.
 ///
 /// The connection lives on the runtime of `tasks`, which must outlive everything that uses presence: pass the
-/// process' own runtime, never that of a Pingora service. Sidecars of another `site` on the same keys are told of. The status of Redis and the memory's metrics are updated here.
+/// process' own runtime, never that of a Pingora service. Sidecars of another `site` on the same keys are told of. The status
+/// of Redis and the memory's metrics are updated here.
 pub fn open(
     redis: &config::Redis,
     record: &config::Record,

@@ -2,6 +2,7 @@
 //! bounded, and so is the time for which a view may stay off the disk; a view that is not resolved by then is written
 //! unresolved.
 
+mod in_progress;
 mod lookup;
 mod outcome;
 
@@ -15,12 +16,13 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use self::in_progress::{IN_FLIGHT, LookupKind, STRANGERS, ViewsInProgress};
 use self::lookup::in_time;
 pub(super) use self::outcome::ResolvedView;
 use super::late::LateVisitors;
 use super::resolver::{LookupAnswer, Resolver, Sought, ViewLookup};
 use super::{AcceptedView, Destinations, Message, RequestVisitor};
-use crate::auth::{Absent, Authenticator};
+use crate::auth::Absent;
 use crate::communities::PageCommunity;
 use crate::page_view::{Dropped, NotCounted, PageView};
 use crate::tasks::{Task, Tasks};
@@ -29,16 +31,6 @@ use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// Concurrent lookups, with or without a view that waits. The authenticator bounds them further.
 const LOOKUPS: usize = 256;
-
-/// Views in progress at one time; more wait in the queue.
-const IN_FLIGHT: usize = 1_024;
-
-/// Views in progress at one time whose token was never seen with a session; more are dropped, so that they do not delay
-/// others.
-const STRANGERS: usize = 4_096;
-
-/// Reported views whose admission is checked at one time; more are dropped.
-const ADMISSIONS: usize = 512;
 
 /// Views of tokens that are queried once more, waiting at one time; more have no session at once.
 const DOUBTFUL: usize = 2_048;
@@ -141,85 +133,6 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
                 let _ = done.send(());
             }
             None => return,
-        }
-    }
-}
-
-/// What a view in progress waits for. Each kind has a bound of its own, so that its views do not delay others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LookupKind {
-    /// The lookup of its visitor or community.
-    Usual,
-    /// The check of whether its visitor may report it, too.
-    WithAdmission,
-    /// The lookup of a token that was never seen with a session.
-    OfStranger,
-}
-
-impl LookupKind {
-    fn of(accepted: &AcceptedView, authenticator: &Authenticator) -> Self {
-        if accepted.is_strangers(authenticator) {
-            Self::OfStranger
-        } else if accepted.needs_admission() {
-            Self::WithAdmission
-        } else {
-            Self::Usual
-        }
-    }
-
-    /// Most views of this kind at one time.
-    fn most(self) -> usize {
-        match self {
-            // Nothing more is taken from the queue while there are [`IN_FLIGHT`].
-            Self::Usual => usize::MAX,
-            Self::WithAdmission => ADMISSIONS,
-            Self::OfStranger => STRANGERS,
-        }
-    }
-
-    /// The outcome for a view above that number.
-    fn one_too_many(self) -> ResolvedView {
-        match self {
-            Self::Usual => ResolvedView::NoSession(Absent::NotFound),
-            Self::WithAdmission => ResolvedView::Undecided,
-            Self::OfStranger => ResolvedView::Overflow,
-        }
-    }
-}
-
-/// Views in progress, by what they wait for. `F` resolves one.
-struct ViewsInProgress<F> {
-    usual: FuturesUnordered<F>,
-    with_admission: FuturesUnordered<F>,
-    of_strangers: FuturesUnordered<F>,
-}
-
-impl<F> Default for ViewsInProgress<F> {
-    fn default() -> Self {
-        Self {
-            usual: FuturesUnordered::new(),
-            with_admission: FuturesUnordered::new(),
-            of_strangers: FuturesUnordered::new(),
-        }
-    }
-}
-
-impl<F: Future<Output = ViewOutcome>> ViewsInProgress<F> {
-    fn of(&self, kind: LookupKind) -> &FuturesUnordered<F> {
-        match kind {
-            LookupKind::Usual => &self.usual,
-            LookupKind::WithAdmission => &self.with_admission,
-            LookupKind::OfStranger => &self.of_strangers,
-        }
-    }
-
-    /// The next outcome; `None` where nothing is in progress. May be cancelled.
-    async fn next(&mut self) -> Option<ViewOutcome> {
-        tokio::select! {
-            Some(outcome) = self.usual.next() => Some(outcome),
-            Some(outcome) = self.with_admission.next() => Some(outcome),
-            Some(outcome) = self.of_strangers.next() => Some(outcome),
-            else => None,
         }
     }
 }

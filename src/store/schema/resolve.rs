@@ -123,9 +123,7 @@ impl<'a> Check<'a> {
             is_of_counters: false,
         }
     }
-}
 
-impl<'a> Check<'a> {
     /// Which of the tables that are used are there.
     fn tables(&mut self, wanted: &Requirements) -> FoundTables<'a> {
         let (live, names) = (self.live, &wanted.names);
