@@ -1,4 +1,5 @@
-//! Browser sessions: a row of the app's session table, the moments at which it is valid, and changes of the table. Pure.
+//! Browser sessions: a row of the app's session table, the moments at which it is valid, changes of the table, and of the
+//! cookie. Pure.
 
 use chrono::{DateTime, Utc};
 
@@ -11,6 +12,17 @@ pub enum SessionChange {
     Of(BrowserSessionId),
     /// Any session may have changed: all did, or notifications were missed for a while.
     OfAny,
+}
+
+/// What a response does to the session cookie that came with its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookieChange {
+    /// Nothing: it is not set, or to what it is.
+    Kept,
+    /// It has another value from now on, or may have been taken back: its session may have another token, or be over.
+    Replaced,
+    /// It is taken back: its session is over, as far as the app is concerned.
+    Deleted,
 }
 
 /// Whether a member is shown to others, and counted.

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -30,6 +29,8 @@ use crate::shutdown::Shutdown;
 use crate::status::Component;
 use crate::store::CounterStore;
 use crate::tasks::{Task, Tasks};
+use in_turn::Reconciler;
+use lease::HeldLease;
 pub use metrics::Metrics;
 
 /// Longest time in which the lease is given up when the process ends.
@@ -53,8 +54,7 @@ struct Shared {
     /// Who is there now; `None` where that is not written.
     presence: Option<Arc<dyn Presence>>,
     metrics: Arc<Metrics>,
-    /// While this process has the lease: when the first round may begin.
-    held: watch::Sender<Option<Instant>>,
+    lease: HeldLease,
     /// Communities that cannot be counted, or take too long, each with when it is tried again.
     postponed: Mutex<HashMap<CommunityId, Instant>>,
     /// The process serves the site.
@@ -63,8 +63,7 @@ struct Shared {
     ending: AtomicBool,
     /// Whether rounds succeed.
     rounds: Component,
-    /// Whether comparisons succeed.
-    comparisons: Component,
+    reconciler: Reconciler,
 }
 
 impl CommunityCounters {
@@ -77,18 +76,27 @@ impl CommunityCounters {
         tasks: &Tasks,
         serves: Shutdown,
     ) -> Self {
+        let lease = HeldLease::default();
+        let writes_presence = writes_presence(config);
         let shared = Arc::new(Shared {
             holder: Uuid::new_v4(),
             config: config.counters.clone(),
-            store,
-            presence: writes_presence(config).then(|| presence.clone()),
-            metrics,
-            held: watch::Sender::new(None),
+            store: store.clone(),
+            presence: writes_presence.then(|| presence.clone()),
+            metrics: metrics.clone(),
+            lease: lease.clone(),
             postponed: Mutex::default(),
             serves,
             ending: AtomicBool::new(false),
             rounds: Component::default(),
-            comparisons: Component::default(),
+            reconciler: Reconciler {
+                config: config.counters.clone(),
+                store,
+                of_present: writes_presence,
+                metrics,
+                lease,
+                comparisons: Component::default(),
+            },
         });
         for (task, work) in [
             (Task::CountersLease, CounterTask::Lease),
@@ -108,7 +116,7 @@ impl CommunityCounters {
         let shared = self.0;
         // First: it is not taken or renewed again, however long the round takes.
         shared.ending.store(true, Ordering::Relaxed);
-        if shared.is_held() {
+        if shared.lease.is_held() {
             let _ = timeout(limit, shared.round()).await;
         }
         let last = async {
@@ -131,44 +139,7 @@ impl CounterTask {
         match self {
             Self::Lease => shared.keep_lease().await,
             Self::Rounds => shared.keep_rounds().await,
-            Self::Reconciliation => shared.keep_reconciled().await,
-        }
-    }
-}
-
-impl Shared {
-    fn is_held(&self) -> bool {
-        self.held.borrow().is_some()
-    }
-
-    /// Notes that the lease is held, with the time of the first round, or not held.
-    fn set_held(&self, first_round: Option<Instant>) {
-        self.metrics.lease_held.set(first_round.is_some().into());
-        self.held.send_if_modified(|held| {
-            let changes = held.is_some() != first_round.is_some();
-            if changes {
-                *held = first_round;
-            }
-            changes
-        });
-    }
-
-    /// Waits until this process has the lease no more.
-    async fn lost(&self) {
-        let mut held = self.held.subscribe();
-        // The sender is here, so that this only ends with a change.
-        let _ = held.wait_for(Option::is_none).await;
-    }
-
-    /// Waits until this process has the lease; when its first round may begin.
-    async fn held(&self) -> Instant {
-        let mut held = self.held.subscribe();
-        loop {
-            if let Some(first) = *held.borrow_and_update() {
-                return first;
-            }
-            // The sender is here, so that this only ends with a change.
-            let _ = held.changed().await;
+            Self::Reconciliation => shared.reconciler.keep_reconciled().await,
         }
     }
 }

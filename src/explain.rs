@@ -11,7 +11,7 @@ use crate::api::is_own_path;
 use crate::config;
 use crate::metrics::LabelValue as _;
 use crate::page_view::{Exchange, NotCounted, PageView, Policy};
-use crate::routes::{CommunityRef, PAGE_VIEW, RouteMatch, RouteTable, Track, decode_path};
+use crate::routes::{CommunityRef, Explanation, PAGE_VIEW, RouteMatch, RouteTable, Track, decode_path};
 
 /// What was asked about is no request.
 #[derive(Debug, thiserror::Error)]
@@ -44,27 +44,7 @@ pub fn explain(
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "path       {}", explanation.path);
-    match &explanation.route {
-        Some(name) => {
-            let source = explanation
-                .tried
-                .iter()
-                .find(|tried| tried.matched)
-                .map(|tried| &*tried.source);
-            let _ = writeln!(text, "route      {name}  ({})", source.unwrap_or_default());
-        }
-        None => text.push_str("route      none matches\n"),
-    }
-    let shadowed: Vec<&str> = explanation
-        .tried
-        .iter()
-        .filter(|tried| tried.matched)
-        .skip(1)
-        .map(|tried| &*tried.route)
-        .collect();
-    if !shadowed.is_empty() {
-        let _ = writeln!(text, "also match {}  (first match wins)", shadowed.join(", "));
-    }
+    write_route(&mut text, &explanation);
     if let Some(page_type) = &explanation.page_type {
         let _ = writeln!(text, "page type  {page_type}");
     }
@@ -96,6 +76,20 @@ pub fn explain(
         write_presence(&mut text, table, &view);
     }
     Ok(text)
+}
+
+/// The route, and those that match as well.
+fn write_route(text: &mut String, explanation: &Explanation) {
+    let mut matching = explanation.tried.iter().filter(|tried| tried.matched);
+    let source = matching.next().map(|tried| &*tried.source);
+    let _ = match &explanation.route {
+        Some(name) => writeln!(text, "route      {name}  ({})", source.unwrap_or_default()),
+        None => writeln!(text, "route      none matches"),
+    };
+    let shadowed: Vec<&str> = matching.map(|tried| &*tried.route).collect();
+    if !shadowed.is_empty() {
+        let _ = writeln!(text, "also match {}  (first match wins)", shadowed.join(", "));
+    }
 }
 
 /// Whether the app's answers say who may see the community, and what is finer in it, and why.

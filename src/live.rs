@@ -104,24 +104,6 @@ impl Live {
             metrics,
             tasks,
         } = parts;
-        let times = Times {
-            ping_every: bounded(settings.ping_interval),
-            pong_within: bounded(settings.pong_timeout),
-            write_within: bounded(settings.write_timeout),
-            // The period without change notifications. Mostly answered by the authenticator's cache, whose entries
-            // live for `cache_ttl`: a change is noticed within that and a tenth.
-            check_every: bounded(session.cache_ttl / 10),
-            access_every: bounded(settings.access_check_interval),
-            beat_every: bounded(record.window / 3),
-            session_within: validity(session.cache_ttl),
-            access_within: validity(settings.access_check_interval),
-        };
-        let limits = ConnectionLimits {
-            // The site comes first: long-lived connections must leave a quarter of all connections to requests.
-            total: settings.max_connections.min(connections - connections / 4),
-            per_user: settings.max_per_user.get(),
-            per_address: settings.max_per_address.get(),
-        };
         let hub = Hub::new(
             settings.min_interval,
             settings.resync_interval,
@@ -130,9 +112,9 @@ impl Live {
         );
         let state = Arc::new(LiveState {
             settings: settings.clone(),
-            times,
+            times: times(settings, record, session),
             hub,
-            registry: ConnectionRegistry::new(limits),
+            registry: ConnectionRegistry::new(limits(settings, connections)),
             authenticator,
             presence: touches.filter(|_| settings.heartbeat),
             clock,
@@ -140,24 +122,7 @@ impl Live {
             metrics,
             checks: Checks::default(),
         });
-        tasks.keep(Task::LiveFeed, {
-            let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
-            let mut is_again = false;
-            move || {
-                let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
-                let is_again = std::mem::replace(&mut is_again, true);
-                async move { state.hub.listen(&*presence, is_again).await }
-            }
-        });
-        tasks.keep(Task::LiveCounts, {
-            let state = Arc::clone(&state);
-            let mut is_again = false;
-            move || {
-                let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
-                let is_again = std::mem::replace(&mut is_again, true);
-                async move { state.hub.read(&*presence, is_again).await }
-            }
-        });
+        keep_hub_current(&state, presence, &tasks);
         session_changes::watch(&state, &tasks);
         if let Some(api_keys) = api_keys {
             let registry = Arc::clone(&state.registry);
@@ -190,6 +155,53 @@ impl Live {
         let _ = timeout(limit, registry.emptied()).await;
         registry.len()
     }
+}
+
+fn times(settings: &config::Live, record: &config::Record, session: &config::Session) -> Times {
+    Times {
+        ping_every: bounded(settings.ping_interval),
+        pong_within: bounded(settings.pong_timeout),
+        write_within: bounded(settings.write_timeout),
+        // The period without change notifications. Mostly answered by the authenticator's cache, whose entries
+        // live for `cache_ttl`: a change is noticed within that and a tenth.
+        check_every: bounded(session.cache_ttl / 10),
+        access_every: bounded(settings.access_check_interval),
+        beat_every: bounded(record.window / 3),
+        session_within: validity(session.cache_ttl),
+        access_within: validity(settings.access_check_interval),
+    }
+}
+
+/// Limits, where the process may have `connections` of any kind.
+fn limits(settings: &config::Live, connections: usize) -> ConnectionLimits {
+    ConnectionLimits {
+        // The site comes first: long-lived connections must leave a quarter of all connections to requests.
+        total: settings.max_connections.min(connections - connections / 4),
+        per_user: settings.max_per_user.get(),
+        per_address: settings.max_per_address.get(),
+    }
+}
+
+/// Starts the tasks by which the hub hears of changes and reads counts.
+fn keep_hub_current(state: &Arc<LiveState>, presence: Arc<dyn Presence>, tasks: &Tasks) {
+    tasks.keep(Task::LiveFeed, {
+        let (state, presence) = (Arc::clone(state), Arc::clone(&presence));
+        let mut is_again = false;
+        move || {
+            let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
+            let is_again = std::mem::replace(&mut is_again, true);
+            async move { state.hub.listen(&*presence, is_again).await }
+        }
+    });
+    tasks.keep(Task::LiveCounts, {
+        let state = Arc::clone(state);
+        let mut is_again = false;
+        move || {
+            let (state, presence) = (Arc::clone(&state), Arc::clone(&presence));
+            let is_again = std::mem::replace(&mut is_again, true);
+            async move { state.hub.read(&*presence, is_again).await }
+        }
+    });
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! the store up to date, outside the requests. In front of Redis stands `mirrored`: it remembers what this sidecar
 //! touched, answers from that while Redis is away, and touches again what Redis lost.
 
+mod answers;
 pub mod changes;
 pub mod coalesce;
 pub mod failure_domain;
@@ -18,34 +19,33 @@ pub mod memory;
 mod metrics;
 pub mod mirrored;
 pub mod moment;
+mod open;
 pub mod redis;
 mod remarks;
 pub mod scope;
 pub mod shared_settings;
 mod store_clock;
+mod touch;
 mod window;
 pub mod worker;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
-use crate::config;
-use crate::ids::{CommunityId, Finer, SiteIdentity, UserId};
-use crate::status::Status;
-use crate::tasks::Tasks;
+use crate::ids::{CommunityId, UserId};
+pub use answers::{Answer, Count, CountChange, Seen, Sweep};
 use failure_domain::FailureDomains;
 use grants::{Grant, NotedGrant};
 pub use metrics::Metrics;
-use mirrored::Mirrored;
 pub use moment::SteadyClock;
+pub use open::{open, open_to_read};
 pub use remarks::remarks;
 pub use scope::{Scope, Whereabouts};
+pub use touch::{Touch, TouchedGroup};
 pub use window::{KEPT, Window};
 
 /// How long a scope's sequence number is remembered after its last visitor left.
@@ -67,74 +67,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// later.
 const LONGEST_LOOK: Duration = SWEEP_INTERVAL.saturating_mul(5).checked_div(4).unwrap();
 
-/// Opens the configured store: Redis if its address is configured, else this process' memory.
-///
-/// Nothing is awaited: the sidecar starts with Redis down, and calls fail until it is there. From then on the
-/// sidecar's own touches are remembered in front of Redis, unless it records no presence and so makes none; a read
-/// waits for Redis at most for `patience` before it is answered from that memory.
-///
-/// The connection lives on the runtime of `tasks`, which must outlive everything that uses presence: pass the
-/// process' own runtime, never that of a Pingora service. Sidecars of another `site` on the same keys are told of. The status of Redis and the memory's metrics are updated here.
-pub fn open(
-    redis: &config::Redis,
-    record: &config::Record,
-    site: &SiteIdentity,
-    patience: Duration,
-    status: &Status,
-    metrics: Arc<Metrics>,
-    tasks: &Tasks,
-) -> Result<Arc<dyn Presence>, PresenceConfigError> {
-    if !redis.is_used() {
-        status.redis.off();
-        status.redis_changes.off();
-        let clock = SteadyClock::of_the_machine();
-        return Ok(Arc::new(memory::InMemory::new(record.window, clock)));
-    }
-    let store = redis::Redis::open(
-        redis,
-        window(record),
-        site.clone(),
-        status,
-        metrics.clone(),
-        tasks,
-    )?;
-    if !record.presence {
-        return Ok(Arc::new(store));
-    }
-    let (domains, window) = (store.failure_domains(), store.in_force());
-    let store = Arc::new(store);
-    Ok(Arc::new(Mirrored::start(
-        store, window, patience, domains, metrics, tasks,
-    )))
-}
-
-fn window(record: &config::Record) -> Window {
-    if record.presence {
-        Window::new(record.window)
-    } else {
-        Window::of_the_others(record.window)
-    }
-}
-
-/// Presence in Redis for a command that only reads: it counts with the window of the sidecars. `None` where presence is in
-/// the memory of each sidecar. The connection lives on the runtime of `tasks`.
-///
-/// # Errors
-/// Redis cannot be asked as configured.
-pub fn open_to_read(
-    redis: &config::Redis,
-    record: &config::Record,
-    tasks: &Tasks,
-) -> Result<Option<Arc<dyn Presence>>, PresenceConfigError> {
-    if !redis.is_used() {
-        return Ok(None);
-    }
-    let window = Window::of_the_others(record.window);
-    let unknown = SiteIdentity::default();
-    let store = redis::Redis::open(redis, window, unknown, &Status::default(), Arc::default(), tasks)?;
-    Ok(Some(Arc::new(store)))
-}
-
 /// A configuration with which presence cannot be opened. Never holds the URL: it may have a password in it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PresenceConfigError {
@@ -148,6 +80,9 @@ pub enum PresenceConfigError {
     #[error("redis.key_prefix must not contain a brace")]
     KeyPrefix,
 }
+
+/// Scopes, each with its count.
+pub type CountStream<'a> = BoxStream<'a, (Scope, Result<Answer<Count>, PresenceError>)>;
 
 /// Who is here now: the interface of both stores.
 #[async_trait]
@@ -285,118 +220,6 @@ pub trait Presence: Send + Sync + 'static {
     /// effort: after a possible gap an event says so, and the counts must be read again (P6). The first call may
     /// start the subscription to the store.
     fn subscribe(&self) -> changes::Subscription;
-}
-
-/// Scopes, each with its count.
-pub type CountStream<'a> = BoxStream<'a, (Scope, Result<Answer<Count>, PresenceError>)>;
-
-/// A touch: a user who was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Touch {
-    /// The user.
-    pub user: UserId,
-    /// How long ago, at the time of the call. An age rather than a time: no clock but the store's matters
-    /// (P3).
-    pub age: Duration,
-    /// What is finer in the community that the user was seen in.
-    pub finer: Option<Finer>,
-}
-
-impl Touch {
-    /// Seen just now.
-    pub fn now(user: impl Into<UserId>) -> Self {
-        Self {
-            user: user.into(),
-            age: Duration::ZERO,
-            finer: None,
-        }
-    }
-
-    /// The same in something finer.
-    #[must_use]
-    pub fn in_finer(self, finer: Finer) -> Self {
-        let finer = Some(finer);
-        Self { finer, ..self }
-    }
-}
-
-/// Touches of the whole site, or of one community and of what is finer in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TouchedGroup {
-    /// The site or the community; something finer stands for its community, as in [`Presence::touch`].
-    pub scope: Scope,
-    /// The users.
-    pub touches: Vec<Touch>,
-}
-
-/// An answer, and whether it is current.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// What was asked for.
-    pub value: T,
-    /// The store could not answer, so this is what this sidecar remembers: the users it has seen itself. Users
-    /// that only other sidecars saw are missing. Counts then have sequence number 0: they have no place in the
-    /// scope's history.
-    pub stale: bool,
-}
-
-impl<T> Answer<T> {
-    /// An answer of the store.
-    pub fn current(value: T) -> Self {
-        Self { value, stale: false }
-    }
-
-    /// An answer from this sidecar's memory.
-    pub fn stale(value: T) -> Self {
-        Self { value, stale: true }
-    }
-}
-
-/// An absolute count with its place in its scope's history (P6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// Users present.
-    pub current: u64,
-    /// Grows with each change of the count, also across a restart of the store: a new number is at least the
-    /// milliseconds since 1970. 0 for a scope without visitors for a day.
-    pub seq: u64,
-    /// When this was true, by the presence store's clock (P3).
-    pub as_of: DateTime<Utc>,
-}
-
-/// A count that changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CountChange {
-    /// Where.
-    pub scope: Scope,
-    /// The new count.
-    pub count: Count,
-}
-
-/// Result of a sweep.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sweep {
-    /// The counts that went down.
-    pub changes: Vec<CountChange>,
-    /// Longest delay between the end of a user's window and the sweep that removed the user.
-    pub lag: Duration,
-}
-
-impl Sweep {
-    /// Adds the result of another part of the sweep.
-    fn add(&mut self, other: Self) {
-        self.changes.extend(other.changes);
-        self.lag = self.lag.max(other.lag);
-    }
-}
-
-/// One user present.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The user.
-    pub user: UserId,
-    /// Last touch, milliseconds precision.
-    pub last_seen: DateTime<Utc>,
 }
 
 /// An error of presence.

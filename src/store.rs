@@ -47,7 +47,10 @@ use crate::ids::{AccountId, CommunityId, SessionToken, UserId};
 use crate::key_type::{AppKeys, KeyTypes};
 use crate::routes::PAGE_VIEW;
 
-pub use counters::{Comparison, CounterStore, Folded, Lease, Omission, PresentComparison, Published, Totals};
+pub use counters::{
+    Comparison, CounterComparisons, CounterStore, Folded, Lease, Omission, PresentComparison, Published,
+    Totals,
+};
 pub use database_state::DatabaseState;
 pub use error::{Class, StoreError};
 pub use event_types::TypeFault;

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::StartError;
 use super::shared_parts::SharedParts;
+use crate::auth::cookie::SessionCookie;
 use crate::auth::{self, ApiKeys, Authenticator, EarlyLookups, Jwts};
 use crate::communities::Communities;
 use crate::config::{Access, Config};
@@ -113,19 +114,15 @@ impl Recording {
         } = shared;
         let record = &config.record;
         let stop = Shutdown::new();
-        let bytes = Bytes::new(
-            usize::try_from(record.queue_bytes.as_u64()).unwrap_or(usize::MAX),
-            &metrics.views,
-        );
+        let most_bytes = usize::try_from(record.queue_bytes.as_u64()).unwrap_or(usize::MAX);
+        let bytes = Bytes::new(most_bytes, &metrics.views);
         let mut workers = Vec::new();
         let presence = record.presence.then(|| {
             let (handle, worker) = presence_worker(shared);
             workers.extend(worker.start(tasks, stop.subscribe()));
             handle
         });
-        let KeyFiles {
-            jwt_keys, api_keys, ..
-        } = key_files.clone();
+        let (jwt_keys, api_keys) = (key_files.jwt_keys.clone(), key_files.api_keys.clone());
         let authenticator = authenticator(shared, jwt_keys.clone());
         let communities = Arc::new(Communities::new(store.clone()));
         let recent = RecentPages::new(config.privacy.recent_pages);
@@ -139,25 +136,18 @@ impl Recording {
                 spool,
                 status: status.clone(),
             };
-            let limits = BatchLimits::new(record, &config.spool, &config.database);
-            let (handle, appender, applier) =
-                Writer::new(record, limits, parts, bytes.clone(), &metrics.writer);
-            workers.push(appender.start(tasks, stop.subscribe()));
-            workers.push(applier.start(tasks, stop.subscribe()));
+            let (handle, started) = start_writer(shared, parts, bytes.clone(), &stop);
+            workers.extend(started);
             handle
         });
         let resolver = resolver(config, &authenticator, &communities);
-        let touches = presence.clone();
+        let recognition = Recognition::new(&config.session, &config.schema, status.recognition.clone());
         let destinations = Destinations {
-            presence,
+            presence: presence.clone(),
             writer,
             recent: recent.clone(),
             metrics: metrics.views.clone(),
-            recognition: Arc::new(Recognition::new(
-                &config.session,
-                &config.schema,
-                status.recognition.clone(),
-            )),
+            recognition: Arc::new(recognition),
         };
         let (recorder, worker) = Recorder::new(destinations, resolver, record.queue_views.get(), bytes);
         worker.start(tasks);
@@ -170,7 +160,7 @@ impl Recording {
             jwt_keys,
             api_keys: api_keys.map(|file| ApiKeys::new(file, metrics.auth.clone())),
             recent,
-            touches,
+            touches: presence,
             stop,
             tasks: tasks.clone(),
             workers,
@@ -201,7 +191,7 @@ impl Recording {
         });
         Arc::new(Intake {
             is_recording: config.record.is_on(),
-            session: config.session.clone(),
+            cookie: SessionCookie::new(&config.session),
             jwts: self.jwt_keys.as_ref().map(|keys| {
                 let session = &config.session;
                 let (keys, metrics) = (Arc::clone(keys), Arc::clone(&self.auth));
@@ -252,6 +242,28 @@ fn presence_worker(shared: &SharedParts) -> (PresenceHandle, PresenceWorker) {
         metrics.presence.clone(),
         metrics.views.queued[Queue::Presence].clone(),
     )
+}
+
+/// Receives page views, and the workers that write them.
+fn start_writer(
+    shared: &SharedParts,
+    parts: Dependencies,
+    bytes: Bytes,
+    stop: &Shutdown,
+) -> (Writer, [JoinHandle<()>; 2]) {
+    let SharedParts {
+        config,
+        metrics,
+        tasks,
+        ..
+    } = shared;
+    let limits = BatchLimits::new(&config.record, &config.spool, &config.database);
+    let (handle, appender, applier) = Writer::new(&config.record, limits, parts, bytes, &metrics.writer);
+    let workers = [
+        appender.start(tasks, stop.subscribe()),
+        applier.start(tasks, stop.subscribe()),
+    ];
+    (handle, workers)
 }
 
 /// Finds out whose views those are that come with unknown tokens.

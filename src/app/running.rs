@@ -15,12 +15,13 @@ use super::serving::Serving;
 use super::shared_parts::SharedParts;
 use super::{App, StartError, at_start, counting, live_connections, open_files, operators, proxying};
 use crate::metrics::LabelValue as _;
-use crate::reload::{LoadedRoutes, Reloader, SharedRoutes};
-use crate::routes::CountedTypes;
+use crate::reload::{ApiKeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
+use crate::routes::{CountedTypes, RouteFile};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
 use crate::status::Status;
-use crate::store;
+use crate::store::{self, Store};
 use crate::tasks::{Task, Tasks};
+use crate::writer::spool::{Directory, Spool};
 
 /// Serves until SIGTERM, SIGINT, [`App::shutdown`] or a hand-over, then drains and flushes. Tasks run on `background`.
 ///
@@ -48,41 +49,18 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     let api_keys = key_files.api_keys.clone();
     let look = async {
         let found = at_start::look(&store, &config, &routes.load(), ports.are_taken_over()).await?;
-        if let Some(api_keys) = &api_keys {
-            let checked = api_keys.check_against(store.keys());
-            checked.map_err(|error| StartError::Configuration(error.to_string()))?;
-        }
+        check_api_keys(api_keys.as_deref(), &store)?;
         Ok(found)
     };
     let status = Status::default();
-    // One waits for the database, the other for the disk.
-    let (looked, spool) = tokio::join!(look, recording::create_spool(spools, &status));
-    let spool = spool?;
-    let inspection = match looked {
-        Ok(found) => found,
-        Err(refused) => {
-            if let Some((_, spool)) = spool {
-                spool.close().await;
-            }
-            return Err(refused);
-        }
-    };
+    let (inspection, spool) = create_spool_during(look, spools, &status).await?;
 
     config.limits.max_connections = Some(open_files::connections(&config.limits));
     let shared = SharedParts::new(config, routes, store, background, shutdown.clone(), status)?;
     let (config, tasks) = (&shared.config, &shared.tasks);
     tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
     let recording = Recording::start(&shared, spool, geoip, &key_files);
-    let reloader = Reloader::new(
-        &config.routes,
-        files,
-        shared.routes.clone(),
-        key_files.clone(),
-        reload_requests,
-        &shared.status,
-        shared.metrics.reload.clone(),
-    )
-    .asking(at_start::at_reload(&shared.store));
+    let reloader = reloader(&shared, files, &key_files, reload_requests);
     let serves = Shutdown::new();
     let counters = counting::start(&shared, counted, serves.clone())?;
     let watched = Watched {
@@ -117,6 +95,55 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     drop(reload);
     result?;
     check_tasks(tasks)
+}
+
+/// # Errors
+/// The file of servers' keys names communities that cannot be the app's.
+fn check_api_keys(api_keys: Option<&ApiKeyFile>, store: &Arc<dyn Store>) -> Result<(), StartError> {
+    let checked = api_keys.map_or(Ok(()), |api_keys| api_keys.check_against(store.keys()));
+    checked.map_err(|error| StartError::Configuration(error.to_string()))
+}
+
+/// What `look` finds in the database, and the spool, which is created meanwhile: one waits for the database, the other for
+/// the disk. `None` in place of the spool where nothing is written.
+///
+/// # Errors
+/// Either fails. No spool stays open then.
+async fn create_spool_during<T>(
+    look: impl Future<Output = Result<T, StartError>>,
+    spools: Option<Directory>,
+    status: &Status,
+) -> Result<(T, Option<(Directory, Arc<Spool>)>), StartError> {
+    let (looked, spool) = tokio::join!(look, recording::create_spool(spools, status));
+    let spool = spool?;
+    match looked {
+        Ok(found) => Ok((found, spool)),
+        Err(refused) => {
+            if let Some((_, spool)) = spool {
+                spool.close().await;
+            }
+            Err(refused)
+        }
+    }
+}
+
+/// Reads route and key files again when they change, or on request; it asks the database whether it fits new routes.
+fn reloader(
+    shared: &SharedParts,
+    files: Vec<RouteFile>,
+    key_files: &KeyFiles,
+    requests: mpsc::Receiver<()>,
+) -> Reloader {
+    let reloader = Reloader::new(
+        &shared.config.routes,
+        files,
+        shared.routes.clone(),
+        key_files.clone(),
+        requests,
+        &shared.status,
+        shared.metrics.reload.clone(),
+    );
+    reloader.asking(at_start::at_reload(&shared.store))
 }
 
 fn signals(

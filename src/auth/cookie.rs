@@ -11,7 +11,43 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use http::header::{COOKIE, SET_COOKIE};
 
+use crate::browser_session::CookieChange;
+use crate::config;
 use crate::ids::SessionToken;
+
+/// The session cookie: its name, and the form of its tokens.
+#[derive(Debug, Clone)]
+pub struct SessionCookie {
+    name: String,
+    min_len: usize,
+    max_len: usize,
+}
+
+impl SessionCookie {
+    /// As configured.
+    pub fn new(session: &config::Session) -> Self {
+        Self {
+            name: session.cookie.clone(),
+            min_len: session.token_min_length,
+            max_len: session.token_max_length,
+        }
+    }
+
+    /// The token of a request: [`session_token`].
+    pub fn token(&self, request: &HeaderMap) -> TokenFound {
+        session_token(request, &self.name, self.min_len, self.max_len)
+    }
+
+    /// The tokens that a response sets: [`tokens_set`].
+    pub fn tokens_set(&self, response: &HeaderMap) -> impl Iterator<Item = SessionToken> {
+        tokens_set(response, &self.name, self.min_len, self.max_len)
+    }
+
+    /// What a response does to `token`: [`change_of`].
+    pub fn change(&self, response: &HeaderMap, token: &SessionToken, now: DateTime<Utc>) -> CookieChange {
+        change_of(response, &self.name, token, now)
+    }
+}
 
 /// The session token in the cookies of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,17 +102,6 @@ pub fn tokens_set(
             TokenFound::None | TokenFound::Malformed => None,
         }
     })
-}
-
-/// What a response does to the session cookie that came with its request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CookieChange {
-    /// Nothing: it is not set, or to what it is.
-    Kept,
-    /// It has another value from now on, or may have been taken back: its session may have another token, or be over.
-    Replaced,
-    /// It is taken back: its session is over, as far as the app is concerned.
-    Deleted,
 }
 
 /// What a response does to the cookie called `name`, which had the value `token`. Deleted means an empty value, a `Max-Age` of

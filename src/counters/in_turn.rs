@@ -1,11 +1,16 @@
 //! Comparisons with the events, one at a time: each in one statement, with a pause as long as it took, for as long as this
 //! process has the lease.
 
+use std::sync::Arc;
+
 use tokio::time::{Instant, sleep};
 
-use super::Shared;
+use super::Metrics;
+use super::lease::HeldLease;
+use crate::config;
 use crate::ids::CommunityId;
-use crate::store::StoreError;
+use crate::status::Component;
+use crate::store::{CounterComparisons, StoreError};
 
 /// Communities that are looked up at a time.
 pub(super) const PAGE: i64 = 100;
@@ -27,13 +32,25 @@ impl From<StoreError> for Interruption {
     }
 }
 
-impl Shared {
+/// Compares counters with the events, and counts those that differ.
+pub(super) struct Reconciler {
+    pub(super) config: config::Counters,
+    pub(super) store: Arc<dyn CounterComparisons>,
+    /// Whether `current_visitors` is written, and so compared.
+    pub(super) of_present: bool,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) lease: HeldLease,
+    /// Whether comparisons succeed.
+    pub(super) comparisons: Component,
+}
+
+impl Reconciler {
     /// One comparison, then a pause as long as it took; an error only where the lease is gone.
     pub(super) async fn in_turn<T>(
         &self,
         comparison: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<Result<T, StoreError>, Interruption> {
-        if !self.is_held() {
+        if !self.lease.is_held() {
             return Err(Interruption::LeaseLost);
         }
         let began = Instant::now();

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
@@ -14,6 +15,46 @@ use crate::retry::jittered;
 const TTL: Duration = Duration::from_secs(6);
 /// Between two renewals, and two attempts to take it; jittered.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// Whether this process has the lease; if so, when its first round may begin. A handle.
+#[derive(Clone, Default)]
+pub(super) struct HeldLease(watch::Sender<Option<Instant>>);
+
+impl HeldLease {
+    pub(super) fn is_held(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Notes that the lease is held, with the time of the first round, or not held.
+    pub(super) fn set(&self, first_round: Option<Instant>) {
+        self.0.send_if_modified(|held| {
+            let changes = held.is_some() != first_round.is_some();
+            if changes {
+                *held = first_round;
+            }
+            changes
+        });
+    }
+
+    /// Waits until this process has the lease no more.
+    pub(super) async fn lost(&self) {
+        let mut held = self.0.subscribe();
+        // The sender is here, so that this only ends with a change.
+        let _ = held.wait_for(Option::is_none).await;
+    }
+
+    /// Waits until this process has the lease; when its first round may begin.
+    pub(super) async fn held(&self) -> Instant {
+        let mut held = self.0.subscribe();
+        loop {
+            if let Some(first) = *held.borrow_and_update() {
+                return first;
+            }
+            // The sender is here, so that this only ends with a change.
+            let _ = held.changed().await;
+        }
+    }
+}
 
 impl Shared {
     pub(super) async fn keep_lease(&self) {
@@ -29,7 +70,7 @@ impl Shared {
             match timeout(PAUSE, self.store.take_lease(self.holder, TTL)).await {
                 Ok(Ok(Some(lease))) => {
                     renewed = asked;
-                    if !self.is_held() {
+                    if !self.lease.is_held() {
                         tracing::info!("this sidecar writes the counters of communities");
                         let pause = lease
                             .since_round
@@ -50,9 +91,14 @@ impl Shared {
     }
 
     fn lose(&self) {
-        if self.is_held() {
+        if self.lease.is_held() {
             tracing::info!("another sidecar may write the counters of communities");
         }
         self.set_held(None);
+    }
+
+    fn set_held(&self, first_round: Option<Instant>) {
+        self.metrics.lease_held.set(first_round.is_some().into());
+        self.lease.set(first_round);
     }
 }

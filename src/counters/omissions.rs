@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Shared;
-use super::in_turn::{Interruption, MOST_FAILED, PAGE};
+use super::in_turn::{Interruption, MOST_FAILED, PAGE, Reconciler};
 use crate::ids::CommunityId;
 use crate::store::{Omission, StoreError};
 
@@ -29,7 +28,7 @@ pub(super) struct OmittedPass {
     error: Option<StoreError>,
 }
 
-impl Shared {
+impl Reconciler {
     /// Compares what there is to compare; whether there was anything. Where some cannot be, `unfinished` has these: a retry
     /// compares no others, unless there are more such views by then.
     pub(super) async fn compare_omitted(

@@ -10,8 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::{Instant, timeout};
 
-use super::Shared;
-use super::in_turn::{Interruption, MOST_FAILED, PAGE};
+use super::in_turn::{Interruption, MOST_FAILED, PAGE, Reconciler};
 use super::metrics::CounterOperation;
 use super::omissions::OmittedPass;
 use super::rounds::unix_now;
@@ -55,12 +54,12 @@ struct PresentProgress {
     failed: BTreeSet<CommunityId>,
 }
 
-impl Shared {
+impl Reconciler {
     pub(super) async fn keep_reconciled(&self) {
         let mut unfinished = None;
         let mut omitted = OmissionWatch::default();
         loop {
-            self.held().await;
+            self.lease.held().await;
             let outcome = self.compare_what_is_due(&mut unfinished, &mut omitted).await;
             let failed: Vec<String> = match &outcome {
                 Ok(()) => Vec::new(),
@@ -86,7 +85,7 @@ impl Shared {
                 |_| tracing::info!("the counters of communities can be compared with the events again"),
             );
             // Whoever has the lease anew, as after a right was given, begins at once.
-            if timeout(pause, self.lost()).await.is_ok() {
+            if timeout(pause, self.lease.lost()).await.is_ok() {
                 omitted = OmissionWatch::default();
             }
         }
@@ -143,7 +142,7 @@ impl Shared {
     /// compares what is left.
     async fn go_on(&self, pass: &mut Pass) -> Result<(), Interruption> {
         let mut failed = None;
-        if self.presence.is_some() {
+        if self.of_present {
             self.compare_present(pass, &mut failed).await?;
         }
         if self.config.of_events() {

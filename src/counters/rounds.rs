@@ -42,9 +42,9 @@ impl Shared {
     pub(super) async fn keep_rounds(&self) {
         let mut earliest = Instant::now();
         loop {
-            let first = self.held().await;
+            let first = self.lease.held().await;
             sleep_until(first.max(earliest)).await;
-            if self.is_held() {
+            if self.lease.is_held() {
                 earliest = Instant::now() + self.config.interval;
                 self.round().await;
             }

@@ -8,6 +8,7 @@ use super::Exchange;
 use super::checks::{is_download, media_type_is, what};
 use super::navigation::is_html;
 use super::redirect;
+use crate::browser_session::CookieChange;
 use crate::presence::grants::{News, Verdict};
 use crate::routes::{CommunityRef, RouteMatch, RouteTable, Track};
 
@@ -62,12 +63,21 @@ impl AccessNews {
 /// shown gives it back. What a page embeds, such as an image, takes nothing away: anybody who may write in a community can
 /// embed an address that does not exist.
 ///
+/// `change` is what the answer does to the session cookie. Where it takes it back, the session is over, and the app may have
+/// shown the page to anybody: that says nothing. Where it gives it another value, the app may not have known the user: a
+/// refusal may be of somebody who is not signed in, and takes nothing away.
+///
 /// An answer of a cache says nothing, whatever it is: the app has not looked at who asks.
-pub(crate) fn verdict(exchange: &Exchange<'_>, routes: &RouteTable) -> Option<AccessNews> {
+pub(crate) fn verdict(
+    exchange: &Exchange<'_>,
+    change: CookieChange,
+    routes: &RouteTable,
+) -> Option<AccessNews> {
     let matched = exchange.route?;
     let route = &*matched.route;
     matched.community.as_ref()?;
-    if exchange.method != Method::GET
+    if change == CookieChange::Deleted
+        || exchange.method != Method::GET
         || route.track == Track::None
         || route.grants == Some(false)
         || is_from_a_cache(exchange.response)
@@ -91,8 +101,7 @@ pub(crate) fn verdict(exchange: &Exchange<'_>, routes: &RouteTable) -> Option<Ac
             (is_shown && !is_download(exchange.response)).then(|| says(News::Answer(Verdict::Shown)))
         }
         StatusCode::NOT_MODIFIED => what(exchange).is_ok().then(|| says(News::StillShown)),
-        _ if is_embedded(exchange.request) => None,
-        StatusCode::NOT_FOUND if has_query(exchange) => None,
+        _ if !may_refuse(exchange, change) => None,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => {
             Some(refused)
         }
@@ -103,6 +112,12 @@ pub(crate) fn verdict(exchange: &Exchange<'_>, routes: &RouteTable) -> Option<Ac
         | StatusCode::PERMANENT_REDIRECT => redirected(exchange, matched, routes, refused),
         _ => None,
     }
+}
+
+/// Whether an answer that is none of the page asked for refuses it to the session's user.
+fn may_refuse(exchange: &Exchange<'_>, change: CookieChange) -> bool {
+    let may_lack_a_part = exchange.status == StatusCode::NOT_FOUND && has_query(exchange);
+    change == CookieChange::Kept && !is_embedded(exchange.request) && !may_lack_a_part
 }
 
 /// What a redirect says. One to nowhere is one to another page.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::PresenceConfigError;
+use super::open::window;
 use super::redis::Redis;
-use super::{PresenceConfigError, window};
 use crate::config;
 use crate::ids::SiteIdentity;
 use crate::status::Status;

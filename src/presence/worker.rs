@@ -6,6 +6,7 @@
 //!
 //! Every view touches the whole site, so that is not a call per view: the users of a moment share one.
 
+mod calls;
 mod handle;
 mod pending;
 mod progress;
@@ -21,10 +22,11 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use self::calls::{Sent, send};
 use self::handle::{Message, Taken};
 pub use self::handle::{PresenceHandle, QueueFull};
-use self::pending::{PendingTouches, TouchBatch};
-use self::progress::{OpenCall, TouchProgress};
+use self::pending::PendingTouches;
+use self::progress::TouchProgress;
 use self::sweeps::sweep_until;
 use super::coalesce::{Coalescer, Deferred, TouchDecision};
 use super::moment::Moment;
@@ -77,14 +79,6 @@ pub struct Worker {
     /// Whether sweeps succeed.
     swept: Component,
     now: Now,
-}
-
-/// A call that has ended.
-struct Sent {
-    groups: Vec<TouchedGroup>,
-    /// Of each group.
-    outcomes: Vec<Result<Count, PresenceError>>,
-    _taken: Vec<(Taken, OpenCall)>,
 }
 
 /// A handle and its worker, not yet running. `waiting` shows how many touches are queued.
@@ -345,30 +339,6 @@ impl Worker {
                 }
             }
         }
-    }
-}
-
-/// One call.
-async fn send(presence: Arc<dyn Presence>, batches: Vec<(Scope, TouchBatch)>, now: Now) -> Sent {
-    // Ages are computed last: a touch that waited is older.
-    let now = now();
-    let (groups, taken): (Vec<_>, Vec<_>) = batches
-        .into_iter()
-        .map(|(scope, TouchBatch { seen, taken, call })| {
-            let touches = seen.into_iter().map(|((user, finer), at)| Touch {
-                user,
-                age: now.since(at),
-                finer,
-            });
-            let touches = touches.collect();
-            (TouchedGroup { scope, touches }, (taken, call))
-        })
-        .unzip();
-    let outcomes = presence.touch_together(&groups).await;
-    Sent {
-        groups,
-        outcomes,
-        _taken: taken,
     }
 }
 

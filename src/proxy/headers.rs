@@ -287,6 +287,21 @@ fn way(headers: &HeaderMap, head: &mut impl EditHeaders, received: &Received<'_>
             &forwarded::made_of(&client.chain, scheme.as_str(), host),
         );
     }
+    if repeat_scheme(headers, head, client, scheme) {
+        head.remove(&X_FORWARDED_PROTO);
+    } else {
+        head.set(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+    }
+}
+
+/// Leaves the scheme where a trusted proxy has written it, in the spellings other than `X-Forwarded-Proto`. Whether one of
+/// them is `X-Forwarded-Protocol: https`, which gunicorn does not accept beside that.
+fn repeat_scheme(
+    headers: &HeaderMap,
+    head: &mut impl EditHeaders,
+    client: &ClientIp,
+    scheme: ClientScheme,
+) -> bool {
     let mut speaks_protocol = false;
     for name in SCHEMES.iter().filter(|name| headers.contains_key(*name)) {
         let said = forwarding::element(headers, name, client);
@@ -315,11 +330,7 @@ fn way(headers: &HeaderMap, head: &mut impl EditHeaders, received: &Received<'_>
             None => head.remove(name),
         }
     }
-    if speaks_protocol {
-        head.remove(&X_FORWARDED_PROTO);
-    } else {
-        head.set(&X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
-    }
+    speaks_protocol
 }
 
 /// The host of the request itself.

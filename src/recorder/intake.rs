@@ -13,9 +13,9 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, Method};
 
 use super::{AcceptedView, Recorder, RequestFacts, RequestVisitor, ShownPages};
-use crate::auth::cookie::{CookieChange, TokenFound, change_of, session_token, tokens_set};
+use crate::auth::cookie::{SessionCookie, TokenFound};
 use crate::auth::{CachedSession, EarlyLookups, Jwts};
-use crate::config;
+use crate::browser_session::CookieChange;
 use crate::ids::SessionToken;
 use crate::live::AccessPolicy;
 use crate::page_view::{Beacon, Exchange, NotCounted, PageView, Policy, SentFiles, may_be_view, verdict};
@@ -28,7 +28,7 @@ pub struct Intake {
     /// Whether anything is recorded. Sidecars nearer to the app then do not record the request (V8).
     pub is_recording: bool,
     /// The cookie, and the form of its tokens.
-    pub session: config::Session,
+    pub cookie: SessionCookie,
     /// JWTs, where they are read.
     pub jwts: Option<Jwts>,
     /// Step 2, match.
@@ -80,13 +80,7 @@ impl Intake {
                 return;
             }
         }
-        let cookie = &self.session;
-        match session_token(
-            headers,
-            &cookie.cookie,
-            cookie.token_min_length,
-            cookie.token_max_length,
-        ) {
+        match self.cookie.token(headers) {
             TokenFound::Token(token) => facts.token = Some(token),
             TokenFound::Malformed => {
                 facts.no_token = NotCounted::NotAToken;
@@ -159,7 +153,7 @@ impl Intake {
         let headers = exchange.response;
         let token = self.token_that_may_change(facts, &exchange);
         let change = token.as_ref().map_or(CookieChange::Kept, |token| {
-            change_of(headers, &self.session.cookie, token, facts.at)
+            self.cookie.change(headers, token, facts.at)
         });
         let is_over = change == CookieChange::Deleted;
         if self.asks_for_visitors() {
@@ -168,14 +162,7 @@ impl Intake {
                 ..exchange
             };
             if let Some(shown) = &self.shown {
-                // Of a session that is over, or has another token from now on, the app may not have known the user: it
-                // has shown the page to anybody, or has refused it to somebody who is not signed in.
-                let news = verdict(&exchange, &self.routes.load());
-                let news = news.filter(|news| match change {
-                    CookieChange::Kept => true,
-                    CookieChange::Replaced => !news.is_refusal(),
-                    CookieChange::Deleted => false,
-                });
+                let news = verdict(&exchange, change, &self.routes.load());
                 shown.note(facts, &exchange, news).await;
             }
             if self.is_recording {
@@ -195,13 +182,7 @@ impl Intake {
             self.lookups.taken_back(token, &facts.lookup, facts.at).await;
         }
         // Cached answers that these tokens have no session are no longer used.
-        let cookie = &self.session;
-        for token in tokens_set(
-            headers,
-            &cookie.cookie,
-            cookie.token_min_length,
-            cookie.token_max_length,
-        ) {
+        for token in self.cookie.tokens_set(headers) {
             self.recorder.authenticator.appeared(token.fingerprint());
         }
     }
@@ -215,16 +196,7 @@ impl Intake {
         if self.asks_for_visitors() {
             return facts.token.clone().filter(|token| token.claims().is_none());
         }
-        let cookie = &self.session;
-        match session_token(
-            exchange.request,
-            &cookie.cookie,
-            cookie.token_min_length,
-            cookie.token_max_length,
-        ) {
-            TokenFound::Token(token) => Some(token),
-            TokenFound::Malformed | TokenFound::None => None,
-        }
+        self.cookie.token(exchange.request).token().cloned()
     }
 
     /// Whether a request is a robot's, of which nothing is recorded: it makes nobody present, either.

@@ -2,6 +2,7 @@
 //! bounded, and so is the time for which a view may stay off the disk; a view that is not resolved by then is written
 //! unresolved.
 
+mod in_progress;
 mod lookup;
 mod outcome;
 
@@ -15,6 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use self::in_progress::{IN_FLIGHT, LookupKind, STRANGERS, ViewsInProgress};
 use self::lookup::in_time;
 pub(super) use self::outcome::ResolvedView;
 use super::late::LateVisitors;
@@ -29,16 +31,6 @@ use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// Concurrent lookups, with or without a view that waits. The authenticator bounds them further.
 const LOOKUPS: usize = 256;
-
-/// Views in progress at one time; more wait in the queue.
-const IN_FLIGHT: usize = 1_024;
-
-/// Views in progress at one time whose token was never seen with a session; more are dropped, so that they do not delay
-/// others.
-const STRANGERS: usize = 4_096;
-
-/// Reported views whose admission is checked at one time; more are dropped.
-const ADMISSIONS: usize = 512;
 
 /// Views of tokens that are queried once more, waiting at one time; more have no session at once.
 const DOUBTFUL: usize = 2_048;
@@ -92,9 +84,7 @@ impl Worker {
 }
 
 async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
-    let (mut in_flight, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
-    let mut strangers = FuturesUnordered::new();
-    let mut doubtful = FuturesUnordered::new();
+    let (mut views, mut doubtful) = (ViewsInProgress::default(), FuturesUnordered::new());
     // A view whose lookup panics does not stop others; its guard counts it.
     let wait_for_row = |outcome: ViewOutcome, doubtful: &FuturesUnordered<_>| match outcome {
         Ok(Some(doubt)) if doubtful.len() < DOUBTFUL => {
@@ -109,50 +99,31 @@ async fn run(queue: &mut mpsc::Receiver<Message>, work: &Work) {
     };
     loop {
         let message = tokio::select! {
-            Some(doubt) = in_flight.next() => {
-                wait_for_row(doubt, &doubtful);
-                continue;
-            }
-            Some(doubt) = asking.next() => {
-                wait_for_row(doubt, &doubtful);
-                continue;
-            }
-            Some(doubt) = strangers.next() => {
-                wait_for_row(doubt, &doubtful);
+            Some(outcome) = views.next() => {
+                wait_for_row(outcome, &doubtful);
                 continue;
             }
             Some(_) = doubtful.next() => continue,
-            message = queue.recv(), if in_flight.len() < IN_FLIGHT => message,
+            message = queue.recv(), if views.of(LookupKind::Usual).len() < IN_FLIGHT => message,
         };
         let flushed = match message {
             Some(Message::AcceptedView(accepted)) => {
-                let is_strangers = accepted.is_strangers(&work.resolver.authenticator);
+                let kind = LookupKind::of(&accepted, &work.resolver.authenticator);
                 let hand = work.in_progress(&accepted.view);
-                let (queue, most, otherwise) = if is_strangers {
-                    (&strangers, STRANGERS, ResolvedView::Overflow)
-                } else if accepted.needs_admission() {
-                    (&asking, ADMISSIONS, ResolvedView::Undecided)
-                } else {
-                    (&in_flight, usize::MAX, ResolvedView::NoSession(Absent::NotFound))
-                };
-                if queue.len() < most {
-                    let resolving = work.resolve(*accepted, is_strangers, hand);
+                let queue = views.of(kind);
+                if queue.len() < kind.most() {
+                    let resolving = work.resolve(*accepted, kind == LookupKind::OfStranger, hand);
                     queue.push(AssertUnwindSafe(resolving).catch_unwind());
                 } else {
-                    work.hand_on(*accepted, otherwise, hand);
+                    work.hand_on(*accepted, kind.one_too_many(), hand);
                 }
                 continue;
             }
             Some(Message::Flush(done)) => Some(done),
             None => None,
         };
-        while let Some(doubt) = in_flight.next().await {
-            wait_for_row(doubt, &doubtful);
-        }
-        for others in [&mut asking, &mut strangers] {
-            while let Some(doubt) = others.next().await {
-                wait_for_row(doubt, &doubtful);
-            }
+        while let Some(outcome) = views.next().await {
+            wait_for_row(outcome, &doubtful);
         }
         work.flushing.send_replace(true);
         while doubtful.next().await.is_some() {}

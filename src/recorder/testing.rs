@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::{Destinations, Intake, Recognition, Recorder, Resolver, Worker};
+use crate::auth::cookie::SessionCookie;
 use crate::auth::{Authenticator, EarlyLookups};
 use crate::communities::Communities;
 use crate::config::{Privacy, RecentPrecision, Record, Schema, Session};
@@ -61,7 +62,7 @@ pub(crate) fn intake(store: Arc<dyn Store>) -> Intake {
     let (recorder, _) = recorder(resolver, &Arc::default());
     Intake {
         is_recording: true,
-        session: Session::default(),
+        cookie: SessionCookie::new(&Session::default()),
         jwts: None,
         routes: Arc::default(),
         lookups,

@@ -1,7 +1,7 @@
 //! Counters of communities: what is kept of them beside the app's tables, and what is written to the app's columns.
 //!
 //! The transaction of a batch only inserts what it adds. Whoever holds the lease adds that up ([`CounterStore::fold`]) and
-//! writes the app's columns ([`CounterStore::publish`]), each in a transaction of its own. [`CounterStore::recount`] counts
+//! writes the app's columns ([`CounterStore::publish`]), each in a transaction of its own. [`CounterComparisons::recount`] counts
 //! a community from its events, in one snapshot with what batches have added: both commit together, so that nothing is
 //! missed and nothing counts twice, whatever happens meanwhile.
 
@@ -20,7 +20,7 @@ use crate::ids::CommunityId;
 
 /// The counters of communities.
 #[async_trait]
-pub trait CounterStore: Send + Sync + 'static {
+pub trait CounterStore: CounterComparisons {
     /// What keeps the counters from being written, a sentence each: columns, tables, rights.
     async fn faults(&self) -> Result<Vec<String>, StoreError>;
 
@@ -38,27 +38,8 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Communities whose numbers must be counted from the events, but for `postponed`; at most `limit`.
     async fn uncounted(&self, postponed: &[CommunityId], limit: i64) -> Result<Vec<CommunityId>, StoreError>;
 
-    /// Counts a community from its events. The app's columns are then to be written, whatever they show, so that it has been
-    /// compared as by [`CounterStore::note_checked`].
-    async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError>;
-
-    /// Compares a community's counters with its events. An error where the app's columns cannot be used.
-    async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError>;
-
-    /// Compares a community's `current_visitors` with what was written last; `None` where no such column is wanted, or there
-    /// is no such community. An error where the app's columns cannot be used.
-    async fn compare_present(&self, community: &CommunityId)
-    -> Result<Option<PresentComparison>, StoreError>;
-
-    /// Notes that a community's `current_visitors` shows what [`CounterStore::compare_present`] found, so that the next
-    /// round writes who is there. Nothing if it was written meanwhile.
-    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError>;
-
     /// Whether anybody has the lease.
     async fn is_lease_held(&self) -> Result<bool, StoreError>;
-
-    /// Notes that a community's counters, and what the app's columns show of them, agreed with its events.
-    async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError>;
 
     /// Communities whose written `current_visitors` is not zero, with it; at most `limit`.
     async fn shown_present(&self, limit: i64) -> Result<Vec<(CommunityId, i64)>, StoreError>;
@@ -74,6 +55,36 @@ pub trait CounterStore: Send + Sync + 'static {
         holder: Uuid,
         communities: &[(CommunityId, Option<i64>)],
     ) -> Result<Option<Published>, StoreError>;
+
+    /// The community that somebody means by its key, in any spelling, or by its slug. A text that is both stands for what
+    /// `key` names first.
+    async fn find(&self, named: &str, key: CommunityKey) -> Result<Option<CommunityId>, StoreError>;
+
+    /// Closes all connections.
+    async fn disconnect(&self);
+}
+
+/// What a comparison of the counters with the events reads, and what it notes.
+#[async_trait]
+pub trait CounterComparisons: Send + Sync + 'static {
+    /// Counts a community from its events. The app's columns are then to be written, whatever they show, so that it has been
+    /// compared as by [`CounterComparisons::note_checked`].
+    async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError>;
+
+    /// Compares a community's counters with its events. An error where the app's columns cannot be used.
+    async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError>;
+
+    /// Compares a community's `current_visitors` with what was written last; `None` where no such column is wanted, or there
+    /// is no such community. An error where the app's columns cannot be used.
+    async fn compare_present(&self, community: &CommunityId)
+    -> Result<Option<PresentComparison>, StoreError>;
+
+    /// Notes that a community's `current_visitors` shows what [`CounterComparisons::compare_present`] found, so that the next
+    /// round writes who is there. Nothing if it was written meanwhile.
+    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError>;
+
+    /// Notes that a community's counters, and what the app's columns show of them, agreed with its events.
+    async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError>;
 
     /// The app's communities behind `after`, in the order of their keys, that were neither compared nor counted since
     /// `since`; at most `limit` are looked at. The second value is the last one that was looked at; `None` at the end.
@@ -95,11 +106,7 @@ pub trait CounterStore: Send + Sync + 'static {
     /// Notes that all counters have been compared.
     async fn note_pass(&self) -> Result<(), StoreError>;
 
-    /// The community that somebody means by its key, in any spelling, or by its slug. A text that is both stands for what
-    /// `key` names first.
-    async fn find(&self, named: &str, key: CommunityKey) -> Result<Option<CommunityId>, StoreError>;
-
-    /// Page views that were written without what they add to counters, since the last [`CounterStore::forget_omission`] of
+    /// Page views that were written without what they add to counters, since the last [`CounterComparisons::forget_omission`] of
     /// them: the role of whoever wrote them lacked a right, or the tables of counters were not there.
     async fn omission(&self) -> Result<Option<Omission>, StoreError>;
 
@@ -107,11 +114,8 @@ pub trait CounterStore: Send + Sync + 'static {
     async fn has_views(&self, community: &CommunityId, since: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// Notes that the counters of all communities that it may concern agree with their events. Nothing of what has been
-    /// omitted since [`CounterStore::omission`] is forgotten.
+    /// omitted since [`CounterComparisons::omission`] is forgotten.
     async fn forget_omission(&self, omission: Omission) -> Result<(), StoreError>;
-
-    /// Closes all connections.
-    async fn disconnect(&self);
 }
 
 /// A lease that was taken.

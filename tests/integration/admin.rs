@@ -333,7 +333,7 @@ async fn a_url_is_explained_as_on_the_command_line() {
         ("url=/c/caf%25C3%25A9", &["/c/caf%C3%A9"]),
     ] {
         let file = ["--config", config.to_str().unwrap()];
-        let told = crate::support::sidecar::run(&[&["routes", "test"], arguments, &file].concat(), &[]);
+        let told = crate::support::process::run(&[&["routes", "test"], arguments, &file].concat(), &[]);
         assert_eq!(ask(query).await, (200, told.out), "{query}");
     }
     let (status, text) = ask("url=/&method=GET%20IT").await;

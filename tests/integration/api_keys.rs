@@ -10,8 +10,9 @@ use crate::support::jwt;
 use crate::support::live::{Events, Socket};
 use crate::support::member::FIREFOX;
 use crate::support::postgres::Postgres;
+use crate::support::process::run;
 use crate::support::proxy::Proxy;
-use crate::support::sidecar::{run, write_config};
+use crate::support::sidecar::write_config;
 use crate::support::world::Wanted;
 
 const OK: &str = "headcount_api_keys_last_reload_successful";

@@ -4,8 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use crate::reloading::lonely;
+use crate::support::process;
 use crate::support::service::{free_port, in_time, wait_until};
-use crate::support::sidecar::{self, Sidecar};
+use crate::support::sidecar::Sidecar;
 use crate::support::tls::Certificate;
 
 const OK: &str = "headcount_certificates_last_reload_successful";
@@ -118,7 +119,7 @@ async fn c30_when_a_certificate_expires_is_told_and_what_is_wrong_with_it() {
             line.unwrap_or_else(|| panic!("{log}")).contains("WARN"),
             is_warned_of
         );
-        let told = sidecar::run(&["check", "--offline", "--config", &site.sidecar.config()], &[]);
+        let told = process::run(&["check", "--offline", "--config", &site.sidecar.config()], &[]);
         let warning = if is_warned_of { "warning: " } else { "" };
         let line = format!(
             "{warning}{}: the certificate {said}",

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::support::sidecar::{self, Told};
+use crate::support::process::{self, Told};
+use crate::support::sidecar;
 
 /// A configuration that is in order, but for what a test adds: its database is nowhere.
 const IN_ORDER: &str =
@@ -61,7 +62,7 @@ impl Folder {
 
     fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Told {
         let config = ["--config", self.config.to_str().expect("UTF-8")];
-        sidecar::run(&[arguments, &config].concat(), environment)
+        process::run(&[arguments, &config].concat(), environment)
     }
 }
 

@@ -20,8 +20,9 @@ use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::member::Member;
 use crate::support::postgres::Postgres;
+use crate::support::process::{self, Told};
 use crate::support::redis::eventually;
-use crate::support::sidecar::{self, Sidecar, Told};
+use crate::support::sidecar::Sidecar;
 use crate::support::world::{Parts, Wanted, World, any_prefix};
 
 /// The section that switches them on.
@@ -79,7 +80,7 @@ async fn text(world: &World, sql: &str) -> String {
 fn command(sidecar: &Sidecar, arguments: &[&str]) -> Told {
     let config = sidecar.directory().join("headcount.toml");
     let config = ["--config", config.to_str().expect("UTF-8")];
-    sidecar::run(&[arguments, &config].concat(), &[])
+    process::run(&[arguments, &config].concat(), &[])
 }
 
 /// The counts of a community by the analysis' own functions, over all time: visitors and page views.

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::support::chromium::Chromium;
 use crate::support::member::Member;
+use crate::support::process;
 use crate::support::service::{Service, free_port, in_time, wait_until};
-use crate::support::sidecar;
 
 /// A running demo. Its temporary folder is in one of this test's.
 struct Demo {
@@ -36,7 +36,7 @@ impl Demo {
         let arguments = ["demo", "--port", &free_port().to_string()];
         let service = Service::start(
             directory.path(),
-            &sidecar::binary(),
+            &process::binary(),
             arguments,
             &[("TMPDIR", temporary)],
         );
@@ -372,7 +372,7 @@ fn a_taken_port_is_named_with_the_remedy() {
     let port = taken.local_addr().unwrap().port();
     let directory = tempfile::tempdir().unwrap();
     let temporary = directory.path().to_str().unwrap();
-    let told = sidecar::run(&["demo", "--port", &port.to_string()], &[("TMPDIR", temporary)]);
+    let told = process::run(&["demo", "--port", &port.to_string()], &[("TMPDIR", temporary)]);
     assert_eq!(
         told.err,
         format!(

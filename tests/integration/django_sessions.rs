@@ -4,7 +4,8 @@ use reqwest::StatusCode;
 
 use crate::support::backend::{Variant, text};
 use crate::support::database::Database;
-use crate::support::sidecar::{run, write_config};
+use crate::support::process::run;
+use crate::support::sidecar::write_config;
 use crate::support::world::{Parts, Wanted};
 
 async fn members_are_known(parts: Parts) {

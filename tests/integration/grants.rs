@@ -6,6 +6,8 @@ mod journeys;
 mod lacking;
 mod later;
 mod manual;
+mod migrating;
+mod revoked;
 
 use std::path::Path;
 
@@ -17,7 +19,8 @@ use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::examined;
 use crate::support::postgres::Postgres;
-use crate::support::sidecar::{self, Sidecar, Told};
+use crate::support::process::{self, Told};
+use crate::support::sidecar::{self, Sidecar};
 use crate::support::world::{Parts, Wanted, World};
 
 /// A role of the shared server.
@@ -103,7 +106,7 @@ async fn execute(database: &Database, sql: &str) {
 fn command(directory: &Path, config: &str, arguments: &[&str]) -> Told {
     let config = sidecar::write_config(directory, config, "");
     let config = ["--config", config.to_str().expect("UTF-8")];
-    sidecar::run(&[arguments, &config].concat(), &[])
+    process::run(&[arguments, &config].concat(), &[])
 }
 
 fn parsed(config: &str) -> Config {
@@ -216,4 +219,12 @@ fn d7_sqlite_has_no_roles() {
     let told = command(directory.path(), config, &["grants"]);
     assert_eq!(told.code, Some(64));
     assert!(told.err.contains("SQLite has no roles"), "{}", told.err);
+}
+
+/// In front of no site.
+fn configuration(database: &Database) -> String {
+    format!(
+        "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{}\"\n",
+        database.url()
+    )
 }

@@ -15,7 +15,8 @@ use headcount::store::{PastAsked, PastPlace, PastSort, PastWindow, migrate};
 
 use crate::store_site::{Site, Variant, at};
 use crate::support::postgres::Postgres;
-use crate::support::sidecar::{self, ROUTES, Sidecar, Told};
+use crate::support::process::{self, Told};
+use crate::support::sidecar::{ROUTES, Sidecar};
 use crate::support::world::{Wanted, World};
 
 /// Pages of posts have an event type of their own.
@@ -37,7 +38,7 @@ async fn alter(world: &World, sql: &str) {
 fn tells(sidecar: &Sidecar, command: &[&str]) -> Told {
     let config = sidecar.directory().join("headcount.toml");
     let config = ["--config", config.to_str().expect("UTF-8")];
-    sidecar::run(&[command, &config].concat(), &[])
+    process::run(&[command, &config].concat(), &[])
 }
 
 /// Waits until the sidecars have written so many page views.

@@ -12,6 +12,7 @@ use crate::support::examined;
 use crate::support::member::Member;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
+use crate::support::process;
 use crate::support::sidecar;
 use crate::support::world::{Parts, Wanted, any_prefix};
 
@@ -156,7 +157,7 @@ async fn w13_check_tells_of_the_pooler_and_finds_nothing_else() {
             database.url_through(pooler.port())
         );
         let config = sidecar::write_config(directory.path(), &config, "");
-        sidecar::run(&["check", "--config", config.to_str().expect("UTF-8")], &[])
+        process::run(&["check", "--config", config.to_str().expect("UTF-8")], &[])
     };
     let told = check("");
     assert_eq!((told.code, &*told.err), (Some(0), ""));

@@ -14,6 +14,7 @@ use headcount::status::Status;
 use headcount::tasks::Tasks;
 
 use crate::support::redis::{self as servers, RedisServer};
+use crate::support::redis_presence;
 
 const WINDOW: Duration = Duration::from_secs(300);
 
@@ -52,12 +53,12 @@ async fn p25_a_view_costs_one_call_whatever_the_number_of_its_scopes() {
     let partitions: BTreeSet<_> = (0..6)
         .map(|community: usize| keys.partition_of(&community.to_string().as_str().into()))
         .collect();
-    let redis: Arc<dyn Presence> = Arc::new(servers::presence(&config, WINDOW));
+    let redis: Arc<dyn Presence> = Arc::new(redis_presence::open(&config, WINDOW));
     let record = config::Record {
         coalesce: Duration::ZERO,
         ..config::Record::default()
     };
-    servers::until_it_answers(&*redis).await;
+    redis_presence::until_it_answers(&*redis).await;
     // The server knows the script and the sidecar the server's clock from here on.
     redis.touch(&Scope::Site, &[]).await.unwrap();
     for things in 0..=3 {
@@ -105,8 +106,8 @@ async fn p25_communities_of_one_partition_share_a_call() {
     let server = RedisServer::start(&[]);
     let config = server.config();
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
-    let store = servers::presence(&config, WINDOW);
-    servers::until_it_answers(&store).await;
+    let store = redis_presence::open(&config, WINDOW);
+    redis_presence::until_it_answers(&store).await;
     store.touch(&Scope::Site, &[]).await.unwrap();
     let redis: Arc<dyn Presence> = Arc::new(store);
     let record = config::Record::default();
@@ -131,8 +132,8 @@ async fn p25_a_community_that_redis_refuses_takes_no_other_with_it() {
     let server = servers::shared();
     let config = server.config();
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
-    let redis = servers::presence(&config, WINDOW);
-    servers::until_it_answers(&redis).await;
+    let redis = redis_presence::open(&config, WINDOW);
+    redis_presence::until_it_answers(&redis).await;
     // The site's, which is due by another key than they.
     let partition = keys.partition_of(&Scope::Site);
     let communities = (1..).map(|id: usize| Scope::from(id.to_string().as_str()));
@@ -146,7 +147,7 @@ async fn p25_a_community_that_redis_refuses_takes_no_other_with_it() {
         let groups = communities.iter().chain([&no_key, &site]);
         let touched = groups.map(|scope| TouchedGroup {
             scope: scope.clone(),
-            touches: vec![servers::seen(user, Duration::ZERO)],
+            touches: vec![redis_presence::seen(user, Duration::ZERO)],
         });
         touched.collect()
     };
@@ -184,14 +185,14 @@ async fn p5_idle_partitions_are_left_alone() {
     const ROUNDS: u64 = 20;
     let server = RedisServer::start(&[]);
     let config = server.config();
-    let sidecars = [(), ()].map(|()| servers::presence(&config, WINDOW));
+    let sidecars = [(), ()].map(|()| redis_presence::open(&config, WINDOW));
     let round = async || {
         for sidecar in &sidecars {
             sidecar.sweep_in_turn().await.unwrap();
         }
     };
     for sidecar in &sidecars {
-        servers::until_it_answers(sidecar).await;
+        redis_presence::until_it_answers(sidecar).await;
     }
     // Twice: what a new sidecar finds it takes for a Redis that has lost something.
     for _ in 0..2 {
@@ -219,9 +220,9 @@ async fn p5_who_leaves_is_noticed_by_the_sidecar_that_sweeps_and_after_its_end_b
     let server = RedisServer::start(&[]);
     // One: each has a key prefix of its own.
     let config = server.config();
-    let [holder, other] = [(), ()].map(|()| servers::presence(&config, Duration::from_millis(500)));
+    let [holder, other] = [(), ()].map(|()| redis_presence::open(&config, Duration::from_millis(500)));
     for sidecar in [&holder, &other] {
-        servers::until_it_answers(sidecar).await;
+        redis_presence::until_it_answers(sidecar).await;
         for _ in 0..2 {
             sidecar.sweep_in_turn().await.unwrap();
         }
@@ -230,7 +231,7 @@ async fn p5_who_leaves_is_noticed_by_the_sidecar_that_sweeps_and_after_its_end_b
     let visit_all = async || {
         for community in &communities {
             other
-                .touch(community, &[servers::seen("a", Duration::ZERO)])
+                .touch(community, &[redis_presence::seen("a", Duration::ZERO)])
                 .await
                 .unwrap();
         }
@@ -259,9 +260,9 @@ async fn p5_a_sidecar_that_ends_leaves_the_sweeps_to_others_at_once() {
     let config = server.config();
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     let holder = async || -> Option<String> { server.does(&["GET", &keys.sweeper(0)]).await };
-    let [one, other] = [(), ()].map(|()| servers::presence(&config, WINDOW));
+    let [one, other] = [(), ()].map(|()| redis_presence::open(&config, WINDOW));
     for sidecar in [&one, &other] {
-        servers::until_it_answers(sidecar).await;
+        redis_presence::until_it_answers(sidecar).await;
     }
     // Again and again, as a lease passes on a machine that is busy for seconds.
     servers::eventually(async || {

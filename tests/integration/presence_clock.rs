@@ -10,7 +10,8 @@ use headcount::presence::Scope;
 
 use crate::support::moved_clock::MovedClock;
 use crate::support::presence::all_show;
-use crate::support::redis::{self as servers, RedisServer, seen};
+use crate::support::redis::RedisServer;
+use crate::support::redis_presence::{self, seen};
 
 const WINDOW: Duration = Duration::from_secs(300);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -21,7 +22,7 @@ const AHEAD: Duration = Duration::from_secs(600);
 async fn p18_whoever_came_while_the_clock_was_ahead_leaves_in_time() {
     let clock = MovedClock::new();
     let server = RedisServer::start_by(&clock);
-    let presence = servers::presence(&server.config(), WINDOW);
+    let presence = redis_presence::open(&server.config(), WINDOW);
     let shown = async |community: &str| {
         let community = community.into();
         let page = presence.list(&community, None, 10).await.unwrap().value;
@@ -61,7 +62,7 @@ async fn p18_whoever_came_while_the_clock_was_ahead_leaves_in_time() {
 async fn p18_whoever_was_there_is_there_while_the_clock_is_ahead_and_afterwards() {
     let clock = MovedClock::new();
     let server = RedisServer::start_by(&clock);
-    let sidecar = servers::mirrored(&server.config(), WINDOW);
+    let sidecar = redis_presence::mirrored(&server.config(), WINDOW);
     sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.unwrap();
     all_show(&[&*sidecar], "42", &["a"]).await;
     for ahead in [AHEAD, Duration::ZERO] {
@@ -85,7 +86,7 @@ async fn p18_no_call_moves_more_than_a_bounded_number_of_members() {
         partitions: NonZeroU16::MIN,
         ..server.config()
     };
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     clock.is_ahead(MINUTE);
     let touches: Vec<_> = (0..MEMBERS)
         .map(|user| seen(&user.to_string(), 2 * MINUTE))

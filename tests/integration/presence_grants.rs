@@ -8,6 +8,7 @@ use headcount::presence::grants::{Grant, Verdict};
 use headcount::presence::keys::Keys;
 
 use crate::support::redis::{self as servers};
+use crate::support::redis_presence;
 
 fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
@@ -18,7 +19,7 @@ fn minutes(minutes: u64) -> Duration {
 async fn a8_redis_keeps_the_later_of_two_answers_and_open_pages_are_none() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, minutes(5));
+    let presence = redis_presence::open(&config, minutes(5));
     let (community, user) = (CommunityId::from("forty:2"), UserId::from("a b"));
     let note = async |verdict: Verdict, age: u64, left: u64| {
         let grants = [Grant {
@@ -65,7 +66,7 @@ async fn a8_redis_keeps_the_later_of_two_answers_and_open_pages_are_none() {
 #[tokio::test]
 async fn a18_redis_prolongs_only_the_grants_that_it_has() {
     let server = servers::shared();
-    let presence = servers::presence(&server.config(), minutes(5));
+    let presence = redis_presence::open(&server.config(), minutes(5));
     let community = CommunityId::from("42");
     let grant = |user: &str, verdict, age, left, only_prolongs| Grant {
         finer: None,
@@ -105,7 +106,7 @@ async fn a18_redis_prolongs_only_the_grants_that_it_has() {
 async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, minutes(5));
+    let presence = redis_presence::open(&config, minutes(5));
     let (community, user) = (CommunityId::from("42"), UserId::from("7"));
     for _ in 0..2 {
         let grants = [Grant {

@@ -19,7 +19,8 @@ use redis::AsyncCommands as _;
 
 use crate::support::presence::{all_show, is_remembered, shown};
 use crate::support::proxy::Proxy;
-use crate::support::redis::{self as servers, RedisServer, eventually, seen};
+use crate::support::redis::{self as servers, RedisServer, eventually};
+use crate::support::redis_presence::{self, seen};
 
 const WINDOW: Duration = Duration::from_secs(300);
 /// Of a Redis that hangs.
@@ -34,7 +35,7 @@ async fn impatient(server: &RedisServer) -> Arc<dyn Presence> {
         response_timeout: IMPATIENT,
         ..server.config()
     };
-    let sidecar = servers::mirrored(&config, WINDOW);
+    let sidecar = redis_presence::mirrored(&config, WINDOW);
     eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
     all_show(&[&*sidecar], "42", &["a"]).await;
     sidecar
@@ -43,7 +44,7 @@ async fn impatient(server: &RedisServer) -> Arc<dyn Presence> {
 #[tokio::test]
 async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
     let mut server = RedisServer::start(&[]);
-    let sidecar = servers::mirrored(&server.config(), WINDOW);
+    let sidecar = redis_presence::mirrored(&server.config(), WINDOW);
     let leaves = WINDOW.checked_sub(Duration::from_secs(2)).unwrap();
     let touches = [seen("a", MINUTE), seen("b", 2 * MINUTE), seen("leaves", leaves)];
     sidecar.touch(&"42".into(), &touches).await.unwrap();
@@ -162,8 +163,8 @@ async fn p12_p14_a_redis_flushed_on_living_connections_is_noticed_by_every_sidec
     let server = RedisServer::start(&[]);
     let config = server.config();
     let (one, other) = (
-        servers::mirrored(&config, WINDOW),
-        servers::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
     );
     let sidecars: [&dyn Presence; 2] = [&*one, &*other];
     one.touch(&"42".into(), &[seen("both", 3 * MINUTE), seen("one", 2 * MINUTE)])
@@ -194,8 +195,8 @@ async fn p17_a_flushed_redis_fills_up_by_the_longest_window() {
     let server = RedisServer::start(&[]);
     let config = server.config();
     let (shorter, longer) = (
-        servers::mirrored(&config, WINDOW),
-        servers::mirrored(&config, 2 * WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, 2 * WINDOW),
     );
     let sidecars: [&dyn Presence; 2] = [&*shorter, &*longer];
     longer
@@ -219,7 +220,7 @@ async fn p17_a_flushed_redis_fills_up_by_the_longest_window() {
 #[tokio::test]
 async fn p14_a_redis_flushed_before_a_sidecars_first_sweep_fills_up_again() {
     let server = RedisServer::start(&[]);
-    let sidecar = servers::mirrored(&server.config(), WINDOW);
+    let sidecar = redis_presence::mirrored(&server.config(), WINDOW);
     sidecar.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     server.flush().await;
     all_show(&[&*sidecar], "42", &["a"]).await;
@@ -233,8 +234,8 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
     let way = Proxy::before(primary.port()).await;
     let config = servers::config(&format!("redis://127.0.0.1:{}", way.port()));
     let sidecars = [
-        servers::mirrored(&config, WINDOW),
-        servers::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
     ];
     let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
     one.touch(&"42".into(), &[seen("early", 3 * MINUTE)])
@@ -267,7 +268,7 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
 async fn p14_a_hundred_thousand_are_touched_again() {
     const COMMUNITIES: usize = 100;
     let mut server = RedisServer::start(&[]);
-    let sidecar: Arc<dyn Presence> = servers::mirrored(&server.config(), WINDOW);
+    let sidecar: Arc<dyn Presence> = redis_presence::mirrored(&server.config(), WINDOW);
     for community in 0..COMMUNITIES {
         // One large one, many small ones.
         let users = if community == 0 { 90_000 } else { 90 };

@@ -14,7 +14,8 @@ use headcount::tasks::Tasks;
 use redis::AsyncCommands as _;
 
 use crate::support::log::Log;
-use crate::support::redis::{self as servers, PERMISSIONS, RedisServer, until_it_answers};
+use crate::support::redis::{self as servers, PERMISSIONS, RedisServer};
+use crate::support::redis_presence::{self, until_it_answers};
 
 const WINDOW: Duration = Duration::from_secs(300);
 
@@ -23,7 +24,7 @@ async fn p10_a_redis_that_may_evict_is_warned_of_once() {
     let mut server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
     let log = Log::default();
     let _listening = log.listen();
-    let presence = servers::presence(&server.config(), WINDOW);
+    let presence = redis_presence::open(&server.config(), WINDOW);
     until_it_answers(&presence).await;
     server.restart();
     until_it_answers(&presence).await;
@@ -56,7 +57,7 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     };
     let log = Log::default();
     let _listening = log.listen();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     let community = Scope::from("42");
     assert_eq!(
         presence
@@ -107,7 +108,7 @@ async fn a_wrong_password_is_unavailable_and_not_told() {
     let log = Log::default();
     let _listening = log.listen();
     let url = server.url().replace("//", "//:wr0ng-s3cret@");
-    let presence = servers::presence(&servers::config(&url), WINDOW);
+    let presence = redis_presence::open(&servers::config(&url), WINDOW);
     let refused = presence.ping().await;
     assert!(
         matches!(refused, Err(PresenceError::Unavailable(_))),

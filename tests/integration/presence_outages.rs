@@ -12,7 +12,8 @@ use redis::aio::MultiplexedConnection;
 use tokio::net::TcpListener;
 
 use crate::support::fake_redis::FakeRedis;
-use crate::support::redis::{self as servers, RedisServer, eventually, until_it_answers};
+use crate::support::redis::{self as servers, RedisServer, eventually};
+use crate::support::redis_presence::{self, until_it_answers};
 
 const WINDOW: Duration = Duration::from_secs(300);
 
@@ -50,7 +51,7 @@ async fn every_call_is_unavailable(presence: &dyn Presence) {
 #[tokio::test]
 async fn p14_numbers_rise_across_a_redis_that_restarted_empty() {
     let mut server = RedisServer::start(&[]);
-    let presence = servers::presence(&server.config(), WINDOW);
+    let presence = redis_presence::open(&server.config(), WINDOW);
     let before = presence
         .touch(&"42".into(), &[Touch::now("a"), Touch::now("b")])
         .await
@@ -67,7 +68,7 @@ async fn it_starts_with_redis_down_and_finds_it_later() {
     let mut server = RedisServer::start(&[]);
     server.kill();
     let (status, metrics) = (Status::default(), Arc::<Metrics>::default());
-    let presence = servers::presence_with(&server.config(), WINDOW, &status, Arc::clone(&metrics));
+    let presence = redis_presence::open_with(&server.config(), WINDOW, &status, Arc::clone(&metrics));
     every_call_is_unavailable(&presence).await;
     assert_eq!(status.redis.condition().state, ComponentState::Down);
     assert!(metrics.redis_errors.get() >= 5, "each failed call is counted");
@@ -87,14 +88,14 @@ async fn it_starts_with_redis_down_and_finds_it_later() {
 #[tokio::test]
 async fn p9_a_server_that_never_answers_costs_each_call_its_timeout() {
     let silent = FakeRedis::silent().await;
-    let presence = servers::presence(&impatient(&silent.url()), WINDOW);
+    let presence = redis_presence::open(&impatient(&silent.url()), WINDOW);
     every_call_is_unavailable(&presence).await;
 }
 
 #[tokio::test]
 async fn p9_a_server_that_hangs_is_left_and_found_again() {
     let server = RedisServer::start(&[]);
-    let presence = servers::presence(&impatient(&server.url()), WINDOW);
+    let presence = redis_presence::open(&impatient(&server.url()), WINDOW);
     until_it_answers(&presence).await;
     server.hang();
     every_call_is_unavailable(&presence).await;
@@ -111,7 +112,7 @@ async fn p9_while_redis_is_known_to_be_down_calls_fail_at_once() {
         response_timeout: Duration::from_secs(3_600),
         ..servers::config(&url)
     };
-    let presence = servers::presence(&very_patient, WINDOW);
+    let presence = redis_presence::open(&very_patient, WINDOW);
     drop(listener.accept().await.unwrap());
     assert!(presence.ping().await.is_err(), "the first attempt failed");
     let second_attempt = listener.accept().await.unwrap();
@@ -138,7 +139,7 @@ fn only_pongs(command: &[String]) -> Option<String> {
 #[tokio::test]
 async fn p9_a_connection_that_fell_silent_is_replaced() {
     let redis = FakeRedis::answering(only_pongs).await;
-    let presence = servers::presence(&impatient(&redis.url()), WINDOW);
+    let presence = redis_presence::open(&impatient(&redis.url()), WINDOW);
     eventually(async || presence.ping().await.is_ok()).await;
     let before = redis.connections();
     let silent = presence.touch(&"42".into(), &[Touch::now("a")]).await;
@@ -160,7 +161,7 @@ fn the_connection_outlives_the_runtimes_that_call() {
     let lasting = threads(1);
     let presence = {
         let _entered = lasting.enter();
-        servers::presence(&server.config(), WINDOW)
+        redis_presence::open(&server.config(), WINDOW)
     };
     let mut raw = lasting.block_on(server.raw());
     lasting.block_on(until_it_answers(&presence));
@@ -183,7 +184,8 @@ async fn connections(redis: &mut MultiplexedConnection) -> u64 {
 async fn a_demoted_primary_is_left() {
     let server = RedisServer::start(&[]);
     let metrics = Arc::<Metrics>::default();
-    let presence = servers::presence_with(&server.config(), WINDOW, &Status::default(), Arc::clone(&metrics));
+    let presence =
+        redis_presence::open_with(&server.config(), WINDOW, &Status::default(), Arc::clone(&metrics));
     until_it_answers(&presence).await;
     let mut raw = server.raw().await;
     let _: () = redis::cmd("REPLICAOF")
@@ -215,7 +217,7 @@ async fn a_demoted_primary_is_left() {
 #[tokio::test]
 async fn a_demoted_primary_is_noticed_without_a_touch() {
     let server = RedisServer::start(&[]);
-    let presence = servers::presence(&server.config(), WINDOW);
+    let presence = redis_presence::open(&server.config(), WINDOW);
     until_it_answers(&presence).await;
     let mut raw = server.raw().await;
     let mut demotion = redis::cmd("REPLICAOF");

@@ -12,7 +12,8 @@ use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 
 use crate::support::fake_redis::FakeRedis;
-use crate::support::redis::{self as servers, RedisServer, eventually, until_it_answers};
+use crate::support::redis::{self as servers, RedisServer, eventually};
+use crate::support::redis_presence::{self, until_it_answers};
 
 const WINDOW: Duration = Duration::from_secs(300);
 
@@ -20,7 +21,7 @@ const WINDOW: Duration = Duration::from_secs(300);
 async fn every_change_is_published_and_nothing_else() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     let client = redis::Client::open(server.url()).unwrap();
     let mut subscription = client.get_async_pubsub().await.unwrap();
@@ -79,8 +80,8 @@ async fn p3_time_is_that_of_redis() {
     let redis = FakeRedis::answering(redis_of_2001).await;
     let config = servers::config(&redis.url());
     for presence in [
-        servers::presence(&config, WINDOW),
-        servers::presence(&config, WINDOW),
+        redis_presence::open(&config, WINDOW),
+        redis_presence::open(&config, WINDOW),
     ] {
         let count = presence.all_counts(&["42".into()]).await.unwrap().value[0];
         assert_eq!(count.as_of.timestamp_millis(), 1_000_000_000_123);
@@ -127,7 +128,7 @@ fn redis_set_to_2002(command: &[String]) -> Option<String> {
 #[tokio::test]
 async fn p3_a_clock_that_was_set_costs_one_more_call() {
     let redis = FakeRedis::answering(redis_set_to_2002).await;
-    let presence = servers::presence(&servers::config(&redis.url()), WINDOW);
+    let presence = redis_presence::open(&servers::config(&redis.url()), WINDOW);
     for _ in 0..2 {
         let touched = presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
         assert_eq!((touched.current, touched.seq), (1, 7));
@@ -145,7 +146,7 @@ async fn p3_a_clock_that_was_set_costs_one_more_call() {
 async fn p2_counting_and_listing_write_nothing() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     let community = Scope::from("42");
     presence
         .touch(&community, &[Touch::now("a"), Touch::now("b")])
@@ -177,7 +178,7 @@ async fn p2_counting_and_listing_write_nothing() {
 async fn p18_whoever_was_seen_in_the_future_is_taken_for_seen_now() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     let community = Scope::from("42");
     presence.touch(&community, &[Touch::now("a")]).await.unwrap();
     let keys = Keys::new(&config.key_prefix, config.partitions)
@@ -206,7 +207,7 @@ async fn p18_whoever_was_seen_in_the_future_is_taken_for_seen_now() {
 async fn an_abandoned_deployment_leaves_no_keys() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     let mut raw = server.raw().await;
     let keys: Vec<String> = raw.keys(format!("{}:*", config.key_prefix)).await.unwrap();
@@ -226,7 +227,7 @@ async fn an_abandoned_deployment_leaves_no_keys() {
 async fn keys_of_what_is_finer_outlive_its_window_by_minutes_and_those_of_a_community_by_a_day() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     let post = Scope::Finer("42".into(), Finer::new("post", "7").unwrap());
     presence.touch(&post, &[Touch::now("a")]).await.unwrap();
@@ -251,7 +252,7 @@ async fn keys_of_what_is_finer_outlive_its_window_by_minutes_and_those_of_a_comm
 #[tokio::test]
 async fn scripts_are_loaded_again_after_redis_forgot_them() {
     let server = RedisServer::start(&[]);
-    let presence = servers::presence(&server.config(), WINDOW);
+    let presence = redis_presence::open(&server.config(), WINDOW);
     presence.touch(&"42".into(), &[Touch::now("a")]).await.unwrap();
     let mut raw = server.raw().await;
     let _: () = redis::cmd("SCRIPT")
@@ -287,7 +288,7 @@ async fn p14_a_touch_that_a_hung_redis_finds_when_nobody_waits_for_it_is_not_tak
         response_timeout: timeout,
         ..server.config()
     };
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     until_it_answers(&presence).await;
     let mut raw = server.raw().await;
     let before = scripts_called(&mut raw).await;
@@ -314,7 +315,7 @@ async fn p14_a_touch_that_a_hung_redis_finds_when_nobody_waits_for_it_is_not_tak
 async fn each_sweep_leaves_a_mark_that_goes_when_the_sidecar_does() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     presence.sweep().await.unwrap();
     presence.sweep().await.unwrap();
     let mut raw = server.raw().await;

@@ -11,7 +11,8 @@ use crate::support::log::Log;
 use crate::support::presence::{
     all_show, all_show_at, everything, is_heard, is_listening, is_remembered, is_remembered_at, warned_once,
 };
-use crate::support::redis::{self as servers, PERMISSIONS, RedisServer, eventually, seen};
+use crate::support::redis::{PERMISSIONS, RedisServer, eventually};
+use crate::support::redis_presence::{self, seen};
 use crate::support::sentinels::{NAME, Watched};
 use crate::support::tls::Authority;
 
@@ -33,8 +34,8 @@ async fn a_failover(take: impl AsyncFn(&mut RedisServer)) {
     let mut watched = Watched::start_failing_over().await;
     let config = impatient(watched.config());
     let sidecars = [
-        servers::mirrored(&config, WINDOW),
-        servers::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
     ];
     let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
     let community = Scope::from("42");
@@ -88,7 +89,7 @@ async fn p8_p9_p14_after_a_failover_of_a_server_that_hangs_everybody_is_there_an
 async fn p14_a_server_that_was_demoted_while_it_hung_is_left() {
     let watched = Watched::start_failing_over().await;
     let config = impatient(watched.config());
-    let sidecar = servers::mirrored(&config, WINDOW);
+    let sidecar = redis_presence::mirrored(&config, WINDOW);
     eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
     all_show(&[&*sidecar], "42", &["a"]).await;
     watched.servers[0].hang();
@@ -104,7 +105,7 @@ async fn p14_a_server_that_was_demoted_while_it_hung_is_left() {
 async fn a_failover_by_hand_goes_by_without_a_lost_visitor() {
     let watched = Watched::start().await;
     let config = impatient(watched.config());
-    let sidecar = servers::mirrored(&config, WINDOW);
+    let sidecar = redis_presence::mirrored(&config, WINDOW);
     eventually(async || sidecar.touch(&"42".into(), &[seen("a", MINUTE)]).await.is_ok()).await;
     all_show(&[&*sidecar], "42", &["a"]).await;
     watched.sentinels[0]
@@ -137,7 +138,7 @@ async fn p10_narrow_acls_suffice_and_are_not_complained_of() {
     };
     let log = Log::default();
     let _listening = log.listen();
-    everything(&servers::presence(&config, WINDOW), &["42".into()]).await;
+    everything(&redis_presence::open(&config, WINDOW), &["42".into()]).await;
     let text = log.text();
     assert!(text.contains("connected to Redis"), "{text}");
     assert!(!text.contains("WARN") && !text.contains("s3cret"), "{text}");
@@ -147,7 +148,7 @@ async fn p10_narrow_acls_suffice_and_are_not_complained_of() {
 async fn sentinels_and_server_are_reached_over_tls_with_client_certificates() {
     let authority = Arc::new(Authority::new());
     let watched = Watched::start_with_tls(&authority).await;
-    everything(&servers::presence(&watched.config(), WINDOW), &["42".into()]).await;
+    everything(&redis_presence::open(&watched.config(), WINDOW), &["42".into()]).await;
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::support::member::Member;
+use crate::support::process::run;
 use crate::support::redis::eventually;
-use crate::support::sidecar::run;
 use crate::support::world::{Wanted, any_prefix};
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use headcount::config;
 
 use crate::support::presence::{everything, warned_once};
-use crate::support::redis::{self as servers, PERMISSIONS, RedisServer};
+use crate::support::redis::{PERMISSIONS, RedisServer};
+use crate::support::redis_presence;
 use crate::support::tls::Authority;
 
 const WINDOW: Duration = Duration::from_secs(300);
@@ -22,7 +23,7 @@ async fn presence_works_over_tls_as_a_user_of_its_own() {
         key_prefix: "headcount".into(),
         ..server.config_with(&authority)
     };
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     everything(&presence, &["42".into()]).await;
 }
 

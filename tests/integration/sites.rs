@@ -11,8 +11,9 @@ use tempfile::TempDir;
 
 use crate::support::live::Events;
 use crate::support::member::Member;
+use crate::support::process::{Told, run};
 use crate::support::redis::eventually;
-use crate::support::sidecar::{Sidecar, Told, run};
+use crate::support::sidecar::Sidecar;
 use crate::support::subject::{Foreign, Subject};
 
 /// Texts of the written files, and what an operator puts in their place; each counts its lines.

@@ -11,7 +11,8 @@ use crate::support::fake_upstream::{FakeUpstream, Heard, Reply};
 use crate::support::live::{Events, Socket};
 use crate::support::member::Member;
 use crate::support::postgres::Postgres;
-use crate::support::sidecar::{ROUTES, Sidecar, run, write_config};
+use crate::support::process::run;
+use crate::support::sidecar::{ROUTES, Sidecar, write_config};
 use crate::support::world::{Parts, Wanted};
 
 fn keyed(key: &str, more: &str) -> Wanted {

@@ -1,4 +1,6 @@
-//! The database away, hung, restarted, busy, read-only: what the store answers, and that it recovers.
+//! The database away, hung, restarted: what the store answers, and that it recovers.
+
+mod batches;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +10,10 @@ use headcount::browser_session::BrowserSession;
 use headcount::config::{Config, Secret};
 use headcount::ids::CommunityId;
 use headcount::store::{self, Class, Store, StoreError};
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::Executor as _;
 use tokio::net::TcpListener;
 
 use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
-use crate::support::examined;
 use crate::support::log::Log;
 use crate::support::postgres::Postgres;
 use crate::support::service::free_port;
@@ -223,68 +224,6 @@ async fn after_its_connection_was_ended_a_batch_is_applied_once() {
 }
 
 #[tokio::test]
-async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_nothing() {
-    for variant in [Variant::PostgresDefault, Variant::SqliteDefault] {
-        let site = Site::with(variant, |config| {
-            config.database.lock_timeout = Duration::from_millis(50);
-        })
-        .await;
-        let (session, views) = alices_view(&site).await;
-        let url = site.config.database.url.clone().unwrap();
-        if variant.is_postgres() {
-            let mut app = PgConnection::connect(url.expose()).await.unwrap();
-            let mut transaction = app.begin().await.unwrap();
-            transaction
-                .execute("UPDATE accounts_userprofile SET last_active = now()")
-                .await
-                .unwrap();
-            let error = site.store.apply(&views).await.unwrap_err();
-            assert!(matches!(error, StoreError::Undone(_)), "{error:?}");
-            assert_eq!(error.class(), Class::Contention);
-            transaction.rollback().await.unwrap();
-        } else {
-            let mut app = sqlx::SqliteConnection::connect(url.expose()).await.unwrap();
-            let transaction = app.begin_with("BEGIN IMMEDIATE").await.unwrap();
-            // The ledger was not asked: it might be a former try that holds the lock.
-            let error = site.store.apply(&views).await.unwrap_err();
-            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-            assert_eq!(error.class(), Class::Contention);
-            transaction.rollback().await.unwrap();
-        }
-        assert_eq!(site.pages_visited(&session).await, 0);
-        site.store.apply(&views).await.unwrap();
-        assert_eq!(site.pages_visited(&session).await, 1);
-        assert_eq!(site.events().await.len(), 1);
-    }
-}
-
-#[tokio::test]
-async fn w9_a_read_only_database_is_worth_another_try() {
-    let site = Site::new(Variant::PostgresDefault).await;
-    let (session, views) = alices_view(&site).await;
-    let database = site.text("SELECT current_database()::text").await;
-    let read_only = async |on: &str| {
-        site.execute(&format!(
-            "ALTER DATABASE {database} SET default_transaction_read_only = {on}"
-        ))
-        .await;
-    };
-    read_only("on").await;
-    let store = site.reconfigured(|_| {});
-    let error = store.apply(&views).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-    assert_eq!(error.class(), Class::ReadOnly);
-    let lookup = async || store.browser_session(&token("token-of-alice")).await.unwrap();
-    assert!(lookup().await.is_some(), "reading goes on");
-    store.apply(&views).await.unwrap_err();
-    // The site's own connections were made before and may write.
-    read_only("off").await;
-    // Connections that turned out to be read-only were not kept.
-    store.apply(&views).await.unwrap();
-    assert_eq!(site.pages_visited(&session).await, 1);
-}
-
-#[tokio::test]
 async fn errors_tell_neither_token_nor_password_nor_row() {
     let site = Site::new(Variant::PostgresDefault).await;
     let (_, views) = alices_view(&site).await;
@@ -321,40 +260,6 @@ fn told(error: &StoreError) -> String {
     texts.join(" ")
 }
 
-/// What the app risks for its own rows is not risked for what leaves the spool.
-#[tokio::test]
-async fn w16_what_is_committed_is_on_disk_whatever_the_app_has_chosen() {
-    let site = Site::new(Variant::PostgresDefault).await;
-    let name = site.text("SELECT current_database()").await;
-    site.execute(
-        "CREATE TABLE seen (setting text);
-         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
-         CREATE TRIGGER see AFTER INSERT ON accounts_userevent EXECUTE FUNCTION see()",
-    )
-    .await;
-    let (_, views) = alices_view(&site).await;
-    for (chosen, kept) in [
-        ("off", "on"),
-        ("local", "on"),
-        ("on", "on"),
-        ("remote_apply", "remote_apply"),
-    ] {
-        site.execute(&format!(
-            "TRUNCATE seen; ALTER DATABASE {name} SET synchronous_commit = {chosen}"
-        ))
-        .await;
-        let store = site.reconfigured(|_| {});
-        store.apply(&another(&views)).await.unwrap();
-        assert_eq!(
-            site.text("SELECT string_agg(setting, ',') FROM seen").await,
-            kept,
-            "{chosen}"
-        );
-        store.close().await;
-    }
-}
-
 /// As `idle_session_timeout` does, and poolers with timeouts of their own.
 #[tokio::test]
 async fn w19_connections_that_the_server_closed_while_idle_are_no_outage() {
@@ -387,65 +292,4 @@ async fn w19_connections_that_the_server_closed_while_idle_are_no_outage() {
     all_closed().await;
     store.apply(&views).await.unwrap();
     assert_eq!(site.pages_visited(&session).await, 1);
-}
-
-/// The numbers are right; of the text what can be kept is kept.
-#[tokio::test]
-async fn w17_a_character_that_the_database_lacks_costs_no_view() {
-    let site = Site::in_latin1().await;
-    let alice = site.member("alice").await;
-    let session = site
-        .session(&alice, "token-of-alice", SessionRow::default())
-        .await;
-    let gardening = site.community("gardening").await;
-    let view = |search: &str| {
-        let mut view = page_view("2024-03-01T10:00:00Z");
-        view.search_query = Some(search.into());
-        view.user_agent = search.into();
-        batch(&session, &gardening, vec![view])
-    };
-    for search in ["caf\u{e9}", "caf\u{e9} \u{1f600}"] {
-        assert_eq!(
-            site.store.apply(&view(search)).await.unwrap().views,
-            1,
-            "{search}"
-        );
-    }
-    let written = "SELECT string_agg(metadata ->> 'search_query' || '=' || user_agent, ', ' ORDER BY id)
-                   FROM accounts_userevent";
-    assert_eq!(site.text(written).await, "caf\u{e9}=caf\u{e9}, caf? ?=caf? ?");
-    assert_eq!(site.pages_visited(&session).await, 2);
-    // Nobody has such a token, no community such a name.
-    assert!(
-        site.store
-            .browser_session(&token("\u{1f600}"))
-            .await
-            .unwrap()
-            .is_none()
-    );
-    assert!(site.store.community_by_slug("\u{1f600}").await.unwrap().is_none());
-    let said = examined::notes(&site.config).await.unwrap();
-    assert!(said.concat().contains("encoding is LATIN1"), "{said:?}");
-}
-
-/// A try that was given up here may still be under way at the server: what fails meanwhile says nothing of it.
-#[tokio::test]
-async fn w27_while_a_former_try_may_still_be_committed_nothing_says_that_it_was_not_written() {
-    let site = Site::new(Variant::PostgresDefault).await;
-    let (session, views) = alices_view(&site).await;
-    let store = site.reconfigured(|config| config.database.lock_timeout = Duration::from_millis(50));
-    let key = views.parts[0].key;
-    let mut former = site.postgres().begin().await.unwrap();
-    sqlx::query("INSERT INTO headcount.applied_batch (writer_id, batch_seq) VALUES ($1, $2)")
-        .bind(key.writer.uuid())
-        .bind(key.seq)
-        .execute(&mut *former)
-        .await
-        .unwrap();
-    let error = store.apply(&views).await.unwrap_err();
-    assert!(!error.nothing_written(), "{error:?}");
-    former.commit().await.unwrap();
-    let applied = store.apply(&views).await.unwrap();
-    assert_eq!((applied.views, applied.known_parts), (0, 1));
-    assert_eq!(site.pages_visited(&session).await, 0, "the former try's affair");
 }

@@ -8,8 +8,8 @@ use crate::support::backend::Variant;
 use crate::support::database::Database;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
+use crate::support::process::run;
 use crate::support::redis::eventually;
-use crate::support::sidecar::run;
 use crate::support::world::{Parts, Wanted, World};
 
 async fn execute(pool: &PgPool, sql: &str) {

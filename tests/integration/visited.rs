@@ -11,9 +11,10 @@ use crate::support::database::Database;
 use crate::support::live::{Events, Socket};
 use crate::support::member::{FIREFOX, Member};
 use crate::support::postgres::Postgres;
+use crate::support::process::run;
 use crate::support::proxy::Proxy;
 use crate::support::redis::RedisServer;
-use crate::support::sidecar::{ROUTES, run, write_config};
+use crate::support::sidecar::{ROUTES, write_config};
 use crate::support::world::{Parts, Wanted, World, any_prefix};
 
 pub fn wanted() -> Wanted {

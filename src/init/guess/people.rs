@@ -110,6 +110,9 @@ fn is_djangos(source: &UserColumn<'_>, table: &AppTable) -> bool {
     table.named(&["password"], is_text).is_some() && table.named(&["last_login"], is_moment).is_some()
 }
 
+/// The settings of the profile's columns.
+const SECTION: &str = "schema.profile.columns";
+
 /// Adds its settings.
 pub(super) fn add_settings(
     guess: &mut Guess,
@@ -117,7 +120,6 @@ pub(super) fn add_settings(
     session: &SessionStorage<'_>,
     site: Option<&DjangoSite>,
 ) {
-    const SECTION: &str = "schema.profile.columns";
     let Some(people) = people else {
         guess.set_text(
             "schema.profile",
@@ -136,25 +138,7 @@ pub(super) fn add_settings(
     };
     guess.set_text("schema.profile", "table", &table.configured(), why);
     guess.set_column(SECTION, "id", table.key(), "id");
-    for (key, default, source) in [
-        ("username", "username", &people.username),
-        ("avatar", "profile_picture", &people.avatar),
-    ] {
-        match source {
-            Some(source) if source.is_default(default) => {}
-            Some(source) => {
-                let reason = format!("by its name, {}", source.name());
-                guess.set(SECTION, key, source.toml(), reason);
-            }
-            None if key == "avatar" => guess.set_text(SECTION, key, "", "no column of pictures was found"),
-            None => {
-                guess.set_text(SECTION, key, "", "no column of names was found");
-                guess.open.push(
-                    "schema.profile.columns.username: the column with the name that others may see".into(),
-                );
-            }
-        }
-    }
+    add_names(guess, people);
     match table.named(ACTIVE, is_moment) {
         Some(column) => guess.set_column(SECTION, "last_active", Some(column), "last_active"),
         None => guess.set(
@@ -164,19 +148,7 @@ pub(super) fn add_settings(
             "the table of users has no such column",
         ),
     }
-    if let Some(source) = &people.is_active {
-        let why = "sessions of accounts that the site has disabled do not count";
-        if is_djangos(source, table) {
-            guess.set(
-                SECTION,
-                "is_active",
-                source.toml(),
-                format!("Django's own: {why}"),
-            );
-        } else {
-            guess.propose(SECTION, "is_active", source.toml(), format!("with it, {why}"));
-        }
-    }
+    add_is_active(guess, people);
     hidden::add_settings(guess, table, &people.joined);
     if let Some(account) = people
         .account
@@ -198,5 +170,45 @@ pub(super) fn add_settings(
     }
     if let Some(tokens) = site.and_then(|site| site.tokens.as_ref()) {
         simple_jwt::add_settings(guess, tokens);
+    }
+}
+
+/// Adds the columns of name and picture.
+fn add_names(guess: &mut Guess, people: &People<'_>) {
+    for (key, default, source) in [
+        ("username", "username", &people.username),
+        ("avatar", "profile_picture", &people.avatar),
+    ] {
+        match source {
+            Some(source) if source.is_default(default) => {}
+            Some(source) => {
+                let reason = format!("by its name, {}", source.name());
+                guess.set(SECTION, key, source.toml(), reason);
+            }
+            None if key == "avatar" => guess.set_text(SECTION, key, "", "no column of pictures was found"),
+            None => {
+                guess.set_text(SECTION, key, "", "no column of names was found");
+                guess.open.push(
+                    "schema.profile.columns.username: the column with the name that others may see".into(),
+                );
+            }
+        }
+    }
+}
+
+/// Adds the flag of accounts that the site has disabled.
+fn add_is_active(guess: &mut Guess, people: &People<'_>) {
+    if let Some(source) = &people.is_active {
+        let why = "sessions of accounts that the site has disabled do not count";
+        if is_djangos(source, people.table) {
+            guess.set(
+                SECTION,
+                "is_active",
+                source.toml(),
+                format!("Django's own: {why}"),
+            );
+        } else {
+            guess.propose(SECTION, "is_active", source.toml(), format!("with it, {why}"));
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use http::header::{CONTENT_TYPE, HeaderName};
 
 use super::*;
+use crate::browser_session::CookieChange;
 use crate::presence::grants::News;
 use crate::routes::{EventForm, Route, RouteFile, RouteHandles, RouteTable, Track};
 
@@ -62,6 +63,7 @@ pub(super) struct Page {
     pub(super) has_token: bool,
     pub(super) counted_elsewhere: bool,
     pub(super) duration: Duration,
+    pub(super) change: CookieChange,
     pub(super) policy: Policy,
 }
 
@@ -93,6 +95,7 @@ pub(super) fn page() -> Page {
         has_token: true,
         counted_elsewhere: false,
         duration: Duration::from_millis(12),
+        change: CookieChange::Kept,
         policy: POLICY.clone(),
     }
     .asks("sec-fetch-mode", "navigate")
@@ -135,6 +138,11 @@ impl Page {
         self
     }
 
+    /// The answer does this to the session cookie.
+    pub(super) fn changing(self, change: CookieChange) -> Self {
+        Self { change, ..self }
+    }
+
     pub(super) fn at(mut self, path: &str) -> Self {
         self.path = path.into();
         self
@@ -175,7 +183,7 @@ impl Page {
 
     /// What it says of access.
     pub(super) fn tells(&self) -> Option<AccessNews> {
-        verdict(&self.exchange(), &ROUTES)
+        verdict(&self.exchange(), self.change, &ROUTES)
     }
 
     /// Its path and route as the table has them.

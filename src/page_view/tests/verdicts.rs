@@ -1,6 +1,7 @@
 //! Tests of what an answer says about who may see a community.
 
 use super::*;
+use crate::browser_session::CookieChange;
 use crate::presence::grants::{News, Verdict};
 
 /// What the app has answered.
@@ -90,6 +91,28 @@ fn a7_a_page_below_the_community_shows_it_only_where_its_route_says_so() {
     assert_eq!(topic().says(), None);
     assert_eq!(topic().granting(Some(true)).says(), Some(SHOWN));
     assert_eq!(topic().status(404).says(), None);
+}
+
+/// The app may not have known the user.
+#[test]
+fn a29_an_answer_that_changes_the_cookie_takes_nothing_away() {
+    let to_sign_in = || page().status(302).answers("location", "/login/");
+    assert_eq!(to_sign_in().says(), Some(REFUSED));
+    for change in [CookieChange::Replaced, CookieChange::Deleted] {
+        for status in [401, 403, 404, 410] {
+            assert_eq!(
+                page().status(status).changing(change).says(),
+                None,
+                "{status} {change:?}"
+            );
+        }
+        assert_eq!(to_sign_in().changing(change).says(), None, "{change:?}");
+    }
+    assert_eq!(page().changing(CookieChange::Replaced).says(), Some(SHOWN));
+    assert_eq!(page().changing(CookieChange::Deleted).says(), None);
+    let again = |change| page().status(304).changing(change).says();
+    assert_eq!(again(CookieChange::Replaced), Some(News::StillShown));
+    assert_eq!(again(CookieChange::Deleted), None);
 }
 
 /// A page of a list that there is not, such as `?page=999`.

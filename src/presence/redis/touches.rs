@@ -1,6 +1,6 @@
 //! Touches: a call of the script for users of the site, or of communities of one partition and of what is finer in those.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use ::redis::{RedisResult, ScriptInvocation};
 
@@ -59,46 +59,35 @@ impl Redis {
             })
             .collect();
         let mut failed = vec![false; groups.len()];
-        let mut calls = calls(groups).into_iter();
-        while let Some(call) = calls.next() {
-            let call: Vec<_> = call.into_iter().filter(|part| !failed[part.place]).collect();
-            for (part, outcome) in self.touch_parts(&call, called).await {
-                failed[part.place] = outcome.is_err();
-                outcomes[part.place] = outcome;
-            }
-            // The others would wait as long, and in vain.
-            let mut failures = call.iter().filter_map(|part| outcomes[part.place].as_ref().err());
-            if let Some(error) = failures.find(|error| is_away(error)).cloned() {
-                for part in calls.by_ref().flatten() {
-                    outcomes[part.place] = Err(error.clone());
+        let mut calls: VecDeque<_> = calls(groups).into();
+        // Why nothing more is asked: another call would wait as long, and in vain.
+        let mut away: Option<PresenceError> = None;
+        while let Some(mut call) = calls.pop_front() {
+            call.retain(|part| !failed[part.place]);
+            let answer = match &away {
+                Some(error) => Err(error.clone()),
+                None => self.call(&call, called).await,
+            };
+            match answer {
+                Ok(counts) => {
+                    for (part, count) in call.iter().zip(counts) {
+                        outcomes[part.place] = Ok(count);
+                    }
+                }
+                // Redis refuses a call if a key of one of them is not what it should be: each by itself.
+                Err(error) if call.len() > 1 && !is_away(&error) => {
+                    for part in call.into_iter().rev() {
+                        calls.push_front(vec![part]);
+                    }
+                }
+                Err(error) => {
+                    for part in &call {
+                        failed[part.place] = true;
+                        outcomes[part.place] = Err(error.clone());
+                    }
+                    away = away.or_else(|| is_away(&error).then_some(error));
                 }
             }
-        }
-        outcomes
-    }
-
-    /// One call. Where Redis refuses it, as it does if a key of one of them is not what it should be, each by itself.
-    async fn touch_parts<'a>(
-        &self,
-        parts: &[Part<'a>],
-        called: Moment,
-    ) -> Vec<(Part<'a>, Result<Count, PresenceError>)> {
-        let mut error = match self.call(parts, called).await {
-            Ok(counts) => return parts.iter().copied().zip(counts.into_iter().map(Ok)).collect(),
-            Err(error) => error,
-        };
-        let mut outcomes = Vec::with_capacity(parts.len());
-        for part in parts {
-            let outcome = if parts.len() == 1 || is_away(&error) {
-                Err(error.clone())
-            } else {
-                let alone = self.call(std::slice::from_ref(part), called).await;
-                alone.and_then(|mut counts| counts.pop().ok_or_else(no_answer))
-            };
-            if let Err(newer) = &outcome {
-                error = newer.clone();
-            }
-            outcomes.push((*part, outcome));
         }
         outcomes
     }
@@ -279,7 +268,7 @@ fn touches_of_one_call(touches: &[Touch]) -> usize {
     end.unwrap_or(touches.len()).min(TOLD_USERS)
 }
 
-/// Whether there was no answer: another call would be as long in coming to nothing.
+/// Whether there was no answer.
 fn is_away(error: &PresenceError) -> bool {
     matches!(error, PresenceError::Unavailable(cause) if cause.is_io_error())
 }

@@ -4,6 +4,7 @@
 mod events;
 mod profile;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -11,59 +12,27 @@ use chrono_tz::Tz;
 use super::check::{Check, Holds};
 use super::right::{Effect, OF_COUNTERS, OF_LEDGER, OWN, OwnRight, OwnTables};
 use super::{
-    AppSchema, Column, CommunityTable, Dialect, EventTable, LeftOut, LiveSchema, LiveTable, Needs, Privilege,
-    ProfileTable, Requirements, ResolvedSchema, Rights, SchemaProblem, SessionTable, SessionUser,
+    AppSchema, Column, CommunityTable, CounterColumns, Dialect, EventTable, LeftOut, LiveSchema, LiveTable,
+    LookupTable, Needs, Privilege, ProfileTable, Requirements, ResolvedSchema, Rights, SchemaProblem,
+    SessionTable, SessionUser,
 };
 use crate::config::{self, Schema, SessionKind};
 use crate::store::ledger::LedgerProblem;
 
 /// Checks the live schema against what the sidecar does with it.
 pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> ResolvedSchema {
-    let Requirements {
-        names,
-        needs,
-        time_zone,
-        ..
-    } = wanted;
-    let (needs, time_zone) = (*needs, *time_zone);
-    let mut check = Check::new(live, time_zone.unwrap_or(Tz::UTC));
-    let session = check.session_table(live.session.as_ref(), &names.session.table, wanted.kind);
-    let event = check.event_table(live.event.as_ref(), &names.event.table, needs);
-    let has_profiles = needs.profiles(names);
-    let profile = has_profiles.then(|| check.table(live.profile.as_ref(), "profile", &names.profile.table));
-    let has_communities = !names.community.table.is_empty();
-    let community =
-        has_communities.then(|| check.table(live.community.as_ref(), "community", &names.community.table));
-
-    let mut adds_pages = needs.pages_visited;
-    let session = session.and_then(|table| {
-        let session = check.session(table, wanted)?;
-        adds_pages &= check.adds_pages(table, &session, needs);
-        Some(session)
-    });
-    let event = event.and_then(|table| check.event(table, &names.event, needs));
-    let profile = profile
-        .flatten()
-        .and_then(|table| check.profile(table, &names.profile.columns, needs));
-    let community = community
-        .flatten()
-        .and_then(|table| check.community(table, &names.community.columns));
-    let counters = match (&wanted.counters, &live.community, &community) {
-        (Some(counters), Some(table), Some(_)) => {
-            let keys = &names.community.columns;
-            check.counters(table, counters, [&keys.id, &keys.slug])
-        }
-        _ => None,
-    };
+    let names = &wanted.names;
+    let mut check = Check::new(live, wanted.time_zone.unwrap_or(Tz::UTC));
+    let found = check.tables(wanted);
+    let usable = check.usable(wanted, &found);
     check.partition(wanted);
-    let lacks = (has_profiles && profile.is_none()) || (has_communities && community.is_none());
-    let lookups = check.lookups(&names.lookup, community.as_ref());
-    if let Some(profile) = &profile {
-        check.references(profile, session.as_ref(), event.as_ref());
+    let lookups = check.lookups(&names.lookup, usable.community.as_ref());
+    if let Some(profile) = &usable.profile {
+        check.references(profile, usable.session.as_ref(), usable.event.as_ref());
     }
     check.account(wanted, live);
 
-    check.zone_of_moments(time_zone);
+    check.zone_of_moments(wanted.time_zone);
     check.own_tables(wanted);
     let user = live.dialect.quoted(&live.user);
     check.problems.extend(check.lacking.problems(&user));
@@ -71,28 +40,14 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
         OwnTables::Missing => Some(LedgerProblem::Missing),
         OwnTables::Usable | OwnTables::Forbidden { .. } => check.lacking.of_ledger(&user),
     };
-    let keys_agree = check.keys_agree();
-    let lacks_events = needs.events && event.as_ref().is_none_or(|event| event.insert.is_none());
-    let app = || {
-        Some(AppSchema {
-            session: session?,
-            adds_pages,
-            event,
-            profile,
-            community,
-            lookups: lookups?,
-            left_out: LeftOut::default(),
-            adds_deltas: wanted.counters.is_some() && live.counter_tables.take_deltas(),
-            counters,
-        })
-    };
+    let can_be_used = check.keys_agree() && !usable.lacks_configured(wanted);
     ResolvedSchema {
-        app: if keys_agree && !lacks {
-            app().map(Arc::new)
+        lacks_events: wanted.needs.events && usable.event.as_ref().is_none_or(|event| event.insert.is_none()),
+        app: if can_be_used {
+            usable.app(wanted, live, lookups).map(Arc::new)
         } else {
             None
         },
-        lacks_events,
         problems: check.problems,
         needed: check.needed,
         lacking: check.lacking,
@@ -107,6 +62,54 @@ pub(in crate::store) fn resolve(wanted: &Requirements, live: &LiveSchema) -> Res
     }
 }
 
+/// The app's tables that are used, as far as they are there.
+struct FoundTables<'t> {
+    session: Option<&'t LiveTable>,
+    event: Option<&'t LiveTable>,
+    profile: Option<&'t LiveTable>,
+    community: Option<&'t LiveTable>,
+}
+
+/// The same with their columns, as far as these can be used.
+struct UsableTables {
+    session: Option<SessionTable>,
+    /// Whether page views can be counted in the sessions.
+    adds_pages: bool,
+    event: Option<EventTable>,
+    profile: Option<ProfileTable>,
+    community: Option<CommunityTable>,
+    counters: Option<CounterColumns>,
+}
+
+impl UsableTables {
+    /// Whether there is a table in the configuration beside sessions and events that cannot be used.
+    fn lacks_configured(&self, wanted: &Requirements) -> bool {
+        let Requirements { names, needs, .. } = wanted;
+        (needs.profiles(names) && self.profile.is_none())
+            || (!names.community.table.is_empty() && self.community.is_none())
+    }
+
+    /// What the sidecar works with; none without sessions, or without all lookups.
+    fn app(
+        self,
+        wanted: &Requirements,
+        live: &LiveSchema,
+        lookups: Option<BTreeMap<String, LookupTable>>,
+    ) -> Option<AppSchema> {
+        Some(AppSchema {
+            session: self.session?,
+            adds_pages: self.adds_pages,
+            event: self.event,
+            profile: self.profile,
+            community: self.community,
+            lookups: lookups?,
+            left_out: LeftOut::default(),
+            adds_deltas: wanted.counters.is_some() && live.counter_tables.take_deltas(),
+            counters: self.counters,
+        })
+    }
+}
+
 impl<'a> Check<'a> {
     /// Nothing is checked yet.
     fn new(live: &'a LiveSchema, zone: Tz) -> Self {
@@ -118,6 +121,61 @@ impl<'a> Check<'a> {
             needed: Rights::default(),
             lacking: Rights::default(),
             is_of_counters: false,
+        }
+    }
+
+    /// Which of the tables that are used are there.
+    fn tables(&mut self, wanted: &Requirements) -> FoundTables<'a> {
+        let (live, names) = (self.live, &wanted.names);
+        let session = self.session_table(live.session.as_ref(), &names.session.table, wanted.kind);
+        let event = self.event_table(live.event.as_ref(), &names.event.table, wanted.needs);
+        let has_profiles = wanted.needs.profiles(names);
+        let profile =
+            has_profiles.then(|| self.table(live.profile.as_ref(), "profile", &names.profile.table));
+        let table = &names.community.table;
+        let has_communities = !table.is_empty();
+        let community = has_communities.then(|| self.table(live.community.as_ref(), "community", table));
+        FoundTables {
+            session,
+            event,
+            profile: profile.flatten(),
+            community: community.flatten(),
+        }
+    }
+
+    /// Which of their columns can be used.
+    fn usable(&mut self, wanted: &Requirements, found: &FoundTables<'_>) -> UsableTables {
+        let Requirements { names, needs, .. } = wanted;
+        let needs = *needs;
+        let mut adds_pages = needs.pages_visited;
+        let session = found.session.and_then(|table| {
+            let session = self.session(table, wanted)?;
+            adds_pages &= self.adds_pages(table, &session, needs);
+            Some(session)
+        });
+        let event = found
+            .event
+            .and_then(|table| self.event(table, &names.event, needs));
+        let profile = found
+            .profile
+            .and_then(|table| self.profile(table, &names.profile.columns, needs));
+        let community = found
+            .community
+            .and_then(|table| self.community(table, &names.community.columns));
+        let counters = match (&wanted.counters, &self.live.community, &community) {
+            (Some(counters), Some(table), Some(_)) => {
+                let keys = &names.community.columns;
+                self.counters(table, counters, [&keys.id, &keys.slug])
+            }
+            _ => None,
+        };
+        UsableTables {
+            session,
+            adds_pages,
+            event,
+            profile,
+            community,
+            counters,
         }
     }
 }

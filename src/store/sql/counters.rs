@@ -11,7 +11,8 @@ use crate::config::CommunityKey;
 use crate::ids::CommunityId;
 use crate::store::StoreError;
 use crate::store::counters::{
-    Comparison, CounterStore, Folded, Lease, Omission, PresentComparison, Published, Totals,
+    Comparison, CounterComparisons, CounterStore, Folded, Lease, Omission, PresentComparison, Published,
+    Totals,
 };
 use crate::store::operations::{
     Backend, Compare, ComparePresent, FindCommunity, Fold, ForgetAbsent, ForgetOmission, HasViews,
@@ -45,33 +46,8 @@ impl<B: Backend> CounterStore for SqlStore<B> {
         self.connections.run(&Uncounted { postponed, limit }).await
     }
 
-    async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError> {
-        let context = self.counter_context();
-        self.connections.run(&Recount { context, community }).await
-    }
-
-    async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError> {
-        let context = self.counter_context();
-        self.connections.run(&Compare { context, community }).await
-    }
-
-    async fn compare_present(
-        &self,
-        community: &CommunityId,
-    ) -> Result<Option<PresentComparison>, StoreError> {
-        self.connections.run(&ComparePresent(community)).await
-    }
-
-    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError> {
-        self.connections.run(&NoteShown { community, found }).await
-    }
-
     async fn is_lease_held(&self) -> Result<bool, StoreError> {
         self.connections.run(&IsLeaseHeld).await
-    }
-
-    async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError> {
-        self.connections.run(&NoteChecked(community)).await
     }
 
     async fn shown_present(&self, limit: i64) -> Result<Vec<(CommunityId, i64)>, StoreError> {
@@ -95,6 +71,57 @@ impl<B: Backend> CounterStore for SqlStore<B> {
                 communities,
             })
             .await
+    }
+
+    async fn find(&self, named: &str, key: CommunityKey) -> Result<Option<CommunityId>, StoreError> {
+        let kind = self.connections.run(&ReadKeys).await?.community;
+        let id = kind.canonical(named).map(|key| CommunityId::from(&*key));
+        let by_key = async || match &id {
+            Some(id) => self.connections.run(&FindCommunity::ByKey(id)).await,
+            None => Ok(None),
+        };
+        if key != CommunityKey::Slug
+            && let Some(found) = by_key().await?
+        {
+            return Ok(Some(found));
+        }
+        let by_slug = self.connections.run(&FindCommunity::BySlug(named)).await?;
+        match by_slug {
+            None if key == CommunityKey::Slug => by_key().await,
+            found => Ok(found),
+        }
+    }
+
+    async fn disconnect(&self) {
+        self.connections.close().await;
+    }
+}
+
+#[async_trait]
+impl<B: Backend> CounterComparisons for SqlStore<B> {
+    async fn recount(&self, community: &CommunityId) -> Result<Totals, StoreError> {
+        let context = self.counter_context();
+        self.connections.run(&Recount { context, community }).await
+    }
+
+    async fn compare(&self, community: &CommunityId) -> Result<Comparison, StoreError> {
+        let context = self.counter_context();
+        self.connections.run(&Compare { context, community }).await
+    }
+
+    async fn compare_present(
+        &self,
+        community: &CommunityId,
+    ) -> Result<Option<PresentComparison>, StoreError> {
+        self.connections.run(&ComparePresent(community)).await
+    }
+
+    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError> {
+        self.connections.run(&NoteShown { community, found }).await
+    }
+
+    async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError> {
+        self.connections.run(&NoteChecked(community)).await
     }
 
     async fn unchecked(
@@ -128,25 +155,6 @@ impl<B: Backend> CounterStore for SqlStore<B> {
         self.connections.run(&NotePass).await
     }
 
-    async fn find(&self, named: &str, key: CommunityKey) -> Result<Option<CommunityId>, StoreError> {
-        let kind = self.connections.run(&ReadKeys).await?.community;
-        let id = kind.canonical(named).map(|key| CommunityId::from(&*key));
-        let by_key = async || match &id {
-            Some(id) => self.connections.run(&FindCommunity::ByKey(id)).await,
-            None => Ok(None),
-        };
-        if key != CommunityKey::Slug
-            && let Some(found) = by_key().await?
-        {
-            return Ok(Some(found));
-        }
-        let by_slug = self.connections.run(&FindCommunity::BySlug(named)).await?;
-        match by_slug {
-            None if key == CommunityKey::Slug => by_key().await,
-            found => Ok(found),
-        }
-    }
-
     async fn omission(&self) -> Result<Option<Omission>, StoreError> {
         loop {
             let context = self.counter_context();
@@ -170,9 +178,5 @@ impl<B: Backend> CounterStore for SqlStore<B> {
 
     async fn forget_omission(&self, omission: Omission) -> Result<(), StoreError> {
         self.connections.run(&ForgetOmission(omission)).await
-    }
-
-    async fn disconnect(&self) {
-        self.connections.close().await;
     }
 }

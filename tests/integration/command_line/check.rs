@@ -8,8 +8,9 @@ use crate::store_site::{self, Site};
 use crate::support::backend::Variant;
 use crate::support::database::Database;
 use crate::support::postgres::Postgres;
+use crate::support::process::Told;
 use crate::support::service::free_port;
-use crate::support::sidecar::{ROUTES, Sidecar, Told};
+use crate::support::sidecar::{ROUTES, Sidecar};
 use crate::support::world::Parts;
 
 #[test]

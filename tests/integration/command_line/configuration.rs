@@ -1,7 +1,7 @@
 //! Wrong configurations: exit code 64 and one line with file, line, key and remedy, before a port is bound.
 
 use super::{Folder, IN_ORDER};
-use crate::support::sidecar;
+use crate::support::process;
 
 /// What is appended to a configuration that is in order; line (from 1) and key that are named; what is said.
 type Case = (&'static str, usize, &'static str, &'static str);
@@ -179,7 +179,7 @@ fn a_wrong_variable_is_named() {
 
 #[test]
 fn a_configuration_that_is_not_there_is_named_with_the_option() {
-    let told = sidecar::run(&["run", "--config", "/nowhere/headcount.toml"], &[]);
+    let told = process::run(&["run", "--config", "/nowhere/headcount.toml"], &[]);
     told.is_one_message(
         64,
         "/nowhere/headcount.toml: cannot be read (No such file or directory (os error 2)); name another file \

@@ -21,7 +21,7 @@ fn run_and_check_say(folder: &Folder, said: &str) {
     folder.run(&["run"]).is_one_message(64, said);
 }
 
-impl crate::support::sidecar::Told {
+impl crate::support::process::Told {
     #[track_caller]
     fn is_err_with(&self, said: &str) {
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Arguments, and the ports.
 
 use super::{Folder, IN_ORDER};
-use crate::support::sidecar;
+use crate::support::process;
 
 #[test]
 fn wrong_arguments_end_with_64_and_a_hint() {
@@ -18,7 +18,7 @@ fn wrong_arguments_end_with_64_and_a_hint() {
         &["routes", "test"],
         &["demo", "--port", "70000"],
     ] {
-        let told = sidecar::run(arguments, &[]);
+        let told = process::run(arguments, &[]);
         assert_eq!((told.code, &*told.out), (Some(64), ""), "{arguments:?}");
         assert!(
             told.err.contains("Usage: headcount") || told.err.contains("--help"),
@@ -29,12 +29,12 @@ fn wrong_arguments_end_with_64_and_a_hint() {
 
 #[test]
 fn help_and_version_are_no_failure() {
-    let help = sidecar::run(&["--help"], &[]);
+    let help = process::run(&["--help"], &[]);
     assert_eq!((help.code, &*help.err), (Some(0), ""));
     for command in ["run", "upgrade", "check", "routes", "migrate", "demo"] {
         assert!(help.out.contains(&format!("\n  {command} ")), "{}", help.out);
     }
-    let version = sidecar::run(&["--version"], &[]);
+    let version = process::run(&["--version"], &[]);
     assert_eq!(version.out, format!("headcount {}\n", env!("CARGO_PKG_VERSION")));
     assert_eq!(version.code, Some(0));
 }
@@ -67,7 +67,7 @@ fn d12_an_address_that_the_machine_does_not_have_is_not_said_to_be_in_use() {
 #[test]
 fn d12_an_id_of_no_process_is_named_with_how_to_find_the_right_one() {
     for id in ["0", "-1", "first"] {
-        let told = sidecar::run(&["upgrade", &format!("--pid={id}")], &[]);
+        let told = process::run(&["upgrade", &format!("--pid={id}")], &[]);
         assert_eq!(told.code, Some(64));
         assert!(
             told.err.contains("is not the id of a process") && told.err.contains("systemctl show"),
@@ -87,7 +87,7 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
         .args([
             "-c",
             &script,
-            &*sidecar::binary(),
+            &*process::binary(),
             folder.config.to_str().unwrap(),
         ])
         .output()

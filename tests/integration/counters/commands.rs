@@ -8,6 +8,7 @@ use crate::support::backend::{Backend, Settings, Variant};
 use crate::support::database::Database;
 use crate::support::member::Member;
 use crate::support::postgres::Postgres;
+use crate::support::process;
 use crate::support::redis::eventually;
 use crate::support::service::free_port;
 use crate::support::sidecar::{self, Sidecar};
@@ -33,7 +34,7 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
         let path = sidecar::write_config(directory.path(), config, "");
         let path = path.to_str().expect("UTF-8");
         ["run", "check"].map(|command| {
-            let told = sidecar::run(&[command, "--config", path], &[]);
+            let told = process::run(&[command, "--config", path], &[]);
             assert_eq!(told.code, Some(64), "{command}: {}{}", told.out, told.err);
             told.err
         })
@@ -91,7 +92,7 @@ async fn k8_a_column_that_cannot_be_written_is_refused_with_place_and_cure() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let path = sidecar::write_config(directory.path(), &of_view, "");
-    let told = sidecar::run(&["migrate", "--config", path.to_str().expect("UTF-8")], &[]);
+    let told = process::run(&["migrate", "--config", path.to_str().expect("UTF-8")], &[]);
     assert!(
         told.code == Some(1)
             && told
@@ -132,7 +133,7 @@ async fn k8_k12_k20_k23_a_role_with_the_printed_rights_keeps_counters_and_each_t
     .await;
     let directory = tempfile::tempdir().expect("a directory");
     let path = sidecar::write_config(directory.path(), &config, "");
-    let told = sidecar::run(
+    let told = process::run(
         &[
             "grants",
             "--role",

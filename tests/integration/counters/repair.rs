@@ -4,9 +4,9 @@ use sqlx::Executor as _;
 
 use super::{ON, by_the_columns, command, execute, start, text, wanted};
 use crate::support::postgres::Postgres;
+use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self, eventually};
-use crate::support::sidecar::Process;
 use crate::support::world::{Wanted, World, any_prefix};
 
 /// However long `counters.interval` is: as long as that after the last write.

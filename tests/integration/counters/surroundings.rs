@@ -6,10 +6,11 @@ use super::{COMMUNITIES, HELD, ON, agree, by_the_columns, command, parsed, start
 use crate::support::backend::Variant;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::postgres::Postgres;
+use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self, eventually};
 use crate::support::service::wait_until;
-use crate::support::sidecar::{Process, Sidecar, WAITING};
+use crate::support::sidecar::{Sidecar, WAITING};
 use crate::support::world::{Parts, Wanted, World};
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::{Made, all_dropped, text};
 use crate::support::postgres::Postgres;
-use crate::support::sidecar::{self, Told};
+use crate::support::process::{self, Told};
 use crate::support::world::{Wanted, World};
 
 const LETTERS: &str = "headcount_dead_letters";
@@ -28,7 +28,7 @@ async fn alter(world: &World, sql: &str) {
 fn dead_letters(world: &World, arguments: &[&str]) -> Told {
     let config = world.sidecar.directory().join("headcount.toml");
     let config = ["--config", config.to_str().expect("UTF-8")];
-    sidecar::run(&[&["dead-letters"], arguments, &config].concat(), &[])
+    process::run(&[&["dead-letters"], arguments, &config].concat(), &[])
 }
 
 fn listed(world: &World) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use super::{Made, all_dropped};
 use crate::support::failing_fsync::{Errno, FailingFsync};
-use crate::support::sidecar::Process;
+use crate::support::process::Process;
 use crate::support::world::Wanted;
 
 #[tokio::test]

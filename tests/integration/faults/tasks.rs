@@ -8,10 +8,11 @@ use headcount::tasks::Task;
 
 use super::{Fragile, Made, text};
 use crate::support::live::Events;
+use crate::support::process;
 use crate::support::redis::eventually;
 use crate::support::redis_cluster::RedisCluster;
 use crate::support::service::in_time;
-use crate::support::sidecar::{self, Sidecar};
+use crate::support::sidecar::Sidecar;
 use crate::support::world::{Wanted, World, any_prefix};
 
 /// So that there are the counters' tasks, too.
@@ -54,7 +55,7 @@ async fn t3_each_task_is_killed_and_is_at_work_again() {
         ..Wanted::usual()
     };
     let mut world = wanted.with_default_access().start().await;
-    let migrated = sidecar::run(&["migrate", "--config", &world.sidecar.config()], &[COUNTERS]);
+    let migrated = process::run(&["migrate", "--config", &world.sidecar.config()], &[COUNTERS]);
     assert_eq!(migrated.code, Some(0), "{}", migrated.err);
     let faults = restart_mortal(&mut world.sidecar, &[COUNTERS]);
     let (community, live) = (world.community("rust"), world.visitors("rust", "/live"));

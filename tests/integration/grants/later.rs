@@ -2,7 +2,7 @@
 //! view.
 
 use super::execute;
-use super::lacking::{readyz, says, under_a_role};
+use super::revoked::{readyz, says, under_a_role};
 use crate::support::backend::Variant;
 use crate::support::world::{Parts, Wanted};
 

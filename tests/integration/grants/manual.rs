@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use super::{Role, command, execute};
 use crate::support::backend::Variant;
 use crate::support::database::Database;
+use crate::support::process;
 use crate::support::sidecar;
 use crate::support::world::Parts;
 
@@ -24,7 +25,7 @@ fn lines(role: &str, config: &Path) -> String {
 
 /// Runs the lines in a shell, with the binary's folder first in its path.
 fn paste(lines: &str, url: &str) -> Output {
-    let binary = sidecar::binary();
+    let binary = process::binary();
     let folder = Path::new(&binary).parent().expect("a folder");
     let path = std::env::var("PATH").expect("a path");
     Command::new("bash")

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{configure, still_serves};
+use crate::support::process::{self, Process};
 use crate::support::service::{START_LIMIT, wait_until};
-use crate::support::sidecar::{self, Process, Sidecar, WAITING};
+use crate::support::sidecar::{self, Sidecar, WAITING};
 use crate::support::world::{Wanted, World};
 
 /// A stand-in for systemd's end of the socket.
@@ -135,7 +136,7 @@ async fn the_unit_in_deploy_says_nothing_that_the_binary_does_not_know() {
             .replace("$MAINPID", &i32::MAX.to_string())
             .replace("/etc/headcount/headcount.toml", config);
         let arguments: Vec<_> = command.split(' ').skip(1).collect();
-        sidecar::run(&arguments, &[])
+        process::run(&arguments, &[])
     };
     let start = told("ExecStart", "/nonexistent.toml");
     assert!(
@@ -146,7 +147,7 @@ async fn the_unit_in_deploy_says_nothing_that_the_binary_does_not_know() {
     assert!(reload.err.contains("cannot be signalled"), "{reload:?}");
     let (variable, path) = value("Environment").split_once('=').expect("a variable");
     let check = ["check", "--offline", "--config", &sidecar.config()];
-    let check = sidecar::run(&check, &[(variable, path)]);
+    let check = process::run(&check, &[(variable, path)]);
     assert_eq!(check.code, Some(0), "{check:?}");
 }
 
@@ -205,13 +206,13 @@ fn the_first_process_of_the_machine_is_not_signalled() {
 }
 
 /// Tries to replace a process by a sidecar that cannot serve.
-fn upgrade_of(pid: u32) -> sidecar::Told {
+fn upgrade_of(pid: u32) -> process::Told {
     let directory = tempfile::tempdir().expect("a folder");
     let config = "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"sqlite:///nowhere/app.db\"\n";
     let config = sidecar::write_config(directory.path(), config, "");
     let pid = pid.to_string();
     let config = config.to_str().expect("UTF-8");
-    sidecar::run(&["upgrade", "--pid", &pid, "--config", config], &[])
+    process::run(&["upgrade", "--pid", &pid, "--config", config], &[])
 }
 
 /// Changes where the sidecar's database is, as from its next start.

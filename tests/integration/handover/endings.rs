@@ -6,9 +6,10 @@ use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 use super::load::Way;
 use super::{NEVER, still_serves};
+use crate::support::process::Process;
 use crate::support::redis::eventually;
 use crate::support::service::free_port;
-use crate::support::sidecar::{Process, Sidecar, WAITING};
+use crate::support::sidecar::{Sidecar, WAITING};
 use crate::support::tls::Certificate;
 use crate::support::wire::{Wire, connect};
 use crate::support::world::{Wanted, World};

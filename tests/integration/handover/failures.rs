@@ -17,8 +17,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixListener;
 
 use super::{configure, reconfigure, still_serves};
+use crate::support::process::Process;
 use crate::support::redis::eventually;
-use crate::support::sidecar::{Process, SERVING, Sidecar, WAITING};
+use crate::support::sidecar::{SERVING, Sidecar, WAITING};
 use crate::support::wire::Wire;
 use crate::support::world::{Wanted, World};
 

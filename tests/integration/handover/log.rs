@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 
 use super::command::{Orphan, running};
 use super::{configure, still_serves};
+use crate::support::process::binary;
 use crate::support::service::wait_until;
-use crate::support::sidecar::{Sidecar, binary};
+use crate::support::sidecar::Sidecar;
 
 /// `headcount upgrade` as scripts call it that want to show what it said. The shell waits for the end of whatever has
 /// its standard output or error.

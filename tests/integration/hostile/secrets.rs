@@ -10,8 +10,9 @@ use crate::support::database::Database;
 use crate::support::jwt::{self, Pair};
 use crate::support::member::FIREFOX;
 use crate::support::postgres::Postgres;
+use crate::support::process::run;
 use crate::support::redis;
-use crate::support::sidecar::{Sidecar, run, write_config};
+use crate::support::sidecar::{Sidecar, write_config};
 use crate::support::wire::Answer;
 use crate::support::world::{Parts, Wanted};
 

@@ -9,8 +9,9 @@ use crate::support::backend::{Variant, python_says};
 use crate::support::database::Database;
 use crate::support::jwt::{refused, status};
 use crate::support::live::Socket;
+use crate::support::process::run;
 use crate::support::service::wait_until;
-use crate::support::sidecar::{run, write_config};
+use crate::support::sidecar::write_config;
 use crate::support::world::{Parts, Wanted, World};
 
 const OK: &str = "headcount_jwt_keys_last_reload_successful";

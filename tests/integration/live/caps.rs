@@ -13,6 +13,7 @@ use super::{closed, live, refused};
 use crate::support::live::{Events, Socket};
 use crate::support::member::{FIREFOX, Member};
 use crate::support::redis;
+use crate::support::redis_presence;
 use crate::support::wire::Wire;
 use crate::support::world::{Wanted, World, any_prefix};
 
@@ -142,7 +143,7 @@ impl Busy {
             ..redis::shared().config()
         };
         Self {
-            presence: redis::presence(&config, Duration::from_secs(300)),
+            presence: redis_presence::open(&config, Duration::from_secs(300)),
             community: Scope::from(&*world.seeded.community("rust")),
             world,
             path,

@@ -13,7 +13,8 @@ use super::live;
 use crate::support::fake_redis::FakeRedis;
 use crate::support::live::{Events, Socket};
 use crate::support::proxy::Proxy;
-use crate::support::redis::{self, RedisServer, eventually, until_it_answers};
+use crate::support::redis::{self, RedisServer, eventually};
+use crate::support::redis_presence::{self, until_it_answers};
 use crate::support::world::{Wanted, World};
 
 const RESYNCED: &str = "headcount_live_resyncs_total{reason=\"listening\"}";
@@ -149,7 +150,7 @@ async fn p8_a_subscription_that_is_open_and_silent_is_replaced() {
         ..redis::config(&redis.url())
     };
     let metrics = Arc::<Metrics>::default();
-    let presence = redis::presence_with(
+    let presence = redis_presence::open_with(
         &config,
         Duration::from_secs(300),
         &Status::default(),
@@ -170,7 +171,7 @@ async fn p8_a_subscription_that_is_open_and_silent_is_replaced() {
 async fn p8_a_subscription_that_delivers_stays() {
     let server = redis::shared();
     let config = server.config();
-    let presence = redis::presence(&config, Duration::from_secs(300));
+    let presence = redis_presence::open(&config, Duration::from_secs(300));
     until_it_answers(&presence).await;
     let mut raw = server.raw().await.clone();
     let mut watching = ::redis::Client::open(server.url())

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::support::redis;
+use crate::support::redis_presence;
 use crate::support::service::in_time;
 use crate::support::world::{Wanted, World, any_prefix};
 
@@ -68,7 +69,7 @@ impl Load {
         let alice = world.member("alice").await;
         let (tell, receipts) = mpsc::unbounded_channel();
         Self {
-            presence: redis::presence(&config, window),
+            presence: redis_presence::open(&config, window),
             cookie: alice.cookie(),
             world,
             receipts,

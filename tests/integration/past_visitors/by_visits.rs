@@ -1,9 +1,8 @@
 //! Pages of past visitors in the order of their visits.
 
-use headcount::ids::CommunityId;
-use headcount::store::{PastAsked, PastPlace, PastSort, PastWindow, migrate};
+use headcount::store::{PastAsked, PastPlace, PastSort, migrate};
 
-use crate::store_site::{Site, Variant, at};
+use super::many_views::{unmigrated, window};
 
 /// A community with a few who come often, some who see much at once, and many who came once or twice: each page is as the
 /// plainest count has it, whosever visits are counted for it.
@@ -25,23 +24,20 @@ async fn s37_pages_by_visits_are_right_whatever_the_keys_are() {
 /// With keys of this type, `%s` being the number in SQL.
 async fn pages_by_visits_are_right(declared: &str, sql: &str, key: impl Fn(i64) -> String) {
     const GUESTS: i64 = 6_000;
-    let site = Site::unmigrated(Variant::PostgresDefault).await;
     // Those who see much at once are nearly all of those who are tried first. Of the thirty who come often ten are among
     // these, too, and the tenth has as many visits as the eleventh.
-    site.execute(&format!(
-        r#"INSERT INTO accounts_userprofile (username, last_active)
-             SELECT 'member-' || n, now() FROM generate_series(1, {GUESTS}) AS n;
-         INSERT INTO accounts_userevent (user_id, event_type, description, metadata, user_agent, device_info,
-                                         location_data, timestamp)
-             SELECT u, 'page_view', 'Page view: /x', '{{"community_id": "42", "source": "headcount", "url": "/x"}}',
-                    'Firefox', '{{}}', '{{}}', timestamptz '2024-03-02' + u * interval '1 second' + v * pause
+    let site = unmigrated(
+        GUESTS,
+        &format!(
+            "SELECT u, timestamptz '2024-03-02' + u * interval '1 second' + v * pause
              FROM generate_series(1, {GUESTS}) AS u,
                   LATERAL (SELECT CASE WHEN u <= 30 THEN 3 + u / 2 WHEN u <= 520 THEN 20 WHEN u % 3 = 0 THEN 2 ELSE 1 END
                                       AS views,
                                   CASE WHEN u BETWEEN 31 AND 520 THEN interval '1 minute' ELSE interval '2 hours' END
                                       AS pause) AS guest,
-                  LATERAL generate_series(1, views) AS v"#
-    ))
+                  LATERAL generate_series(1, views) AS v"
+        ),
+    )
     .await;
     site.execute(&format!(
         r#"ALTER TABLE accounts_userevent DROP CONSTRAINT "accounts_userevent_user_id_4ca2ef92_fk_accounts_userprofile_id",
@@ -67,11 +63,6 @@ async fn pages_by_visits_are_right(declared: &str, sql: &str, key: impl Fn(i64) 
         .into_iter()
         .map(|(visits, user)| (visits, key(user)))
         .collect();
-    let window = PastWindow {
-        community: CommunityId::from("42"),
-        from: at("2024-03-02T00:00:00Z"),
-        to: at("2024-03-12T00:00:00Z"),
-    };
     // Of the first tried; with more; of all, with a place in the order, at the border between twice and once, and the last.
     for (from, limit) in [
         (0_usize, 5),
@@ -90,7 +81,7 @@ async fn pages_by_visits_are_right(declared: &str, sql: &str, key: impl Fn(i64) 
             after,
             limit,
         };
-        let page = site.store.past_visitors(&window, &asked).await.unwrap();
+        let page = site.store.past_visitors(&window(), &asked).await.unwrap();
         let page: Vec<(i64, String)> = page
             .iter()
             .map(|visitor| (visitor.visit_count, visitor.user_id.as_str().to_owned()))

@@ -224,8 +224,8 @@ async fn s33_what_check_looks_at_of_the_last_day_is_no_whole_event_table() {
     assert_eq!(site.sequential_scans("accounts_userevent").await, before);
 }
 
-/// A site of so many members, with the views of a community that this query gives: users and moments.
-async fn seen(members: u32, views: &str) -> Site {
+/// A site of so many members, with the views of a community that this query gives: users and moments. Not migrated yet.
+pub(super) async fn unmigrated(members: i64, views: &str) -> Site {
     let site = Site::unmigrated(Variant::PostgresDefault).await;
     site.execute(&format!(
         r#"INSERT INTO accounts_userprofile (username, last_active)
@@ -236,6 +236,12 @@ async fn seen(members: u32, views: &str) -> Site {
              FROM ({views}) AS views (u, at)"#
     ))
     .await;
+    site
+}
+
+/// The same, migrated.
+async fn seen(members: i64, views: &str) -> Site {
+    let site = unmigrated(members, views).await;
     migrate(&site.config, false).await.unwrap();
     site.execute("VACUUM ANALYZE accounts_userevent").await;
     site

@@ -15,8 +15,9 @@ use redis::AsyncCommands as _;
 
 use super::{WINDOW, impatient, one_on_each};
 use crate::support::presence::{all_show, is_heard, is_listening, is_remembered, shown};
-use crate::support::redis::{self as servers, RedisServer, eventually, seen};
+use crate::support::redis::{RedisServer, eventually};
 use crate::support::redis_cluster::RedisCluster;
+use crate::support::redis_presence::{self, seen};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -46,8 +47,8 @@ async fn p14_what_a_promoted_replica_lacks_is_touched_again_by_every_sidecar() {
     let config = impatient(cluster.config());
     let communities = one_on_each(&cluster, &config).await;
     let sidecars = [
-        servers::mirrored(&config, WINDOW),
-        servers::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
+        redis_presence::mirrored(&config, WINDOW),
     ];
     let [one, other] = sidecars.each_ref().map(|sidecar| &**sidecar);
     for community in &communities {
@@ -181,7 +182,7 @@ async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
     let cluster = RedisCluster::start_failing_over().await;
     let config = cluster.config();
     let communities = one_on_each(&cluster, &config).await;
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     for community in &communities {
         eventually(async || presence.touch(community, &[Touch::now("a")]).await.is_ok()).await;
     }
@@ -221,7 +222,7 @@ async fn p9_a_node_that_hangs_holds_up_no_sweep_of_the_others() {
         response_timeout: MINUTE * 60,
         ..cluster.config()
     };
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     for community in one_on_each(&cluster, &config).await {
         eventually(async || presence.touch(&community, &[Touch::now("a")]).await.is_ok()).await;
     }
@@ -287,7 +288,7 @@ async fn a_subscription_moves(take: impl AsyncFn(&mut RedisServer)) {
     let mut cluster = RedisCluster::start_failing_over().await;
     let config = impatient(cluster.config());
     let communities = one_on_each(&cluster, &config).await;
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     eventually(async || presence.ping().await.is_ok()).await;
     let mut changes = presence.subscribe();
     is_listening(&mut changes).await;
@@ -318,7 +319,7 @@ async fn scripts_are_loaded_again_on_each_node() {
     let cluster = RedisCluster::start().await;
     let config = cluster.config();
     let communities = one_on_each(&cluster, &config).await;
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     for (users, user) in (1..).zip(["a", "b"]) {
         for community in &communities {
             let touched = presence.touch(community, &[Touch::now(user)]).await.unwrap();

@@ -8,8 +8,9 @@ use headcount::presence::{Presence, Touch};
 
 use super::{WINDOW, one_on_each};
 use crate::support::fake_redis::FakeRedis;
-use crate::support::redis::{self as servers, PERMISSIONS, any_config, eventually};
+use crate::support::redis::{PERMISSIONS, any_config, eventually};
 use crate::support::redis_cluster::RedisCluster;
+use crate::support::redis_presence;
 
 /// A slot moves with everybody in it, while visitors come: as the sidecar's user with the least rights.
 #[tokio::test]
@@ -26,7 +27,7 @@ async fn p14_while_a_slot_moves_and_afterwards_everybody_is_there() {
     let [community, elsewhere, _] = one_on_each(&cluster, &config).await;
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     let names = keys.scope(&community);
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     presence.touch(&community, &[Touch::now("a")]).await.unwrap();
     presence.touch(&elsewhere, &[Touch::now("a")]).await.unwrap();
     presence.sweep().await.unwrap();
@@ -123,7 +124,7 @@ async fn p3_each_partition_goes_by_the_clock_of_its_node() {
     NODES.set(nodes.each_ref().map(FakeRedis::port)).unwrap();
     let mut config = any_config();
     config.nodes = vec![format!("127.0.0.1:{}", nodes[1].port())];
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     // Of four partitions the third alone is in the lower half, or the fourth: 2956 and 7085.
     let in_partition = |partition| {

@@ -8,8 +8,9 @@ use headcount::presence::Presence;
 use super::{WINDOW, one_on_each};
 use crate::support::log::Log;
 use crate::support::presence::everything;
-use crate::support::redis::{self as servers, PERMISSIONS};
+use crate::support::redis::PERMISSIONS;
 use crate::support::redis_cluster::RedisCluster;
+use crate::support::redis_presence;
 use crate::support::tls::Authority;
 
 #[tokio::test]
@@ -29,7 +30,7 @@ async fn p10_a_narrow_acl_suffices_and_is_not_complained_of() {
     let communities = one_on_each(&cluster, &config).await;
     let log = Log::default();
     let _listening = log.listen();
-    everything(&servers::presence(&config, WINDOW), &communities).await;
+    everything(&redis_presence::open(&config, WINDOW), &communities).await;
     let text = log.text();
     assert!(text.contains("tells where partitions are"), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
@@ -43,7 +44,7 @@ async fn a_cluster_is_reached_over_tls_with_client_certificates() {
     let cluster = RedisCluster::start_with_tls(&authority).await;
     let config = cluster.config();
     let communities = one_on_each(&cluster, &config).await;
-    everything(&servers::presence(&config, WINDOW), &communities).await;
+    everything(&redis_presence::open(&config, WINDOW), &communities).await;
 }
 
 #[tokio::test]
@@ -56,7 +57,7 @@ async fn nodes_that_refuse_the_user_are_told_of_once() {
     };
     let log = Log::default();
     let _listening = log.listen();
-    let presence = servers::presence(&config, WINDOW);
+    let presence = redis_presence::open(&config, WINDOW);
     for _ in 0..2 {
         let refused = presence.ping().await.unwrap_err();
         assert!(!format!("{refused:?}").contains("wr0ng-s3cret"), "{refused:?}");

@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 use super::{WINDOW, names};
 use crate::support::redis::{self as servers, RedisServer};
 use crate::support::redis_cluster::RedisCluster;
+use crate::support::redis_presence;
 use crate::support::sentinels::Watched;
 use crate::support::tls::Authority;
 
@@ -87,7 +88,7 @@ impl Site {
     /// With a connection to each of the servers that keep something.
     fn of_redis(config: config::Redis, servers: Vec<MultiplexedConnection>) -> Self {
         let prefix = config.key_prefix.clone();
-        let presence = servers::presence(&config, WINDOW);
+        let presence = redis_presence::open(&config, WINDOW);
         Self::sidecar(presence, config, Time::OfRedis { servers, prefix })
     }
 
@@ -107,14 +108,14 @@ impl Site {
         if let Some(partitions) = partitions {
             config.partitions = partitions.try_into().expect("not zero");
         }
-        let presence = servers::presence(&config, window);
+        let presence = redis_presence::open(&config, window);
         Self::sidecar(presence, config, self.time.clone())
     }
 
     /// Another one that touches nobody.
     pub(super) fn reader(&self, window: Duration) -> Self {
         let (_, config) = self.redis.as_ref().expect("a store to share");
-        let presence = servers::reading_presence(config, window);
+        let presence = redis_presence::open_to_read(config, window);
         Self::sidecar(presence, config.clone(), self.time.clone())
     }
 
@@ -202,7 +203,7 @@ impl Site {
     pub(super) async fn touch_late(&self, community: &str, users: &[(&str, Duration)]) -> Count {
         let touches: Vec<_> = users
             .iter()
-            .map(|(user, age)| servers::seen(user, *age))
+            .map(|(user, age)| redis_presence::seen(user, *age))
             .collect();
         self.presence.touch(&community.into(), &touches).await.unwrap()
     }

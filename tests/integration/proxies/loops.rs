@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::{get, nginx, refused};
 use crate::support::nginx::Nginx;
+use crate::support::process;
 use crate::support::service::free_port;
 use crate::support::sidecar::{self, Sidecar};
 use crate::support::wire::exchange;
@@ -12,13 +13,13 @@ use crate::support::world::{Wanted, World};
 const DATABASE: &str = "[database]\nurl = \"sqlite:///nowhere/app.db\"\n";
 
 /// What `headcount` says of a configuration with these servers and listeners.
-fn told(command: &[&str], server: &str, listen: &str) -> sidecar::Told {
+fn told(command: &[&str], server: &str, listen: &str) -> process::Told {
     let directory = tempfile::tempdir().expect("a directory");
     let config =
         format!("[upstream]\nservers = [\"127.0.0.1:9\", {server:?}]\n{DATABASE}[listen]\n{listen}\n");
     let path = sidecar::write_config(directory.path(), &config, "");
     let config = ["--config", path.to_str().expect("UTF-8")];
-    sidecar::run(&[command, &config].concat(), &[])
+    process::run(&[command, &config].concat(), &[])
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn e22_an_address_that_can_be_bound_though_it_is_another_machines_is_no_own_list
             "-c",
             in_network,
             "sh",
-            &*sidecar::binary(),
+            &*process::binary(),
         ])
         .args(["check", "--offline", "--config"])
         .arg(path)

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::{init, init_with};
 use crate::support::backend;
-use crate::support::sidecar::run;
+use crate::support::process::run;
 use crate::support::subject::{Foreign, Subject};
 
 /// The comment's steps, as an operator takes them.

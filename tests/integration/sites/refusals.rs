@@ -1,7 +1,7 @@
 //! When init writes nothing, and what `check --django` warns of.
 
 use crate::support::backend;
-use crate::support::sidecar::{Told, run};
+use crate::support::process::{Told, run};
 use crate::support::subject::Subject;
 
 #[test]

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::backend::{self, Seeded, Variant};
 use super::postgres::{self, Postgres};
-use super::sidecar::{run, write_config};
+use super::process::run;
+use super::sidecar::write_config;
 use super::world::{DJANGO_SESSIONS, Parts, UUID_SCHEMA};
 
 /// A database with the site's tables, members and communities.

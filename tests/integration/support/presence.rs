@@ -8,7 +8,8 @@ use headcount::presence::changes::{Event, Subscription};
 use headcount::presence::{Presence, PresenceError, Touch};
 
 use super::log::Log;
-use super::redis::{self, eventually};
+use super::redis::eventually;
+use super::redis_presence;
 use super::service::in_time;
 
 /// What a sidecar shows: who is in a community or another scope, latest first, and whether that is stale.
@@ -121,7 +122,7 @@ pub(crate) async fn is_heard(presence: &dyn Presence, changes: &mut Subscription
 pub(crate) async fn warned_once(config: &config::Redis, window: Duration) -> String {
     let log = Log::default();
     let _listening = log.listen();
-    let presence = redis::presence(config, window);
+    let presence = redis_presence::open(config, window);
     for _ in 0..2 {
         let refused = presence.ping().await;
         assert!(

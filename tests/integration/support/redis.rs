@@ -6,12 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headcount::config;
-use headcount::ids::SiteIdentity;
-use headcount::presence::Metrics;
-use headcount::presence::redis::Redis as RedisPresence;
-use headcount::presence::{self, Presence, Touch, Window};
-use headcount::status::Status;
-use headcount::tasks::Tasks;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
@@ -20,7 +14,7 @@ use super::service::{Service, free_port, wait_for_port, wait_until};
 use super::tls::Authority;
 
 /// Longest wait for one answer: no test reaches it unless its server does not answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the module's documentation says that it needs; `info` is left out.
 pub(crate) const PERMISSIONS: &[&str] = &[
@@ -336,73 +330,6 @@ pub(crate) fn any_config() -> config::Redis {
     }
 }
 
-/// Presence in Redis, on the test's own runtime.
-pub(crate) fn presence(config: &config::Redis, window: Duration) -> RedisPresence {
-    presence_with(config, window, &Status::default(), Arc::default())
-}
-
-/// The same, with status and metrics to look at.
-pub(crate) fn presence_with(
-    config: &config::Redis,
-    window: Duration,
-    status: &Status,
-    metrics: Arc<Metrics>,
-) -> RedisPresence {
-    let tasks = Tasks::on_current_runtime();
-    RedisPresence::open(
-        config,
-        Window::new(window),
-        SiteIdentity::default(),
-        status,
-        metrics,
-        &tasks,
-    )
-    .expect("a valid configuration")
-}
-
-/// Of a sidecar that only reads.
-pub(crate) fn reading_presence(config: &config::Redis, window: Duration) -> RedisPresence {
-    let tasks = Tasks::on_current_runtime();
-    let window = Window::of_the_others(window);
-    RedisPresence::open(
-        config,
-        window,
-        SiteIdentity::default(),
-        &Status::default(),
-        Arc::default(),
-        &tasks,
-    )
-    .expect("a valid configuration")
-}
-
-/// The same with the memory in front, as a sidecar has it.
-pub(crate) fn mirrored(config: &config::Redis, window: Duration) -> Arc<dyn Presence> {
-    let record = config::Record {
-        window,
-        ..config::Record::default()
-    };
-    let tasks = Tasks::on_current_runtime();
-    presence::open(
-        config,
-        &record,
-        &SiteIdentity::default(),
-        PATIENCE,
-        &Status::default(),
-        Arc::default(),
-        &tasks,
-    )
-    .expect("a valid configuration")
-}
-
-/// Somebody seen so long ago.
-pub(crate) fn seen(user: &str, ago: Duration) -> Touch {
-    Touch {
-        age: ago,
-        finer: None,
-        ..Touch::now(user)
-    }
-}
-
 /// Tries until it is so; fails the test after a minute.
 pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
     eventually_or_else(is_so, || "in time".to_owned()).await;
@@ -417,15 +344,4 @@ pub(crate) async fn eventually_or_else(is_so: impl AsyncFn() -> bool, told: impl
     };
     let waited = tokio::time::timeout(Duration::from_secs(60), tries).await;
     waited.unwrap_or_else(|_| panic!("{}", told()));
-}
-
-/// Waits until Redis takes a touch.
-pub(crate) async fn until_it_answers(presence: &dyn Presence) {
-    eventually(async || {
-        presence
-            .touch(&"probe".into(), &[Touch::now("probe")])
-            .await
-            .is_ok()
-    })
-    .await;
 }

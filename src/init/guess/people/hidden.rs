@@ -1,6 +1,7 @@
 //! Finds the flag with which members hide themselves, by the words of its name: a column of the table of users, or of one
 //! that is joined to it.
 
+use super::SECTION;
 use super::user_column::{JoinedTable, UserColumn};
 use crate::init::catalogue::{AppTable, is_flag};
 use crate::init::guess::Guess;
@@ -115,7 +116,6 @@ fn found<'t>(table: &'t AppTable, joined: &[JoinedTable<'t>]) -> Vec<VisibilityC
 
 /// Adds the first flag to the settings, and further candidates to what the operator decides.
 pub(super) fn add_settings(guess: &mut Guess, table: &AppTable, joined: &[JoinedTable<'_>]) {
-    const SECTION: &str = "schema.profile.columns";
     let found = found(table, joined);
     let mut flags = found.iter().filter(|found| found.meaning != FlagMeaning::Unclear);
     if let Some(flag) = flags.next() {

@@ -98,6 +98,54 @@ impl UrlPage<'_> {
         matches!(self.named, GroupTarget::Id | GroupTarget::Slug)
     }
 
+    /// The literal segments below the community, or the row.
+    fn segments(&self) -> Vec<String> {
+        literals(after(&self.path, &self.group))
+    }
+
+    /// Whether it is what a page of the site does beside being shown: the rest of an API.
+    fn only_acts(&self) -> bool {
+        self.is_api() && !(self.is_own || !self.lookup_free() && self.segments().is_empty())
+    }
+
+    /// Whether it shows the community or the row itself.
+    fn shows_thing(&self, kind: PageKind) -> bool {
+        self.is_own && kind != PageKind::Beside || !self.lookup_free() && self.segments().is_empty()
+    }
+
+    /// The lookup of the row; none where it names the community itself.
+    fn lookup(&self) -> Option<GuessedLookup> {
+        match self.named {
+            GroupTarget::Id | GroupTarget::Slug => None,
+            GroupTarget::Row {
+                table,
+                key,
+                community,
+            } => Some(lookup(table, key, community)),
+        }
+    }
+
+    /// The name of its group in the route.
+    fn group_name<'l>(&self, lookup: Option<&'l GuessedLookup>) -> &'l str {
+        match (&self.named, lookup) {
+            (_, Some(lookup)) => &lookup.name,
+            (GroupTarget::Slug, None) => "community_slug",
+            (_, None) => "community",
+        }
+    }
+
+    /// The route's pattern, in which that group is called `name` and other groups have no names.
+    fn regex(&self, mount: &str, name: &str) -> String {
+        let mut regex = format!("^{mount}/{}", self.path);
+        let stays = |group: &str| self.is_own_slug && group == "slug";
+        for group in self.groups.iter().filter(|group| !stays(group)) {
+            let named = format!("(?P<{name}>");
+            let to = if *group == self.group { &named } else { "(?:" };
+            regex = regex.replace(&format!("(?P<{group}>"), to);
+        }
+        regex
+    }
+
     fn kind(&self, reader: &PatternReader<'_>, own: &OwnPage) -> PageKind {
         if !self.is_own || !self.lookup_free() {
             return PageKind::Below;
@@ -165,88 +213,59 @@ impl<'a> PatternReader<'a> {
     /// The route of a pattern that names a community.
     pub(super) fn route(&self, taken: &mut TakenNames, own: &OwnPage) -> Option<GuessedRoute> {
         let page = self.page()?;
-        let UrlPage {
-            path,
-            groups,
-            group,
-            named,
-            is_named_too,
-            is_own_slug,
-            is_own,
-        } = &page;
-        let segments = literals(after(path, group));
-        let is_api = page.is_api();
-        // The rest of an API is what a page of the site does beside being shown.
-        if is_api && !(*is_own || !page.lookup_free() && segments.is_empty()) {
+        if page.only_acts() {
             return None;
         }
         let kind = page.kind(self, own);
-        let (lookup, word) = match named {
-            GroupTarget::Id | GroupTarget::Slug => (None, self.community.word()),
-            GroupTarget::Row {
-                table,
-                key,
-                community,
-            } => {
-                let lookup = taken.lookup(lookup(table, key, community));
-                (Some(lookup), table.word())
-            }
-        };
-        let new_name = match (named, &lookup) {
-            (_, Some(lookup)) => &*lookup.name,
-            (GroupTarget::Slug, None) => "community_slug",
-            (_, None) => "community",
-        };
-        let mut regex = format!("^{}/{path}", self.mount);
-        for other in groups.iter().filter(|other| !(*is_own_slug && *other == "slug")) {
-            let (from, to) = (format!("(?P<{other}>"), format!("(?P<{new_name}>"));
-            regex = regex.replace(&from, if other == group { &to } else { "(?:" });
-        }
-        let usable = regex::Regex::new(&regex).is_ok();
+        let lookup = page.lookup().map(|lookup| taken.lookup(lookup));
+        let word = page.named.table().unwrap_or(self.community).word();
+        let group_name = page.group_name(lookup.as_ref());
+        let pattern = page.regex(self.mount, group_name);
+        let is_usable = regex::Regex::new(&pattern).is_ok();
         let name = taken.name(&self.name(&word));
-        let is_things_own = *is_own && kind != PageKind::Beside;
-        let wanted = if is_things_own || lookup.is_some() && segments.is_empty() {
-            &word
-        } else {
-            &name
-        };
+        let page_type = if page.shows_thing(kind) { &word } else { &name };
         // What the site itself says goes before words in front of the community.
-        let of_path = if kind == PageKind::Own {
-            segments
+        let segments = if kind == PageKind::Own {
+            page.segments()
         } else {
-            literals(path)
+            literals(&page.path)
         };
-        let grants = grants(&of_path, kind);
-        let mut reason = match (usable, is_api) {
-            (false, _) => format!(
-                "{}: the pattern needs look-around or a back reference, which routes do not support; rewrite it",
-                self.pattern.view
-            ),
-            (_, true) => format!(
-                "{}: an API; use it (track = \"request\") for a single-page app only, so that a page and its API do not count twice",
-                self.pattern.view
-            ),
-            _ => format!("{} ({group} is the {new_name})", self.pattern.view),
-        };
-        if lookup.is_some() && *is_named_too {
-            let _ = write!(
-                reason,
-                "; visitors count for the {0} of that row, not for the {0} in the path",
-                self.community.word()
-            );
-        }
-        reason += &why(grants, lookup.is_some(), self.community, own);
+        let grants = grants(&segments, kind);
+        let reason = self.reason(&page, is_usable, group_name);
+        let is_search = literals(&page.path).last().is_some_and(|last| last == "search");
         Some(GuessedRoute {
-            page_type: Some(taken.page_type(wanted, &name, self.pattern)),
+            page_type: Some(taken.page_type(page_type, &name, self.pattern)),
             name,
-            pattern: regex,
+            pattern,
             is_excluded: false,
-            is_proposal: is_api || !usable,
-            search_param: (literals(path).last().is_some_and(|last| last == "search")).then_some("q"),
+            is_proposal: page.is_api() || !is_usable,
+            search_param: is_search.then_some("q"),
             grants,
-            reason,
+            reason: reason + &why(grants, lookup.is_some(), self.community, own),
             lookup,
         })
+    }
+
+    /// Where the route comes from, and what to know of it.
+    fn reason(&self, page: &UrlPage<'_>, is_usable: bool, group_name: &str) -> String {
+        let view = &self.pattern.view;
+        let mut reason = match (is_usable, page.is_api()) {
+            (false, _) => format!(
+                "{view}: the pattern needs look-around or a back reference, which routes do not support; rewrite it"
+            ),
+            (_, true) => format!(
+                "{view}: an API; use it (track = \"request\") for a single-page app only, so that a page and its API do not count twice"
+            ),
+            _ => format!("{view} ({} is the {group_name})", page.group),
+        };
+        if page.is_named_too && !page.lookup_free() {
+            let word = self.community.word();
+            let _ = write!(
+                reason,
+                "; visitors count for the {word} of that row, not for the {word} in the path"
+            );
+        }
+        reason
     }
 
     /// The route's name: that of the pattern, else of the view.

@@ -9,7 +9,7 @@ use crate::store::counters::Published;
 use crate::store::operations::{Backend as _, Publish, Runs, greatest, no_columns};
 use crate::store::postgres::moment;
 use crate::store::postgres::statement::{query, query_scalar};
-use crate::store::schema::{AppSchema, CounterColumns};
+use crate::store::schema::{AppSchema, Column, CommunityTable, CounterColumns};
 
 impl Runs<Publish<'_>> for Postgres {
     async fn run(
@@ -28,42 +28,13 @@ impl Runs<Publish<'_>> for Postgres {
         if !holds::<Postgres>(&mut transaction, operation.holder).await? {
             return Ok(None);
         }
-        let of_keys = format!(
-            "SELECT {id}::text FROM {table} WHERE {id} = ANY ($1::text[]::{key}[])",
-            table = table.table,
-            key = id.type_name
-        );
+        let of_keys = keys_sql(table);
         let there: Vec<String> = query_scalar(AssertSqlSafe(of_keys.as_str()))
             .bind(&keys)
             .fetch_all(&mut *transaction)
             .await?;
-        // Of those that the app has deleted nothing is to be written again.
-        query(
-            "UPDATE headcount.counter SET pending = FALSE, current_visitors = 0
-             WHERE (pending OR current_visitors <> 0) AND community = ANY ($1) AND community <> ALL ($2)",
-        )
-        .bind(all_keys(operation))
-        .bind(&there)
-        .execute(&mut *transaction)
-        .await?;
-        query("INSERT INTO headcount.counter (community) SELECT * FROM UNNEST($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING")
-            .bind(&there)
-            .execute(&mut *transaction)
-            .await?;
-        let counters: Vec<String> = query_scalar(
-            "SELECT community FROM headcount.counter WHERE community = ANY ($1) ORDER BY community
-             FOR NO KEY UPDATE SKIP LOCKED",
-        )
-        .bind(&there)
-        .fetch_all(&mut *transaction)
-        .await?;
-        let lock = format!("{of_keys} ORDER BY {id} FOR NO KEY UPDATE SKIP LOCKED");
-        let locked: HashSet<String> = query_scalar(AssertSqlSafe(lock))
-            .bind(counters)
-            .fetch_all(&mut *transaction)
-            .await?
-            .into_iter()
-            .collect();
+        make_counters(&mut transaction, operation, &there).await?;
+        let locked = lock(&mut transaction, &there, &of_keys, id).await?;
         let (keys, present): (Vec<&str>, Vec<Option<i64>>) = wanted
             .iter()
             .filter(|(key, _)| locked.contains(key.as_str()))
@@ -75,15 +46,7 @@ impl Runs<Publish<'_>> for Postgres {
             .execute(&mut *transaction)
             .await?
             .rows_affected();
-        query(
-            "UPDATE headcount.counter AS k
-             SET pending = FALSE, current_visitors = coalesce(v.present, k.current_visitors)
-             FROM UNNEST($1::text[], $2::bigint[]) AS v(community, present) WHERE k.community = v.community",
-        )
-        .bind(&keys)
-        .bind(&present)
-        .execute(&mut *transaction)
-        .await?;
+        note_written(&mut transaction, &keys, &present).await?;
         // Last: renewals wait from here on.
         query("UPDATE headcount.counter_lease SET round_at = clock_timestamp()")
             .execute(&mut *transaction)
@@ -96,12 +59,78 @@ impl Runs<Publish<'_>> for Postgres {
     }
 }
 
-fn all_keys<'a>(operation: &Publish<'a>) -> Vec<&'a str> {
-    operation
+/// Reads which of the communities `$1` the app has.
+fn keys_sql(table: &CommunityTable) -> String {
+    let CommunityTable { table, id, .. } = table;
+    let key = &id.type_name;
+    format!("SELECT {id}::text FROM {table} WHERE {id} = ANY ($1::text[]::{key}[])")
+}
+
+/// Makes the counters of the communities that are `there`. Of those that the app has deleted nothing is to be written again.
+async fn make_counters(
+    connection: &mut PgConnection,
+    operation: &Publish<'_>,
+    there: &[String],
+) -> Result<(), sqlx::Error> {
+    let all: Vec<&str> = operation
         .communities
         .iter()
         .map(|(key, _)| key.as_str())
-        .collect()
+        .collect();
+    query(
+        "UPDATE headcount.counter SET pending = FALSE, current_visitors = 0
+         WHERE (pending OR current_visitors <> 0) AND community = ANY ($1) AND community <> ALL ($2)",
+    )
+    .bind(all)
+    .bind(there)
+    .execute(&mut *connection)
+    .await?;
+    query("INSERT INTO headcount.counter (community) SELECT * FROM UNNEST($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING")
+        .bind(there)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Locks the counters of the communities that are `there`, then the app's rows of these, as far as nobody else has locked them;
+/// those of which both are locked.
+async fn lock(
+    connection: &mut PgConnection,
+    there: &[String],
+    of_keys: &str,
+    id: &Column,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let counters: Vec<String> = query_scalar(
+        "SELECT community FROM headcount.counter WHERE community = ANY ($1) ORDER BY community
+         FOR NO KEY UPDATE SKIP LOCKED",
+    )
+    .bind(there)
+    .fetch_all(&mut *connection)
+    .await?;
+    let lock = format!("{of_keys} ORDER BY {id} FOR NO KEY UPDATE SKIP LOCKED");
+    let locked: Vec<String> = query_scalar(AssertSqlSafe(lock))
+        .bind(counters)
+        .fetch_all(connection)
+        .await?;
+    Ok(locked.into_iter().collect())
+}
+
+/// Notes in the counters what the app's columns show now.
+async fn note_written(
+    connection: &mut PgConnection,
+    keys: &[&str],
+    present: &[Option<i64>],
+) -> Result<(), sqlx::Error> {
+    query(
+        "UPDATE headcount.counter AS k
+         SET pending = FALSE, current_visitors = coalesce(v.present, k.current_visitors)
+         FROM UNNEST($1::text[], $2::bigint[]) AS v(community, present) WHERE k.community = v.community",
+    )
+    .bind(keys)
+    .bind(present)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Writes the app's columns from the counters, of the communities `$1` with `$2` present, where they differ.

@@ -26,7 +26,7 @@ pub(super) enum GroupTarget<'a> {
 
 impl GroupTarget<'_> {
     /// The table of the row, where it is not the community's.
-    fn table(&self) -> Option<&AppTable> {
+    pub(super) fn table(&self) -> Option<&AppTable> {
         match self {
             Self::Id | Self::Slug => None,
             Self::Row { table, .. } => Some(table),
