@@ -18,6 +18,7 @@
 //! the store has in its place. An open page prolongs only what the store still has. A refusal is kept where nothing is known
 //! that it takes away, too: the grant may be in the memory of a sidecar that cannot write it yet.
 
+mod known;
 mod memory;
 mod waiting;
 mod worker;
@@ -28,7 +29,8 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::{Instant, sleep_until};
 
-use self::memory::{CAPACITY, GrantKey, Known, Memory};
+use self::known::{GrantKey, Known};
+use self::memory::{CAPACITY, Memory};
 use self::waiting::Waiting;
 use self::worker::Worker;
 use super::moment::Moment;

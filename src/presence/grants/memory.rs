@@ -13,9 +13,9 @@ use quick_cache::sync::{self as bounded, EntryAction, EntryResult};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::known::{GrantKey, Known, Recorded};
 use super::{News, NotedGrant, OPEN_FOR, Verdict};
 use crate::ids::UserId;
-use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
 /// Users remembered, counted once per community and finer thing; some 200 bytes each. Beyond that, those neither answered nor asked about
@@ -32,70 +32,6 @@ const KEPT_REFUSALS: u32 = 100;
 const LIKE_BEFORE: Duration = Duration::from_secs(5);
 /// Keys that wait for the worker; further ones it looks for itself.
 const QUEUE: usize = 10_000;
-
-/// A community, or something in it, and a user.
-pub(super) type GrantKey = (Scope, UserId);
-
-/// What is known of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) verdict: Verdict,
-    /// When the app last answered.
-    pub(super) at: Moment,
-    /// How long that counts.
-    pub(super) until: Moment,
-    pub(super) recorded: Recorded,
-}
-
-/// Whether the store has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Recorded {
-    /// The worker is to write it.
-    Queued,
-    /// It has an answer that counts until then, and the worker is to write that it counts for longer: an open page is no
-    /// answer, and brings nothing back that the store has lost.
-    Prolonged { until: Moment },
-    /// It has an answer that the app gave at `at`, and that counts until then.
-    There { at: Moment, until: Moment },
-    /// It had it, and was seen at that time to have it no more. The worker is to write it again, after others' refusals.
-    Lost(Instant),
-}
-
-impl Known {
-    /// What the store had, when it was asked at `asked`.
-    pub(super) fn noted(noted: NotedGrant, asked: Moment) -> Self {
-        let (at, until) = (asked.before(noted.age), asked + noted.left);
-        Self {
-            verdict: noted.verdict,
-            at,
-            until,
-            recorded: Recorded::There { at, until },
-        }
-    }
-
-    /// Whether the store must have it at this moment.
-    pub(super) fn is_recorded(&self, now: Moment) -> bool {
-        match self.recorded {
-            Recorded::There { until, .. } | Recorded::Prolonged { until } => now < until,
-            Recorded::Queued | Recorded::Lost(_) => false,
-        }
-    }
-
-    /// Whether the store must have it, or was seen to have lost it.
-    pub(super) fn was_recorded(&self, now: Moment) -> bool {
-        self.is_recorded(now) || matches!(self.recorded, Recorded::Lost(_))
-    }
-
-    /// Whether the store must have a grant that an open page prolongs.
-    pub(super) fn only_prolongs(&self, now: Moment) -> bool {
-        matches!(self.recorded, Recorded::Prolonged { .. }) && self.is_recorded(now)
-    }
-
-    /// Whether the worker is to write it.
-    fn is_queued(&self) -> bool {
-        matches!(self.recorded, Recorded::Queued | Recorded::Prolonged { .. })
-    }
-}
 
 /// Forgets what counts no more.
 struct WhileItCounts;
@@ -387,19 +323,6 @@ impl Memory {
     fn queue(&self, key: GrantKey) {
         if self.queue.try_send(key).is_err() {
             self.leave();
-        }
-    }
-}
-
-impl Known {
-    /// The same verdict as the store has it, the later and longer of the two.
-    fn with(self, noted: Self) -> Self {
-        let until = self.until.max(noted.until);
-        Self {
-            verdict: self.verdict,
-            at: self.at.max(noted.at),
-            until,
-            recorded: noted.recorded,
         }
     }
 }

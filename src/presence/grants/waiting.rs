@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::memory::GrantKey;
+use super::known::GrantKey;
 use crate::ids::UserId;
 use crate::presence::failure_domain::FailureDomains;
 

@@ -11,7 +11,8 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::memory::{GrantKey, Known, Memory, Recorded};
+use super::known::{GrantKey, Known, Recorded};
+use super::memory::Memory;
 use super::{GRANTS_AFTER, Grant, Verdict};
 use crate::ids::{CommunityId, Finer, UserId};
 use crate::presence::failure_domain::FailureDomains;

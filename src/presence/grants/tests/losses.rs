@@ -2,7 +2,7 @@
 
 use super::shared_store::{Sidecar, shown_by_one_and_refused_by_the_other};
 use super::*;
-use crate::presence::grants::memory::Recorded;
+use crate::presence::grants::known::Recorded;
 
 const AGO: fn(u64) -> Duration = Duration::from_secs;
 /// As late as another sidecar may notice: a moment is left in which it writes.

@@ -11,7 +11,7 @@ use super::*;
 use crate::ids::CommunityId;
 use crate::presence::failure_domain::FailureDomains;
 use crate::presence::fake::Fake;
-use crate::presence::grants::memory::Recorded;
+use crate::presence::grants::known::Recorded;
 
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const SHOWN: News = News::Answer(Verdict::Shown);
