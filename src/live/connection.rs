@@ -24,7 +24,7 @@ use super::transport::{Outgoing, Protocol, Socket, Transport};
 use super::websocket::WebSocket;
 use crate::auth::ServerKey;
 use crate::browser_session::BrowserSession;
-use crate::ids::SessionToken;
+use crate::ids::{Finer, SessionToken};
 use crate::metrics::IntGauge;
 use crate::presence::Scope;
 
@@ -192,18 +192,18 @@ impl Connection {
             values += 1;
         }
         let unknown = std::mem::take(&mut self.unknown);
-        self.tell_unknown(transport, unknown.iter().map(String::as_str))?;
+        self.tell_unknown(transport, unknown.iter().map(|asked| (asked.as_str(), None)))?;
         Ok(values)
     }
 
-    /// Queues that these communities do not exist, or that the client may not see them.
+    /// Queues that these communities, or something finer in them, do not exist, or that the client may not see them.
     pub(super) fn tell_unknown<'a>(
         &self,
         transport: &mut impl Transport,
-        unknown: impl Iterator<Item = &'a str>,
+        unknown: impl Iterator<Item = (&'a str, Option<&'a Finer>)>,
     ) -> Result<(), End> {
-        for asked in unknown {
-            let message = message::unknown(asked, &self.state.keys);
+        for (asked, finer) in unknown {
+            let message = message::unknown(asked, finer, &self.state.keys);
             transport.send(Outgoing::Json(message))?;
         }
         Ok(())
@@ -266,20 +266,14 @@ impl Connection {
         }
     }
 
-    /// Unsubscribes from communities, and from what is finer in them; returns the names of the communities, each once.
-    pub(super) fn lose(&mut self, scopes: &[Scope]) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for asked in self.subscriber().subscriptions() {
-            if let Some((_, name)) = asked.community()
-                && scopes.contains(&asked.scope)
-            {
-                if !names.iter().any(|other| other == name) {
-                    names.push(name.to_owned());
-                }
-                self.unsubscribe(&asked);
-            }
+    /// Unsubscribes from these scopes; returns what the client had asked for.
+    pub(super) fn lose(&mut self, scopes: &[Scope]) -> Vec<AskedScope> {
+        let mut lost = self.subscriber().subscriptions();
+        lost.retain(|asked| scopes.contains(&asked.scope));
+        for asked in &lost {
+            self.unsubscribe(asked);
         }
-        names
+        lost
     }
 
     /// Renews the session. A token that now belongs to another session ends the connection.

@@ -202,7 +202,7 @@ impl<'a, T: Transport> ServedConnection<'a, T> {
                 self.deadlines.heard();
                 let unknown = found.and_then(|found| self.connection.subscribed(found));
                 let unknown = unknown.map_err(End::Closed)?;
-                let unknown = unknown.iter().map(String::as_str);
+                let unknown = unknown.iter().map(|asked| (asked.as_str(), None));
                 self.connection.tell_unknown(self.transport, unknown)?;
                 self.start_request().map_err(End::Closed)
             }
@@ -328,12 +328,15 @@ impl<'a, T: Transport> ServedConnection<'a, T> {
         if lost.is_empty() {
             return Ok(());
         }
-        let names = self.connection.lose(&lost);
+        let lost = self.connection.lose(&lost);
         if self.connection.subscriber().is_idle() {
             return Err(End::Closed(Close::Unknown));
         }
-        let names = names.iter().map(String::as_str);
-        self.connection.tell_unknown(self.transport, names)
+        let unknown = lost.iter().filter_map(|asked| {
+            let (_, name) = asked.community()?;
+            Some((name, asked.scope.finer()))
+        });
+        self.connection.tell_unknown(self.transport, unknown)
     }
 
     /// The owner is present where the page is (P11).

@@ -1,6 +1,7 @@
 //! Tests of the recorder with a session table whose rows appear when the test says so.
 
 mod late;
+mod signed_out;
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -7,11 +7,12 @@
 mod idle_policy;
 mod in_use;
 mod live_schema;
+mod places;
 mod waits;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 
 use idle_policy::{IdleAction, IdlePolicy};
 use in_use::ConnectionInUse;
+use places::Places;
 
 use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
@@ -46,8 +48,8 @@ pub(super) struct Connections<B: Backend> {
     last_waits: std::sync::Mutex<[Option<Instant>; 2]>,
     /// Its size is not configured.
     is_of_counters: bool,
-    /// Connections that operations have.
-    in_use: Arc<AtomicU32>,
+    /// Those that operations have.
+    places: Arc<Places>,
     /// [`live_schema::LOADING`].
     loading: Duration,
 }
@@ -58,8 +60,9 @@ impl<B: Backend> Connections<B> {
         let database = &config.database;
         let idle_policy = Arc::new(IdlePolicy::default());
         let hook = Arc::clone(&idle_policy);
+        let max_connections = database.max_connections.max(1);
         let pool = PoolOptions::<B>::new()
-            .max_connections(database.max_connections.max(1))
+            .max_connections(max_connections)
             .acquire_timeout(database.acquire_timeout)
             // It would cost a round trip on each use; `IdlePolicy` tests only where there is reason to.
             .test_before_acquire(false)
@@ -81,7 +84,7 @@ impl<B: Backend> Connections<B> {
             state: Arc::default(),
             last_waits: std::sync::Mutex::default(),
             is_of_counters: false,
-            in_use: Arc::default(),
+            places: Places::new(max_connections),
             loading: live_schema::LOADING,
         }
     }

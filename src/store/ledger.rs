@@ -3,9 +3,11 @@
 //!
 //! A row of the ledger is a part's key. A row with a negated number says that all parts of its writer below that
 //! number are settled: a spool that is restored from a copy of its disk may still hold such parts. Rows of no writer note page
-//! views that the counters lack (`counter_sql::omissions`).
+//! views that the counters lack (`counter_sql::omissions`); of these the oldest stays until it is compared.
 
 use std::time::Duration;
+
+use uuid::Uuid;
 
 /// The version of the ledger's tables that this program writes.
 pub(super) const VERSION: i64 = 1;
@@ -17,6 +19,12 @@ pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Rows deleted at a time.
 pub(super) const FORGET_ROWS: i64 = 1_000;
+
+/// The ids of notes of page views that the counters lack are from this one to [`LAST_NOTE`]. Ids of writers are random
+/// (version 4): these are of version 8, and begin with the same bytes.
+pub(super) const FIRST_NOTE: Uuid = Uuid::from_u128(0x6865_6164_636f_8000_8000_0000_0000_0000);
+/// See [`FIRST_NOTE`].
+pub(super) const LAST_NOTE: Uuid = Uuid::from_u128(0x6865_6164_636f_8000_8fff_ffff_ffff_ffff);
 
 /// Why page views cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

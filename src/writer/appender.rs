@@ -252,9 +252,20 @@ impl Appender {
         }
     }
 
-    /// Logs a failure once, and creates a new spool where the old one can no longer be used.
+    /// Logs a failure once, and creates a new spool where the old one can no longer be used. The failure is told before that:
+    /// on a disk that hangs nothing may come back from the folder.
     async fn failed(&self, spool: &Arc<Spool>, error: &SpoolError) {
-        let mut reason = self.directory.explain(error);
+        let status = &self.spools.status.spool;
+        // While it lasts, the reason may be why no new one can be created.
+        if !status.is_down() {
+            status.down(self.directory.explain(error), |error| {
+                tracing::error!(
+                    error,
+                    "page views cannot be put into the spool: they wait in memory (record.queue_bytes), and what does not fit \
+                     there is dropped; trying again"
+                );
+            });
+        }
         let mut is_disk_full = error.is_unwritable();
         if error.is_damage() || !spool.is_in_place() {
             let new = self.directory.create().await;
@@ -267,16 +278,17 @@ impl Appender {
                     tracing::warn!(%old, new = %new_id, "a new spool takes the place of one that cannot be used");
                 }
                 // That tells more than that the former one is not there.
-                Err(error) => reason = self.directory.explain(&error),
+                Err(error) => status.down_for(self.directory.explain(&error), |error| {
+                    tracing::error!(
+                        error,
+                        "no new spool can be created: page views wait in memory (record.queue_bytes), and what does not fit \
+                         there is dropped; trying again"
+                    );
+                }),
             }
+        } else {
+            status.down(self.directory.explain(error), |_| {});
         }
-        self.spools.status.spool.down(reason, |error| {
-            tracing::error!(
-                error,
-                "page views cannot be put into the spool: they wait in memory (record.queue_bytes), and what does not fit \
-                 there is dropped; trying again"
-            );
-        });
         self.spools.is_disk_full.store(is_disk_full, Ordering::Relaxed);
     }
 }
@@ -284,9 +296,10 @@ impl Appender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RecentPrecision;
+    use crate::config::{self, RecentPrecision};
     use crate::page_view::Metrics as ViewMetrics;
     use crate::page_view::Queue;
+    use crate::status::Status;
     use crate::writer::load::Bytes;
     use crate::writer::testing;
 
@@ -314,5 +327,48 @@ mod tests {
         assert_eq!(shown[KEPT - 1].0, 1, "no more were noted than are kept");
         group.hand.free();
         group.hand.done();
+    }
+
+    /// Of a folder on a disk that hangs nothing may come back: here the failure is cut off while another spool is made.
+    #[tokio::test]
+    async fn w12_a_spool_that_cannot_be_written_is_told_before_another_is_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spool_config = config::Spool {
+            dir: folder.path().join("spool"),
+            ..config::Spool::default()
+        };
+        let directory = Directory::prepare(&spool_config).expect("a folder");
+        let spool = directory.create().await.expect("a spool");
+        let limits = BatchLimits::new(
+            &config::Record::default(),
+            &spool_config,
+            &config::Database::default(),
+        );
+        let status = Status::default();
+        let metrics = Arc::<Metrics>::default();
+        let bytes = Bytes::new(1 << 24, &metrics.views);
+        let (_views, queue) = mpsc::channel(1);
+        let appender = Appender {
+            queue,
+            waker: AppenderWaker::default(),
+            load: Load::new(Queue::Writer, bytes, &metrics.views),
+            limits,
+            directory,
+            spools: Arc::new(Spools::new(
+                Arc::clone(&spool),
+                limits.spool_bytes,
+                status.clone(),
+            )),
+            recent: RecentPages::new(RecentPrecision::Path),
+            room: Component::default(),
+            metrics,
+        };
+        assert!(!status.spool.is_down());
+        std::fs::remove_dir_all(&spool_config.dir).expect("it is gone");
+        std::fs::create_dir(&spool_config.dir).expect("a folder");
+        let gone = std::io::Error::from(std::io::ErrorKind::NotFound).into();
+        let failed = appender.failed(&spool, &gone).now_or_never();
+        assert_eq!(failed, None, "another spool is not made at once");
+        assert!(status.spool.is_down());
     }
 }

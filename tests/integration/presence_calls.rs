@@ -9,10 +9,13 @@ use headcount::ids::Finer;
 use headcount::page_view::{self, Queue};
 use headcount::presence::keys::{Keys, encode};
 use headcount::presence::moment::Moment;
-use headcount::presence::{Metrics, Presence, PresenceError, Scope, TouchedGroup, Whereabouts, worker};
+use headcount::presence::{
+    Metrics, Presence, PresenceError, Scope, Touch, TouchedGroup, Whereabouts, worker,
+};
 use headcount::status::Status;
 use headcount::tasks::Tasks;
 
+use crate::support::fake_redis::FakeRedis;
 use crate::support::redis::{self as servers, RedisServer};
 use crate::support::redis_presence;
 
@@ -279,4 +282,90 @@ async fn p5_a_sidecar_that_ends_leaves_the_sweeps_to_others_at_once() {
         its.is_some() && nobodys.is_none() && others.is_some() && its != others && still == others
     })
     .await;
+}
+
+/// As a Redis that has no memory left for the first touch of many, and has some again for the next.
+fn refuses_the_first_user(command: &[String]) -> Option<String> {
+    Some(match command[0].as_str() {
+        "EVALSHA" if command.iter().any(|word| word == "u0") => {
+            "-OOM command not allowed when used memory > 'maxmemory'.\r\n".into()
+        }
+        _ => touches_one(command),
+    })
+}
+
+/// As a Redis that hangs at the first touch of many.
+fn hangs_at_the_first_user(command: &[String]) -> Option<String> {
+    let is_first = command.iter().any(|word| word == "u0");
+    (!is_first).then(|| touches_one(command))
+}
+
+fn touches_one(command: &[String]) -> String {
+    match command[0].as_str() {
+        "PING" => "+PONG\r\n".into(),
+        "TIME" => "*2\r\n$10\r\n1000000000\r\n$6\r\n123456\r\n".into(),
+        "HGET" => "$-1\r\n".into(),
+        "ZRANGE" => "*0\r\n".into(),
+        "EVALSHA" => "*3\r\n:1000000000123\r\n:1\r\n:7\r\n".into(),
+        _ => "+OK\r\n".into(),
+    }
+}
+
+/// Touches of so many users that they take two calls.
+fn of_two_calls() -> Vec<Touch> {
+    let users = (0..1_500).map(|user| servers::seen(&format!("u{user}"), Duration::ZERO));
+    users.collect()
+}
+
+/// Beside those that find out whether it answers.
+fn touches_sent(redis: &FakeRedis) -> usize {
+    let heard = redis.heard();
+    let is_touch = |command: &&Vec<String>| command[0] == "EVALSHA" && !command.contains(&"probe".to_owned());
+    heard.iter().filter(is_touch).count()
+}
+
+/// Whoever was not touched must be touched again.
+#[tokio::test]
+async fn p25_many_of_whom_redis_refuses_some_are_not_reported_as_touched() {
+    let redis = FakeRedis::answering(refuses_the_first_user).await;
+    let presence = servers::presence(&servers::config(&redis.url()), WINDOW);
+    servers::until_it_answers(&presence).await;
+    let touched = presence.touch(&"42".into(), &of_two_calls()).await;
+    assert!(touched.is_err(), "{touched:?}");
+    assert_eq!(touches_sent(&redis), 1, "the others would not make it a success");
+}
+
+#[tokio::test]
+async fn p25_what_is_left_of_a_question_that_redis_leaves_unanswered_is_not_reported_as_touched() {
+    let redis = FakeRedis::answering(hangs_at_the_first_user).await;
+    let mut config = servers::config(&redis.url());
+    config.response_timeout = Duration::from_millis(200);
+    let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
+    let presence = servers::presence(&config, WINDOW);
+    servers::until_it_answers(&presence).await;
+    let first = Scope::from("42");
+    let partition = keys.partition_of(&first);
+    let mut others = (43..).map(|id: usize| Scope::from(id.to_string().as_str()));
+    let other = others
+        .find(|other| keys.partition_of(other) == partition)
+        .unwrap();
+    let of = |scope: &Scope, touches: Vec<Touch>| TouchedGroup {
+        scope: scope.clone(),
+        touches,
+    };
+    let another = vec![servers::seen("another", Duration::ZERO)];
+    let outcomes = presence
+        .touch_together(&[of(&first, of_two_calls()), of(&other, another)])
+        .await;
+    for outcome in &outcomes {
+        assert!(
+            matches!(outcome, Err(PresenceError::Unavailable(_))),
+            "{outcomes:?}"
+        );
+    }
+    assert_eq!(
+        touches_sent(&redis),
+        1,
+        "the others would wait as long, and in vain"
+    );
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headcount::ids::{CommunityId, UserId};
+use headcount::ids::{CommunityId, Finer, UserId};
 use headcount::presence::Presence as _;
 use headcount::presence::grants::{Grant, Verdict};
 use headcount::presence::keys::Keys;
@@ -144,4 +144,39 @@ async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
         .unwrap()
         .unwrap();
     assert_eq!(last.verdict, Verdict::Shown);
+}
+
+/// Whatever is noted of a user, and prolonged, is a key that Redis removes by itself when it counts no more.
+#[tokio::test]
+async fn a26_every_key_of_a_grant_expires_also_of_something_in_a_community() {
+    let server = servers::shared();
+    let config = server.config();
+    let presence = servers::presence(&config, minutes(5));
+    let community = CommunityId::from("42");
+    let post = Finer::new("post", "7").unwrap();
+    let grant = |user: &str, finer: Option<&Finer>, verdict, left, only_prolongs| Grant {
+        finer: finer.cloned(),
+        user: user.into(),
+        verdict,
+        age: minutes(1),
+        left: minutes(left),
+        only_prolongs,
+    };
+    for finer in [None, Some(&post)] {
+        let noted = [
+            grant("shown", finer, Verdict::Shown, 10, false),
+            grant("refused", finer, Verdict::Refused, 10, false),
+            grant("prolonged", finer, Verdict::Shown, 1, false),
+        ];
+        presence.note_grants(&community, &noted).await.unwrap();
+        let prolonged = [grant("prolonged", finer, Verdict::Shown, 10, true)];
+        presence.note_grants(&community, &prolonged).await.unwrap();
+    }
+    let prefix = format!("{}*granted*", config.key_prefix);
+    let keys: Vec<String> = server.does(&["KEYS", &prefix]).await;
+    assert_eq!(keys.len(), 6, "{keys:?}");
+    for key in keys {
+        let expires: i64 = server.does(&["PTTL", &key]).await;
+        assert!((1..=600_000).contains(&expires), "{key}: {expires}");
+    }
 }

@@ -1,7 +1,10 @@
 //! Sidecars that share Redis and have different settings: what operators are told.
 
+use headcount::store;
 use serde_json::json;
+use uuid::Uuid;
 
+use crate::store_site::{Site, Variant, as_role};
 use crate::support::member::Member;
 use crate::support::process::run;
 use crate::support::redis::eventually;
@@ -111,4 +114,37 @@ async fn p36_check_fails_where_redis_refuses_the_password_and_not_where_it_is_aw
         wrong.code == Some(64) && wrong.err.contains("correct redis.url") && !wrong.err.contains("secret"),
         "{wrong:?}"
     );
+}
+
+/// As on services that keep some functions of the server to themselves.
+const NAMES_NO_SERVER: &str = "
+    ALTER FUNCTION pg_catalog.pg_control_system() RENAME TO pg_control_system_of_the_server;
+    CREATE FUNCTION pg_catalog.pg_control_system(OUT system_identifier bigint) LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'not on this service' USING ERRCODE = 'insufficient_privilege'; END $$;";
+
+/// What identifies the site is asked for in the transaction that reads the tables, which fails with nothing of this.
+#[tokio::test]
+async fn p35_a_server_that_does_not_tell_which_one_it_is_answers_everything_else() {
+    let (free, forbidden) = (
+        "",
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC",
+    );
+    for (sql, way) in [
+        (free, "server-"),
+        (forbidden, "database-"),
+        (NAMES_NO_SERVER, "database-"),
+    ] {
+        let site = Site::new(Variant::PostgresDefault).await;
+        site.execute(sql).await;
+        let role = format!("sidecar_{}", Uuid::new_v4().simple());
+        site.execute(&format!("CREATE ROLE {role} LOGIN")).await;
+        let grants = store::grants(&site.config, &role).await.expect("the rights");
+        site.execute(&grants).await;
+        let store = store::open(&as_role(&site.config, &role)).expect("a store");
+        let found = store.community_by_slug("gardening").await;
+        assert_eq!(found.expect("an answer"), None, "{sql}");
+        let identity = store.state().site.get().expect("it is known");
+        assert!(identity.starts_with(way), "{sql}: {identity}");
+        store.close().await;
+    }
 }

@@ -97,6 +97,7 @@ impl Fake for OneSession {
 #[derive(Default)]
 pub(super) struct Rules {
     forbidden: Mutex<HashSet<String>>,
+    forbidden_things: Mutex<Vec<Scope>>,
     slugs: Mutex<HashMap<String, String>>,
     again: AtomicBool,
     only_slugs: AtomicBool,
@@ -106,6 +107,11 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn forbid(&self, community: &str) {
         self.forbidden.lock().unwrap().insert(community.into());
+    }
+
+    /// Something in a community, which is not forbidden itself.
+    pub(super) fn forbid_thing(&self, thing: Scope) {
+        self.forbidden_things.lock().unwrap().push(thing);
     }
 
     /// Callers name communities by slugs alone.
@@ -162,10 +168,10 @@ impl AccessPolicy for Rules {
         session.ok_or(Denied::NoSession)?;
         let _held = self.held.lock().await;
         let forbidden = self.forbidden.lock().unwrap();
+        let things = self.forbidden_things.lock().unwrap();
         let may_see = |scope: &Scope| {
-            scope
-                .community()
-                .is_none_or(|id| !forbidden.contains(id.as_str()))
+            let community = scope.community();
+            !things.contains(scope) && community.is_none_or(|id| !forbidden.contains(id.as_str()))
         };
         Ok(scopes.iter().map(may_see).collect())
     }
@@ -314,21 +320,18 @@ impl Bench {
         kind: Protocol,
         communities: &[&str],
     ) -> Result<Box<Connection>, Refused> {
-        self.open_as(kind, communities, false).await
+        self.open_as(kind, of_communities(communities), false).await
     }
 
     async fn open_as(
         &self,
         kind: Protocol,
-        communities: &[&str],
+        scopes: Vec<AskedScope>,
         is_page: bool,
     ) -> Result<Box<Connection>, Refused> {
         let wanted = ConnectionRequest {
             kind,
-            scopes: communities
-                .iter()
-                .map(|id| AskedCommunity::from(CommunityId::from(*id)).into())
-                .collect(),
+            scopes,
             unknown: Vec::new(),
             is_page,
             owner: Some(Owner::Visitor(
@@ -349,10 +352,24 @@ impl Bench {
 
     /// One that belongs to a page.
     pub(super) async fn web_socket_of_a_page(&self, community: &str) -> Socket {
-        let connection = self.open_as(Protocol::WebSocket, &[community], true).await;
+        self.web_socket_of(of_communities(&[community]), true).await
+    }
+
+    /// One of something in a community.
+    pub(super) async fn web_socket_of_a_thing(&self, thing: Scope) -> Socket {
+        self.web_socket_of(vec![thing.into()], false).await
+    }
+
+    async fn web_socket_of(&self, scopes: Vec<AskedScope>, is_page: bool) -> Socket {
+        let connection = self.open_as(Protocol::WebSocket, scopes, is_page).await;
         let client = serve(connection.expect("a place"), 64 * 1024).await;
         WebSocketStream::from_raw_socket(client, Role::Client, None).await
     }
+}
+
+fn of_communities(ids: &[&str]) -> Vec<AskedScope> {
+    let communities = ids.iter().map(|id| AskedCommunity::from(CommunityId::from(*id)));
+    communities.map(AskedScope::from).collect()
 }
 
 async fn serve(connection: Box<Connection>, pipe: usize) -> DuplexStream {

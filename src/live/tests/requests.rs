@@ -1,6 +1,8 @@
 //! Tests of client messages, and of their limits.
 
 use super::*;
+use crate::ids::Finer;
+use crate::presence::Scope;
 
 /// Leaves these communities, and asks for one that does not exist: messages are answered in order, so that they have been
 /// left once that is answered.
@@ -289,4 +291,27 @@ async fn v23_access_that_is_lost_is_told_by_slug() {
     bench.rules.forbid("42");
     let lost = next(&mut socket).await;
     assert_eq!(lost, json!({"type": "unknown", "community_id": "rust"}));
+}
+
+/// The post is lost, and the community that it is in is not.
+#[tokio::test(start_paused = true)]
+async fn a26_of_something_that_is_lost_in_a_community_the_client_is_told_that_and_no_more() {
+    let bench = bench().await;
+    bench.rules.needs_recheck();
+    let post = Scope::Finer("42".into(), Finer::new("post", "7").unwrap());
+    let mut socket = bench.web_socket_of_a_thing(post.clone()).await;
+    next_count(&mut socket).await;
+    say(&mut socket, json!({"type": "subscribe", "communities": [42]})).await;
+    next_count(&mut socket).await;
+    bench.rules.forbid_thing(post);
+    assert_eq!(
+        next(&mut socket).await,
+        json!({"type": "unknown", "community_id": 42, "scope": "post", "scope_id": "7"})
+    );
+    bench.touch("42", "a").await;
+    let change = next(&mut socket).await;
+    assert_eq!(
+        (&change["type"], &change["current_visitors"]),
+        (&json!("count"), &json!(1))
+    );
 }

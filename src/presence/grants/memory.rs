@@ -18,8 +18,9 @@ use super::{News, NotedGrant, OPEN_FOR, Verdict};
 use crate::ids::UserId;
 use crate::presence::moment::Moment;
 
-/// Users remembered, counted once per community and finer thing; some 200 bytes each. Beyond that, those neither answered nor asked about
-/// for longest are forgotten: whoever asks for many communities keeps nobody's grant out.
+/// Users remembered, counted once per community, and as many counted once per finer thing; some 200 bytes each. Beyond that,
+/// those neither answered nor asked about for longest are forgotten: whoever asks for many communities keeps nobody's grant
+/// out, nor does whoever views many posts.
 pub(super) const CAPACITY: usize = 100_000;
 /// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
 /// store, of each user's only those beyond [`KEPT_REFUSALS`].
@@ -52,6 +53,22 @@ impl Expiry<GrantKey, Known> for WhileItCounts {
     }
 }
 
+/// What grants are of: neither of the two keeps the other out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Layer {
+    Community,
+    Finer,
+}
+
+impl Layer {
+    fn of(scope: &Scope) -> Self {
+        match scope.finer() {
+            Some(_) => Self::Finer,
+            None => Self::Community,
+        }
+    }
+}
+
 /// The memory. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Memory {
@@ -59,9 +76,11 @@ pub(super) struct Memory {
     kept: Duration,
     /// Whether a store is to have it.
     is_shared: bool,
-    known: Cache<GrantKey, Known>,
-    /// How many refusals of a user were kept for the whole time though they take nothing away, and when the last of them came.
-    refusals: Arc<bounded::Cache<UserId, (u32, Instant)>>,
+    communities: Cache<GrantKey, Known>,
+    finer: Cache<GrantKey, Known>,
+    /// How many refusals of a user, of communities or of finer things, were kept for the whole time though they take nothing
+    /// away, and when the last of them came.
+    refusals: Arc<bounded::Cache<(UserId, Layer), (u32, Instant)>>,
     queue: mpsc::Sender<GrantKey>,
     /// Whether something that is to be written is not in the queue.
     has_more: Arc<AtomicBool>,
@@ -71,15 +90,18 @@ impl Memory {
     /// An empty one, and the queue of what is to be written.
     pub(super) fn new(kept: Duration, is_shared: bool) -> (Self, mpsc::Receiver<GrantKey>) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let known = Cache::builder()
-            .max_capacity(CAPACITY as u64)
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(WhileItCounts)
-            .build();
+        let cache = || {
+            Cache::builder()
+                .max_capacity(CAPACITY as u64)
+                .eviction_policy(EvictionPolicy::lru())
+                .expire_after(WhileItCounts)
+                .build()
+        };
         let memory = Self {
             kept,
             is_shared,
-            known,
+            communities: cache(),
+            finer: cache(),
             refusals: Arc::new(bounded::Cache::new(CAPACITY)),
             queue: sender,
             has_more: Arc::default(),
@@ -89,13 +111,13 @@ impl Memory {
 
     /// What is known, and still counts.
     pub(super) fn get(&self, key: &GrantKey) -> Option<Known> {
-        self.known.get(key).filter(|known| Moment::now() < known.until)
+        self.of(key).get(key).filter(|known| Moment::now() < known.until)
     }
 
     /// Takes what is news, and queues it where the store must have it.
     pub(super) fn put(&self, key: GrantKey, news: News, at: Moment) {
         let mut is_queued = false;
-        self.known.entry_by_ref(&key).and_compute_with(|before| {
+        self.of(&key).entry_by_ref(&key).and_compute_with(|before| {
             let before = before.map(moka::Entry::into_value);
             let Some((verdict, answered)) = self.answer(before, news, at) else {
                 return Op::Nop;
@@ -105,7 +127,7 @@ impl Memory {
                     Some(before) if before.verdict == Verdict::Shown => false,
                     // As the one before.
                     Some(before) => before.until.since(before.at) <= NOTHING_TAKEN * 2,
-                    None => !self.keeps_refusal(&key.1),
+                    None => !self.keeps_refusal(&key),
                 };
             let until = if is_brief {
                 (at + self.kept).min(Moment::now() + NOTHING_TAKEN)
@@ -169,21 +191,23 @@ impl Memory {
     }
 
     /// Whether a refusal that takes nothing away is kept for the whole time; then it counts.
-    fn keeps_refusal(&self, user: &UserId) -> bool {
+    fn keeps_refusal(&self, (scope, user): &GrantKey) -> bool {
         if !self.is_shared {
             return false;
         }
         let now = Instant::now();
-        let counted = self.refusals.entry(user, None, |_, (number, last)| {
-            if now.duration_since(*last) >= self.kept {
-                *number = 0;
-            }
-            let keeps = *number < KEPT_REFUSALS;
-            if keeps {
-                (*number, *last) = (*number + 1, now);
-            }
-            EntryAction::Retain(keeps)
-        });
+        let counted = self
+            .refusals
+            .entry(&(user.clone(), Layer::of(scope)), None, |_, (number, last)| {
+                if now.duration_since(*last) >= self.kept {
+                    *number = 0;
+                }
+                let keeps = *number < KEPT_REFUSALS;
+                if keeps {
+                    (*number, *last) = (*number + 1, now);
+                }
+                EntryAction::Retain(keeps)
+            });
         match counted {
             EntryResult::Retained(keeps) => keeps,
             EntryResult::Vacant(place) => {
@@ -207,7 +231,7 @@ impl Memory {
             }
             _ => {}
         }
-        let taken = self.known.entry_by_ref(key).and_compute_with(|before| {
+        let taken = self.of(key).entry_by_ref(key).and_compute_with(|before| {
             let before = before.map(moka::Entry::into_value);
             match before {
                 Some(before) if before.verdict == noted.verdict => Op::Put(before.with(noted)),
@@ -248,7 +272,7 @@ impl Memory {
 
     fn mark(&self, key: &GrantKey, own: Known, recorded: Recorded) -> bool {
         let mut is_new = false;
-        self.known.entry_by_ref(key).and_compute_with(|before| {
+        self.of(key).entry_by_ref(key).and_compute_with(|before| {
             is_new = before.is_some_and(|before| {
                 let before = before.into_value();
                 before == own && before.recorded != Recorded::Queued
@@ -271,7 +295,7 @@ impl Memory {
         called: Moment,
     ) -> bool {
         let mut is_queued = false;
-        self.known.entry_by_ref(key).and_compute_with(|before| {
+        self.of(key).entry_by_ref(key).and_compute_with(|before| {
             let Some(before) = before.map(moka::Entry::into_value) else {
                 return Op::Nop;
             };
@@ -300,7 +324,7 @@ impl Memory {
 
     /// What is known of those of whom this is asked.
     pub(super) fn all(&self, is_wanted: impl Fn(&GrantKey, &Known) -> bool) -> Vec<(Arc<GrantKey>, Known)> {
-        let all = self.known.iter();
+        let all = self.communities.iter().chain(self.finer.iter());
         all.filter(|(key, known)| is_wanted(key, known)).collect()
     }
 
@@ -317,7 +341,16 @@ impl Memory {
     /// Does what the cache does now and then.
     #[cfg(test)]
     pub(super) fn settle(&self) {
-        self.known.run_pending_tasks();
+        self.communities.run_pending_tasks();
+        self.finer.run_pending_tasks();
+    }
+
+    /// Where a grant of its layer is.
+    fn of(&self, (scope, _): &GrantKey) -> &Cache<GrantKey, Known> {
+        match Layer::of(scope) {
+            Layer::Community => &self.communities,
+            Layer::Finer => &self.finer,
+        }
     }
 
     fn queue(&self, key: GrantKey) {

@@ -260,3 +260,35 @@ async fn a26_a_grant_of_something_in_a_community_is_one_of_its_own_and_written_w
     assert!(!one.may_see(&post("7"), &user, one.soon()).await.unwrap());
     assert!(one.lets_see().await);
 }
+
+fn post(key: usize) -> Scope {
+    Scope::Finer("42".into(), Finer::new("post", &key.to_string()).unwrap())
+}
+
+/// As from members who read one post after the other.
+#[tokio::test(start_paused = true)]
+async fn a9_views_of_many_posts_keep_no_grant_of_a_community_out() {
+    let one = sidecar(&Arc::default());
+    let reader = UserId::from("8");
+    one.shows(Verdict::Shown, Duration::ZERO);
+    for key in 0..CAPACITY + CAPACITY / 10 {
+        one.note(&post(key), &reader, SHOWN, Moment::now());
+    }
+    one.0.memory.settle();
+    assert_eq!(one.known().map(|known| known.verdict), Some(Verdict::Shown));
+    let all = one.0.memory.all(|(scope, _), _| scope.finer().is_some());
+    assert!(all.len() <= CAPACITY, "{}", all.len());
+}
+
+/// Somebody tries many posts that there are not: that a community is refused to them counts as long as for anybody.
+#[tokio::test(start_paused = true)]
+async fn a18_refusals_of_many_posts_shorten_none_of_a_community() {
+    let one = sidecar(&Arc::default());
+    let user = UserId::from("7");
+    for key in 0..300 {
+        one.note(&post(key), &user, News::Answer(Verdict::Refused), Moment::now());
+    }
+    one.shows(Verdict::Refused, Duration::ZERO);
+    let left = one.known().unwrap().until.since(Moment::now());
+    assert!(left > HOUR / 2, "{left:?}");
+}

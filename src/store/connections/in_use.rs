@@ -1,14 +1,15 @@
 //! Connections that operations have: how one is got from the pool, what is said where that takes long, and what becomes of it.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::places::Place;
 use super::waits::NoConnection;
 use super::{Connections, PATIENCE};
 use crate::store::StoreError;
@@ -27,8 +28,7 @@ impl<B: Backend> Connections<B> {
             acquired
         } else {
             let connections = self.pool.options().get_max_connections();
-            // One that is being made is not in use.
-            let is_full = self.in_use.load(Ordering::Relaxed) >= connections;
+            let is_full = self.places.are_all_taken(Instant::now());
             self.state.check_database.notify_one();
             let acquired = acquired.await;
             let why = if is_full && self.unanswered() == before {
@@ -74,12 +74,11 @@ impl<B: Backend> Connections<B> {
     }
 
     pub(super) fn leased(&self, connection: PoolConnection<B>) -> ConnectionInUse<B> {
-        self.in_use.fetch_add(1, Ordering::Relaxed);
         ConnectionInUse {
             connection,
             limit: self.limit,
             clean: false,
-            in_use: Arc::clone(&self.in_use),
+            place: Some(self.places.take()),
         }
     }
 }
@@ -91,20 +90,55 @@ pub(super) struct ConnectionInUse<B: Backend> {
     limit: Duration,
     /// Whether the operation ended in good order.
     pub(super) clean: bool,
-    in_use: Arc<AtomicU32>,
+    place: Option<Place>,
 }
 
 impl<B: Backend> Drop for ConnectionInUse<B> {
     fn drop(&mut self) {
-        self.in_use.fetch_sub(1, Ordering::Relaxed);
         if self.clean
             && let Ok(runtime) = Handle::try_current()
         {
-            // The pool tests a connection that is returned. Without a limit it would wait for a hung server for
-            // ever, and each such connection would cost one place in the pool.
-            runtime.spawn(timeout(self.limit, self.connection.return_to_pool()));
+            // The pool tests a connection that is returned, which takes a round trip, and only then another operation gets
+            // it. Without a limit it would wait for a hung server for ever, and each such connection would cost one
+            // place in the pool.
+            let returned = timeout(self.limit, self.connection.return_to_pool());
+            let place = self.place.take();
+            runtime.spawn(async move {
+                let _ = returned.await;
+                drop(place);
+            });
         } else {
             self.connection.close_on_drop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Sqlite;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Between two operations on one connection lies a round trip, for which nobody else can have it.
+    #[tokio::test]
+    async fn d27_a_connection_on_its_way_back_to_the_pool_is_in_use() {
+        let mut config = Config::default();
+        config.database.max_connections = 1;
+        let connections = Connections::<Sqlite>::new(SqliteConnectOptions::new().in_memory(true), &config);
+        let mut lease = connections.lease("a test").await.expect("a connection");
+        lease.clean = true;
+        let taken = || connections.places.taken_now();
+        assert_eq!(taken(), 1);
+        drop(lease);
+        assert_eq!((connections.pool.num_idle(), taken()), (0, 1));
+        while connections.pool.num_idle() == 0 {
+            yield_now().await;
+        }
+        while taken() > 0 {
+            yield_now().await;
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Page views that the counters lack: noted in the ledger with their batch, whatever rights the role has on the tables of
 //! counters, until somebody has compared the counters of their communities with the events.
 //!
-//! Such a note is a row of the ledger whose writer is an id of a kind that no writer has ([`FIRST`] to [`LAST`]), and whose
-//! number is the moment of the oldest view, in microseconds since 1970.
+//! Such a note is a row of the ledger whose writer is an id of a kind that no writer has ([`FIRST_NOTE`] to [`LAST_NOTE`]), and whose
+//! number is the moment of the oldest view, in microseconds since 1970. Of notes as old as what the ledger forgets
+//! (`ForgetOld`), the one with the oldest view stays: it has all communities compared that have had views since.
 
 use chrono::DateTime;
 use sqlx::Connection as _;
@@ -10,20 +11,17 @@ use uuid::Uuid;
 
 use super::statement::alone;
 use crate::store::counters::Omission;
+use crate::store::ledger::{FIRST_NOTE, LAST_NOTE};
 use crate::store::operations::{
     Backend, FORGET_ROWS, ForgetOmission, HasViews, NoteOmission, Runs, TakeOmissions, TakenOmissions, Value,
     oldest,
 };
 use crate::store::schema::AppSchema;
 
-/// Ids of writers are random (version 4): these are of version 8, and begin with the same bytes.
-const FIRST: Uuid = Uuid::from_u128(0x6865_6164_636f_8000_8000_0000_0000_0000);
-const LAST: Uuid = Uuid::from_u128(0x6865_6164_636f_8000_8fff_ffff_ffff_ffff);
-
 /// An id of such a note, which no other has.
 fn new_id() -> Uuid {
-    let random = Uuid::new_v4().as_u128() & (LAST.as_u128() ^ FIRST.as_u128());
-    Uuid::from_u128(FIRST.as_u128() | random)
+    let random = Uuid::new_v4().as_u128() & (LAST_NOTE.as_u128() ^ FIRST_NOTE.as_u128());
+    Uuid::from_u128(FIRST_NOTE.as_u128() | random)
 }
 
 async fn note<B: Backend>(connection: &mut B::Connection, id: Uuid, since: i64) -> Result<(), sqlx::Error> {
@@ -56,7 +54,7 @@ impl<B: Backend> Runs<TakeOmissions<'_>> for B {
         let sql = format!(
             "SELECT CAST(writer_id AS text), batch_seq FROM {ledger} WHERE writer_id >= $1 AND writer_id <= $2 LIMIT 2"
         );
-        let ids = vec![Value::Id(FIRST), Value::Id(LAST)];
+        let ids = vec![Value::Id(FIRST_NOTE), Value::Id(LAST_NOTE)];
         // A transaction of its own, as poolers need it; one that writes would lock all of an SQLite file.
         let mut reading = connection.begin().await?;
         let found: Vec<(String, i64)> = B::fetch(&mut reading, sql, ids).await?;
@@ -76,7 +74,11 @@ impl<B: Backend> Runs<TakeOmissions<'_>> for B {
                  (SELECT writer_id, batch_seq FROM {ledger} WHERE writer_id >= $1 AND writer_id <= $2 LIMIT $3)
              RETURNING batch_seq"
         );
-        let ids = vec![Value::Id(FIRST), Value::Id(LAST), Value::Integer(FORGET_ROWS)];
+        let ids = vec![
+            Value::Id(FIRST_NOTE),
+            Value::Id(LAST_NOTE),
+            Value::Integer(FORGET_ROWS),
+        ];
         let rows: Vec<(i64,)> = B::fetch(&mut transaction, sql, ids).await?;
         // Another has them meanwhile, and puts them together.
         let Some(oldest) = rows.iter().map(|(since,)| *since).min() else {
@@ -134,7 +136,7 @@ mod tests {
         let ids = [new_id(), new_id()];
         assert_ne!(ids[0], ids[1]);
         for id in ids {
-            assert!((FIRST..=LAST).contains(&id), "{id}");
+            assert!((FIRST_NOTE..=LAST_NOTE).contains(&id), "{id}");
             assert_eq!(id.get_version_num(), 8, "writers have 4");
         }
     }

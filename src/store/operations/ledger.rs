@@ -31,6 +31,8 @@ impl StoreOperation for MissingParts<'_> {
 }
 
 /// Deletes parts that are older than [`RETENTION`](crate::store::ledger::RETENTION), a bounded number of them; returns how many.
+/// Of the notes of page views that the counters lack, the one with the oldest view stays, however old it is: for as long as
+/// nobody could compare, it must not be forgotten that somebody must.
 ///
 /// They must be that old by both clocks, the database's and `now`: a server whose clock was put forward, or a new
 /// primary whose clock is wrong, would delete parts that spools still keep, and those would be written twice.

@@ -9,7 +9,7 @@ use super::copy::end_abandoned;
 use super::statement::{query, query_as, query_scalar};
 use crate::batch::BatchKey;
 use crate::store::error::standby;
-use crate::store::ledger::{FORGET_ROWS, RETENTION, problem_of};
+use crate::store::ledger::{FIRST_NOTE, FORGET_ROWS, LAST_NOTE, RETENTION, problem_of};
 use crate::store::operations::{Backend as _, ForgetOld, MissingParts, NoteParts, Runs};
 use crate::store::schema::AppSchema;
 
@@ -117,11 +117,16 @@ impl Runs<ForgetOld<'_>> for Postgres {
             "DELETE FROM headcount.applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount.applied_batch
                  WHERE applied_at < least(now(), $3) - make_interval(secs => $1)
+                   AND (writer_id NOT BETWEEN $4 AND $5
+                        OR batch_seq > (SELECT min(batch_seq) FROM headcount.applied_batch
+                                        WHERE writer_id BETWEEN $4 AND $5))
                  ORDER BY writer_id, batch_seq LIMIT $2)",
         )
         .bind(RETENTION.as_secs_f64())
         .bind(FORGET_ROWS)
         .bind(operation.now)
+        .bind(FIRST_NOTE)
+        .bind(LAST_NOTE)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;

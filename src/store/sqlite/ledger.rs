@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::{Sqlite, SqliteConnection};
 
 use crate::batch::BatchKey;
-use crate::store::ledger::{FORGET_ROWS, RETENTION, problem_of};
+use crate::store::ledger::{FIRST_NOTE, FORGET_ROWS, LAST_NOTE, RETENTION, problem_of};
 use crate::store::operations::{ForgetOld, MissingParts, NoteParts, Runs};
 use crate::store::schema::{AppSchema, OwnTables};
 
@@ -109,11 +109,16 @@ impl Runs<ForgetOld<'_>> for Sqlite {
         let forgotten = sqlx::query(
             "DELETE FROM headcount_applied_batch WHERE (writer_id, batch_seq) IN (
                  SELECT writer_id, batch_seq FROM headcount_applied_batch
-                 WHERE applied_at < min(unixepoch(), ?3) - ?1 LIMIT ?2)",
+                 WHERE applied_at < min(unixepoch(), ?3) - ?1
+                   AND (writer_id NOT BETWEEN ?4 AND ?5
+                        OR batch_seq > (SELECT min(batch_seq) FROM headcount_applied_batch
+                                        WHERE writer_id BETWEEN ?4 AND ?5)) LIMIT ?2)",
         )
         .bind(i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX))
         .bind(FORGET_ROWS)
         .bind(operation.now.timestamp())
+        .bind(FIRST_NOTE.to_string())
+        .bind(LAST_NOTE.to_string())
         .execute(connection)
         .await?;
         Ok(forgotten.rows_affected())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use headcount::batch::Batch;
 use headcount::config::Config;
 use headcount::ids::CommunityId;
 use headcount::routes::CountedTypes;
@@ -98,6 +99,19 @@ async fn has_deltas(site: &Site, variant: Variant, is_there: bool) {
         .await;
 }
 
+/// Writes a view that the counters lack, as a process that ends then.
+async fn writes_without_deltas(site: &Site, variant: Variant, views: &Batch) {
+    has_deltas(site, variant, false).await;
+    let store = store::open(&site.config).expect("a store");
+    assert_eq!(store.apply(views).await.expect("it is written").views, 1);
+    store.close().await;
+    has_deltas(site, variant, true).await;
+}
+
+fn moment(at: &str) -> DateTime<Utc> {
+    at.parse().expect("a moment")
+}
+
 /// By processes that end: what they leave is in the database.
 #[tokio::test]
 async fn k23_views_that_the_counters_lack_are_known_to_whoever_counts_next() {
@@ -108,14 +122,9 @@ async fn k23_views_that_the_counters_lack_are_known_to_whoever_counts_next() {
         let gardening = site.community("gardening").await;
         let baking = site.community("baking").await;
         let writes = async |at: &str| {
-            has_deltas(&site, variant, false).await;
-            let store = store::open(&site.config).expect("a store");
             let views = batch(&session, &gardening, vec![page_view(at)]);
-            assert_eq!(store.apply(&views).await.expect("it is written").views, 1);
-            store.close().await;
-            has_deltas(&site, variant, true).await;
+            writes_without_deltas(&site, variant, &views).await;
         };
-        let moment = |at: &str| -> DateTime<Utc> { at.parse().expect("a moment") };
 
         let counters = open(&site.config);
         assert_eq!(counters.omission().await.expect("an answer"), None, "{variant:?}");
@@ -154,6 +163,41 @@ async fn k23_views_that_the_counters_lack_are_known_to_whoever_counts_next() {
         store.apply(&views).await.expect("it is written");
         assert_eq!(counters.omission().await.expect("an answer"), None, "{variant:?}");
         store.close().await;
+        counters.disconnect().await;
+    }
+}
+
+/// For longer than the ledger keeps its rows, nobody could compare.
+#[tokio::test]
+async fn k23_that_the_counters_lack_views_is_known_until_they_are_compared_however_long_that_takes() {
+    for variant in [Variant::PostgresDefault, Variant::SqliteDefault] {
+        let site = site(variant).await;
+        let alice = site.member("alice").await;
+        let session = site.session(&alice, "alice", SessionRow::default()).await;
+        let gardening = site.community("gardening").await;
+        for at in [
+            "2024-03-01T10:00:00Z",
+            "2024-02-01T10:00:00Z",
+            "2024-04-01T10:00:00Z",
+        ] {
+            let views = batch(&session, &gardening, vec![page_view(at)]);
+            writes_without_deltas(&site, variant, &views).await;
+        }
+        let age = match variant {
+            Variant::SqliteDefault => {
+                "UPDATE headcount_applied_batch SET applied_at = applied_at - 40 * 86400"
+            }
+            _ => "UPDATE headcount.applied_batch SET applied_at = applied_at - interval '40 days'",
+        };
+        site.execute(age).await;
+        // Three parts, and the notes that the one with the oldest view stands for.
+        let forgotten = site.store.forget_old_parts(Utc::now()).await;
+        assert_eq!(forgotten.expect("an answer"), 5, "{variant:?}");
+        let counters = open(&site.config);
+        let omission = counters.omission().await.expect("an answer").expect("a note");
+        assert_eq!(omission.since, moment("2024-02-01T10:00:00Z"), "{variant:?}");
+        counters.forget_omission(omission).await.expect("an answer");
+        assert_eq!(counters.omission().await.expect("an answer"), None, "{variant:?}");
         counters.disconnect().await;
     }
 }

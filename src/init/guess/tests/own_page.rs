@@ -64,6 +64,34 @@ fn d30_only_the_communitys_own_page_may_show_who_may_see_it() {
 }
 
 #[test]
+fn d30_words_in_front_of_the_community_do_not_tell_against_the_page_that_is_its_own() {
+    let welcome = r"^welcome/forum/(?P<pk>\d+)/$";
+    let patterns = [
+        own(welcome, "x.threads", "", &["forum_forum"]),
+        own(r"^join/forum/(?P<pk>\d+)/$", "x.joins", "", &[]),
+    ];
+    let routes = forum_routes(&patterns.join(", "));
+    assert_eq!(keys(&routes), [GrantsKey::Default, GrantsKey::No], "{routes:?}");
+    // Nor where the view alone says that it is.
+    let routes = forum_routes(&own(welcome, "x.ForumView", "", &[]));
+    assert_eq!(keys(&routes), [GrantsKey::Default], "{routes:?}");
+}
+
+#[test]
+fn d30_of_pages_that_are_called_alike_the_one_with_the_shortest_path_is_the_communitys_own() {
+    let patterns = [
+        own(r"^archive/forum/(?P<pk>\d+)/$", "archive.ForumView", "", &[]),
+        own(r"^forum/(?P<pk>\d+)/$", "board.ForumView", "", &[]),
+    ];
+    let routes = forum_routes(&patterns.join(", "));
+    assert_eq!(
+        keys(&routes),
+        [GrantsKey::NotOwn, GrantsKey::Default],
+        "{routes:?}"
+    );
+}
+
+#[test]
 fn d30_where_no_page_is_known_to_be_its_own_none_shows_it_and_the_operator_decides() {
     let patterns = [
         own(r"^forum/(?P<pk>\d+)/$", "x.ForumStatistics", "", &[]),
