@@ -20,7 +20,10 @@ const STEADY: ClockId = ClockId::Monotonic;
 /// By how much the machine's clock may differ from the steady one, in milliseconds, before it counts as set.
 const SET: i64 = 1_000;
 
-/// A moment, as the time since the machine was started.
+/// How long before the machine's start the moments begin: ages that others tell may be longer than this machine has run.
+const BEFORE_START: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A moment, as the time since [`BEFORE_START`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
 
@@ -30,7 +33,7 @@ impl Moment {
         let time = clock_gettime(STEADY);
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
-        Self(Duration::new(seconds, nanos))
+        Self(BEFORE_START + Duration::new(seconds, nanos))
     }
 
     /// Time since then.
@@ -38,12 +41,12 @@ impl Moment {
         Self::now().since(self)
     }
 
-    /// Milliseconds since the machine was started.
+    /// Milliseconds since the first moment.
     pub(super) fn millis(self) -> i64 {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The moment that was so long before; at the earliest, when the machine was started.
+    /// The moment that was so long before, also where the machine has not run for so long.
     pub(super) fn before(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
     }
@@ -146,6 +149,12 @@ mod tests {
             (earlier + Duration::from_secs(1)).since(earlier),
             Duration::from_secs(1)
         );
+    }
+
+    #[test]
+    fn p18_what_is_older_than_the_machine_has_run_keeps_its_age() {
+        let (now, years) = (Moment::now(), Duration::from_secs(50 * 365 * 24 * 60 * 60));
+        assert_eq!(now.since(now.before(years)), years);
     }
 
     #[test]

@@ -285,13 +285,13 @@ async fn p5_a_sidecar_that_ends_leaves_the_sweeps_to_others_at_once() {
 }
 
 /// As a Redis that has no memory left for the first touch of many, and has some again for the next.
-fn refuses_the_first_user(command: &[String]) -> Option<String> {
-    Some(match command[0].as_str() {
+fn refuses_the_first_user(command: &[String]) -> String {
+    match command[0].as_str() {
         "EVALSHA" if command.iter().any(|word| word == "u0") => {
             "-OOM command not allowed when used memory > 'maxmemory'.\r\n".into()
         }
         _ => touches_one(command),
-    })
+    }
 }
 
 /// As a Redis that hangs at the first touch of many.
@@ -313,7 +313,7 @@ fn touches_one(command: &[String]) -> String {
 
 /// Touches of so many users that they take two calls.
 fn of_two_calls() -> Vec<Touch> {
-    let users = (0..1_500).map(|user| servers::seen(&format!("u{user}"), Duration::ZERO));
+    let users = (0..1_500).map(|user| redis_presence::seen(&format!("u{user}"), Duration::ZERO));
     users.collect()
 }
 
@@ -327,9 +327,9 @@ fn touches_sent(redis: &FakeRedis) -> usize {
 /// Whoever was not touched must be touched again.
 #[tokio::test]
 async fn p25_many_of_whom_redis_refuses_some_are_not_reported_as_touched() {
-    let redis = FakeRedis::answering(refuses_the_first_user).await;
-    let presence = servers::presence(&servers::config(&redis.url()), WINDOW);
-    servers::until_it_answers(&presence).await;
+    let redis = FakeRedis::answering(|command| Some(refuses_the_first_user(command))).await;
+    let presence = redis_presence::open(&servers::config(&redis.url()), WINDOW);
+    redis_presence::until_it_answers(&presence).await;
     let touched = presence.touch(&"42".into(), &of_two_calls()).await;
     assert!(touched.is_err(), "{touched:?}");
     assert_eq!(touches_sent(&redis), 1, "the others would not make it a success");
@@ -341,8 +341,8 @@ async fn p25_what_is_left_of_a_question_that_redis_leaves_unanswered_is_not_repo
     let mut config = servers::config(&redis.url());
     config.response_timeout = Duration::from_millis(200);
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
-    let presence = servers::presence(&config, WINDOW);
-    servers::until_it_answers(&presence).await;
+    let presence = redis_presence::open(&config, WINDOW);
+    redis_presence::until_it_answers(&presence).await;
     let first = Scope::from("42");
     let partition = keys.partition_of(&first);
     let mut others = (43..).map(|id: usize| Scope::from(id.to_string().as_str()));
@@ -353,7 +353,7 @@ async fn p25_what_is_left_of_a_question_that_redis_leaves_unanswered_is_not_repo
         scope: scope.clone(),
         touches,
     };
-    let another = vec![servers::seen("another", Duration::ZERO)];
+    let another = vec![redis_presence::seen("another", Duration::ZERO)];
     let outcomes = presence
         .touch_together(&[of(&first, of_two_calls()), of(&other, another)])
         .await;

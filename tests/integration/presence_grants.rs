@@ -151,7 +151,7 @@ async fn a8_a_refusal_of_what_was_never_shown_is_kept_as_long_as_it_says() {
 async fn a26_every_key_of_a_grant_expires_also_of_something_in_a_community() {
     let server = servers::shared();
     let config = server.config();
-    let presence = servers::presence(&config, minutes(5));
+    let presence = redis_presence::open(&config, minutes(5));
     let community = CommunityId::from("42");
     let post = Finer::new("post", "7").unwrap();
     let grant = |user: &str, finer: Option<&Finer>, verdict, left, only_prolongs| Grant {

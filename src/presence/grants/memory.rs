@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::known::{GrantKey, Known, Recorded};
 use super::{News, NotedGrant, OPEN_FOR, Verdict};
 use crate::ids::UserId;
+use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
 /// Users remembered, counted once per community, and as many counted once per finer thing; some 200 bytes each. Beyond that,

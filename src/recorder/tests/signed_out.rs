@@ -10,7 +10,7 @@ const TOKEN: &str = "token-of-alice-token-of-alice";
 
 /// The app's answer to a request with the session's cookie.
 async fn answers(intake: &Intake, set_cookie: &'static str) {
-    let cookie = &intake.session.cookie;
+    let cookie = &crate::config::Session::default().cookie;
     let header = |text: String| HeaderValue::from_str(&text).expect("a header");
     let request = HeaderMap::from_iter([(COOKIE, header(format!("{cookie}={TOKEN}")))]);
     let response = HeaderMap::from_iter([(SET_COOKIE, header(set_cookie.replace("NAME", cookie)))]);
