@@ -20,8 +20,8 @@ pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Rows deleted at a time.
 pub(super) const FORGET_ROWS: i64 = 1_000;
 
-/// The ids of notes of page views that the counters lack are from this one to [`LAST_NOTE`]. Ids of writers are random
-/// (version 4): these are of version 8, and begin with the same bytes.
+/// The ids of notes of page views that the counters lack are from this one to [`LAST_NOTE`]. Ids of writers are of
+/// version 7 (of the time): these are of version 8, and begin with the same bytes.
 pub(super) const FIRST_NOTE: Uuid = Uuid::from_u128(0x6865_6164_636f_8000_8000_0000_0000_0000);
 /// See [`FIRST_NOTE`].
 pub(super) const LAST_NOTE: Uuid = Uuid::from_u128(0x6865_6164_636f_8000_8fff_ffff_ffff_ffff);

@@ -163,7 +163,6 @@ impl Drain {
             Err(error) => return self.failed(spool, &batch, &prepared.places, error).await,
         };
         self.is_copied |= applied.known_parts > tried_before;
-        tell_of_former(spool, &batch);
         self.applied(applied, took);
         if prepared.done.len() == prepared.places.len() && !self.limits.keep_applied.is_zero() {
             spool.keep_rows(&prepared.done, self.limits.keep_applied).await?;
@@ -364,18 +363,5 @@ impl Drain {
         self.metrics.known_parts.inc_by(applied.known_parts as u64);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.metrics.last_apply.set(now.as_secs_f64());
-    }
-}
-
-/// Logs that page views are written that could not be before: dead letters that an operator had tried again, and rows that were
-/// passed over. Their keys have writers of their own.
-fn tell_of_former(spool: &Spool, batch: &Batch) {
-    let former = batch.parts.iter().filter(|part| part.key.writer != spool.id());
-    let views: usize = former.map(|part| part.views.len()).sum();
-    if views > 0 {
-        tracing::info!(
-            views,
-            "page views that were dead letters, or were passed over, are written now"
-        );
     }
 }

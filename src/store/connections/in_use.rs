@@ -9,7 +9,7 @@ use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::places::Place;
+use super::slots::Slot;
 use super::waits::NoConnection;
 use super::{Connections, PATIENCE};
 use crate::store::StoreError;
@@ -28,7 +28,7 @@ impl<B: Backend> Connections<B> {
             acquired
         } else {
             let connections = self.pool.options().get_max_connections();
-            let is_full = self.places.are_all_taken(Instant::now());
+            let is_full = self.slots.are_all_taken(Instant::now());
             self.state.check_database.notify_one();
             let acquired = acquired.await;
             let why = if is_full && self.unanswered() == before {
@@ -78,7 +78,7 @@ impl<B: Backend> Connections<B> {
             connection,
             limit: self.limit,
             clean: false,
-            place: Some(self.places.take()),
+            slot: Some(self.slots.take()),
         }
     }
 }
@@ -90,7 +90,7 @@ pub(super) struct ConnectionInUse<B: Backend> {
     limit: Duration,
     /// Whether the operation ended in good order.
     pub(super) clean: bool,
-    place: Option<Place>,
+    slot: Option<Slot>,
 }
 
 impl<B: Backend> Drop for ConnectionInUse<B> {
@@ -102,10 +102,10 @@ impl<B: Backend> Drop for ConnectionInUse<B> {
             // it. Without a limit it would wait for a hung server for ever, and each such connection would cost one
             // place in the pool.
             let returned = timeout(self.limit, self.connection.return_to_pool());
-            let place = self.place.take();
+            let slot = self.slot.take();
             runtime.spawn(async move {
                 let _ = returned.await;
-                drop(place);
+                drop(slot);
             });
         } else {
             self.connection.close_on_drop();
@@ -130,7 +130,7 @@ mod tests {
         let connections = Connections::<Sqlite>::new(SqliteConnectOptions::new().in_memory(true), &config);
         let mut lease = connections.lease("a test").await.expect("a connection");
         lease.clean = true;
-        let taken = || connections.places.taken_now();
+        let taken = || connections.slots.taken_now();
         assert_eq!(taken(), 1);
         drop(lease);
         assert_eq!((connections.pool.num_idle(), taken()), (0, 1));

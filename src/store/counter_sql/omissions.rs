@@ -137,7 +137,7 @@ mod tests {
         assert_ne!(ids[0], ids[1]);
         for id in ids {
             assert!((FIRST_NOTE..=LAST_NOTE).contains(&id), "{id}");
-            assert_eq!(id.get_version_num(), 8, "writers have 4");
+            assert_eq!(id.get_version_num(), 8, "writers have 7");
         }
     }
 }

@@ -43,6 +43,7 @@ pub(in crate::store) async fn catalogue(
          LEFT JOIN pragma_foreign_key_list(m.name) AS f ON f.\"from\" = c.name
          WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
            AND m.name NOT LIKE 'headcount\\_%' ESCAPE '\\'
+           AND coalesce(m.sql, '') NOT LIKE 'CREATE VIRTUAL TABLE%'
          ORDER BY m.name, c.cid LIMIT ?1",
     )
     .bind(MAX_COLUMNS)
@@ -74,5 +75,29 @@ impl From<ListedRow> for Listed {
                 }),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, Executor as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn d36_a_virtual_table_of_a_module_that_is_not_there_hides_no_other_table() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:")
+            .await
+            .expect("a database");
+        // As an app has left it whose own SQLite has the module.
+        let made = "CREATE TABLE forum (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+                    PRAGMA writable_schema = ON;
+                    INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql)
+                    VALUES ('table', 'nearby', 'nearby', 0, 'CREATE VIRTUAL TABLE nearby USING no_such_module(id)');
+                    PRAGMA writable_schema = RESET;";
+        connection.execute(made).await.expect("tables");
+        let tables = catalogue(&mut connection).await.expect("a catalogue");
+        let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
+        assert_eq!(names, ["forum"]);
     }
 }

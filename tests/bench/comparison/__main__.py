@@ -92,7 +92,8 @@ def out_of_time(*_):
 
 def arguments():
     parser = argparse.ArgumentParser(prog='tests/bench/compare', description=__doc__)
-    parser.add_argument('parts', nargs='*', metavar='PART', help=f'of {", ".join(PARTS)}; all by default')
+    parser.add_argument('parts', nargs='*', metavar='PART', help=f'of {", ".join(PARTS)}; all of these by default; '
+                        f'{", ".join(FURTHER)}: load, and no comparison')
     parser.add_argument('--rounds', type=int, default=5, help='of each measurement, in turn (default 5)')
     parser.add_argument('--seconds', type=int, default=2, help='that one saturated run takes (default 2)')
     parser.add_argument('--limit', type=int, default=600, metavar='SECONDS',

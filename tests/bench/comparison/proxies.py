@@ -17,8 +17,8 @@ last_active = false'''
 
 class World:
     """Starts the servers: Postgres, Redis and the app once, with what one part left behind removed for the next; the
-    others for a part. `binary` and `bare` are those of Headcount and, where it is measured, of bare Pingora, `pgo` is Headcount's profile-guided one,
-    where there is one."""
+    others for a part. `binary` and `bare` are those of Headcount and, where that is measured, of bare Pingora; `pgo` is
+    Headcount's profile-guided one, where there is one."""
 
     def __init__(self, postgres, redis, binary, bare, pgo=None):
         self.postgres, self.redis, self.binary, self.bare, self.pgo = postgres, redis, binary, bare, pgo

@@ -97,6 +97,7 @@ def run(world, report, options):
         report.ratio('profile-guided / plain, recording on', saturated[PGO_ON], saturated[ON])
         report.ratio('profile-guided, recording off / bare Pingora', saturated[PGO_WITHOUT], saturated['bare Pingora'], '≤ 1.00')
         report.ratio('profile-guided, recording on / off', saturated[PGO_ON], saturated[PGO_WITHOUT], '≤ 1.15')
+        report.ratio('profile-guided, recording on / nginx', saturated[PGO_ON], saturated['nginx'], '≤ 2.5')
     report.ratio('recording on / nginx', saturated[ON], saturated['nginx'], '≤ 2.5')
     report.ratio('recording on / nginx with Lua and Redis', saturated[ON], saturated['nginx with Lua and Redis'], '≤ 1.0')
     report.ratio('p99 latency at half load, recording on / off', tails[ON], tails[WITHOUT], '≤ 1.1')

@@ -1,4 +1,4 @@
-//! Places of the pool: whether all are taken, by connections that operations have or that are on their way back from one.
+//! Slots of the pool, one for each connection that it may have: whether all are taken, by connections that operations have or that are on their way back from one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 /// For how long after one was left all count as taken: whoever waits next may not have noted yet that it is theirs.
 const HANDED_OVER: Duration = Duration::from_millis(100);
 
-/// The places of a pool.
-pub(super) struct Places {
+/// The slots of a pool.
+pub(super) struct Slots {
     all: u32,
     taken: Mutex<Taken>,
 }
@@ -19,19 +19,19 @@ struct Taken {
     last_full: Option<Instant>,
 }
 
-/// A place that is taken, until it is dropped.
-pub(super) struct Place(Arc<Places>);
+/// A slot that is taken, until it is dropped.
+pub(super) struct Slot(Arc<Slots>);
 
-impl Places {
+impl Slots {
     /// None is taken.
     pub(super) fn new(all: u32) -> Arc<Self> {
         let taken = Mutex::default();
         Arc::new(Self { all, taken })
     }
 
-    pub(super) fn take(self: &Arc<Self>) -> Place {
+    pub(super) fn take(self: &Arc<Self>) -> Slot {
         self.taken().number += 1;
-        Place(Arc::clone(self))
+        Slot(Arc::clone(self))
     }
 
     /// Whether operations have all of them. A connection that is being made takes none.
@@ -59,7 +59,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.leave(Instant::now());
     }
@@ -70,23 +70,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d27_a_place_that_one_operation_leaves_to_the_next_is_taken_meanwhile() {
-        let places = Places::new(2);
-        let (one, _other) = (places.take(), places.take());
+    fn d27_a_slot_that_one_operation_leaves_to_the_next_is_taken_meanwhile() {
+        let slots = Slots::new(2);
+        let (one, _other) = (slots.take(), slots.take());
         let left = Instant::now();
-        assert!(places.are_all_taken(left));
+        assert!(slots.are_all_taken(left));
         drop(one);
-        assert!(places.are_all_taken(left));
+        assert!(slots.are_all_taken(left));
         // The next one has to be connected, which takes so long.
-        assert!(!places.are_all_taken(left + Duration::from_secs(60)));
-        let _next = places.take();
-        assert!(places.are_all_taken(left + Duration::from_secs(60)));
+        assert!(!slots.are_all_taken(left + Duration::from_secs(60)));
+        let _next = slots.take();
+        assert!(slots.are_all_taken(left + Duration::from_secs(60)));
     }
 
     #[test]
     fn d27_a_pool_that_was_never_full_is_not() {
-        let places = Places::new(2);
-        drop(places.take());
-        assert!(!places.are_all_taken(Instant::now()));
+        let slots = Slots::new(2);
+        drop(slots.take());
+        assert!(!slots.are_all_taken(Instant::now()));
     }
 }
