@@ -23,7 +23,7 @@ const SET: i64 = 1_000;
 /// How long before the machine's start the moments begin: ages that others tell may be longer than this machine has run.
 const BEFORE_START: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// A moment, as the time since 100 years before the machine's start ([`BEFORE_START`]).
+/// A moment, as the time since 100 years before the machine's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
 

@@ -217,7 +217,7 @@ struct Metadata<'a> {
     more: &'a BTreeMap<Arc<str>, String>,
 }
 
-/// `device_info`: a [`DeviceInfo`](crate::page_view::device::DeviceInfo) without NUL.
+/// `device_info`: a [`DeviceInfo`] without NUL.
 #[derive(Serialize)]
 struct Device<'a> {
     browser: Cow<'a, str>,
