@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use idle_policy::{IdleAction, IdlePolicy};
 use in_use::ConnectionInUse;
-use slots::Slots;
+use slots::PoolSlots;
 
 use super::error::timed_out;
 use super::operations::{Backend, Runs, StoreOperation};
@@ -49,7 +49,7 @@ pub(super) struct Connections<B: Backend> {
     /// Its size is not configured.
     is_of_counters: bool,
     /// Those that operations have.
-    slots: Arc<Slots>,
+    slots: Arc<PoolSlots>,
     /// [`live_schema::LOADING`].
     loading: Duration,
 }
@@ -84,7 +84,7 @@ impl<B: Backend> Connections<B> {
             state: Arc::default(),
             last_waits: std::sync::Mutex::default(),
             is_of_counters: false,
-            slots: Slots::new(max_connections),
+            slots: PoolSlots::new(max_connections),
             loading: live_schema::LOADING,
         }
     }

@@ -140,7 +140,7 @@ fn event_row<'a>(
         community_id: recorded
             .community
             .as_ref()
-            .and_then(|community| CommunityKey::of(community, key, community_id_as)),
+            .and_then(|community| WrittenCommunity::of(community, key, community_id_as)),
         page_type: view.page_type.as_deref(),
         referrer: view.referrer.as_deref().map(without_nul),
         search_query: view.search_query.as_deref().map(without_nul),
@@ -204,7 +204,7 @@ fn device_info(device: &DeviceInfo) -> Result<Cow<'static, str>, sqlx::Error> {
 #[derive(Serialize)]
 struct Metadata<'a> {
     url: &'a str,
-    community_id: Option<CommunityKey<'a>>,
+    community_id: Option<WrittenCommunity<'a>>,
     page_type: Option<&'a str>,
     referrer: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,12 +229,12 @@ struct Device<'a> {
 /// `community_id`: a key in its canonical form.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-enum CommunityKey<'a> {
+enum WrittenCommunity<'a> {
     Number(i64),
     Text(Cow<'a, str>),
 }
 
-impl<'a> CommunityKey<'a> {
+impl<'a> WrittenCommunity<'a> {
     /// `None` for text that is no key, which a spool of an earlier version may hold.
     fn of(community: &'a CommunityId, key: KeyType, community_id_as: CommunityIdAs) -> Option<Self> {
         let community = key.canonical(community.as_str())?;
@@ -327,7 +327,7 @@ mod tests {
     fn v22_a_community_is_a_number_only_where_asked_and_where_keys_are_integers() {
         let json = |id: &str, key, written| {
             let id = CommunityId::from(id);
-            CommunityKey::of(&id, key, written).map(|key| serde_json::to_value(key).unwrap())
+            WrittenCommunity::of(&id, key, written).map(|key| serde_json::to_value(key).unwrap())
         };
         let (string, number) = (CommunityIdAs::String, CommunityIdAs::Number);
         assert_eq!(json("42", KeyType::BIGINT, string), Some("42".into()));

@@ -9,7 +9,7 @@ use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::slots::Slot;
+use super::slots::PoolSlot;
 use super::waits::NoConnection;
 use super::{Connections, PATIENCE};
 use crate::store::StoreError;
@@ -90,7 +90,7 @@ pub(super) struct ConnectionInUse<B: Backend> {
     limit: Duration,
     /// Whether the operation ended in good order.
     pub(super) clean: bool,
-    slot: Option<Slot>,
+    slot: Option<PoolSlot>,
 }
 
 impl<B: Backend> Drop for ConnectionInUse<B> {

@@ -1,4 +1,5 @@
-//! Slots of the pool, one for each connection that it may have: whether all are taken, by connections that operations have or that are on their way back from one.
+//! Slots of the pool, one for each connection that it may have: whether all are taken, by connections that operations have or that
+//! are on their way back from one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 const HANDED_OVER: Duration = Duration::from_millis(100);
 
 /// The slots of a pool.
-pub(super) struct Slots {
+pub(super) struct PoolSlots {
     all: u32,
     taken: Mutex<Taken>,
 }
@@ -20,18 +21,18 @@ struct Taken {
 }
 
 /// A slot that is taken, until it is dropped.
-pub(super) struct Slot(Arc<Slots>);
+pub(super) struct PoolSlot(Arc<PoolSlots>);
 
-impl Slots {
+impl PoolSlots {
     /// None is taken.
     pub(super) fn new(all: u32) -> Arc<Self> {
         let taken = Mutex::default();
         Arc::new(Self { all, taken })
     }
 
-    pub(super) fn take(self: &Arc<Self>) -> Slot {
+    pub(super) fn take(self: &Arc<Self>) -> PoolSlot {
         self.taken().number += 1;
-        Slot(Arc::clone(self))
+        PoolSlot(Arc::clone(self))
     }
 
     /// Whether operations have all of them. A connection that is being made takes none.
@@ -59,7 +60,7 @@ impl Slots {
     }
 }
 
-impl Drop for Slot {
+impl Drop for PoolSlot {
     fn drop(&mut self) {
         self.0.leave(Instant::now());
     }
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn d27_a_slot_that_one_operation_leaves_to_the_next_is_taken_meanwhile() {
-        let slots = Slots::new(2);
+        let slots = PoolSlots::new(2);
         let (one, _other) = (slots.take(), slots.take());
         let left = Instant::now();
         assert!(slots.are_all_taken(left));
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn d27_a_pool_that_was_never_full_is_not() {
-        let slots = Slots::new(2);
+        let slots = PoolSlots::new(2);
         drop(slots.take());
         assert!(!slots.are_all_taken(Instant::now()));
     }
