@@ -10,11 +10,11 @@ const HANDED_OVER: Duration = Duration::from_millis(100);
 /// The slots of a pool.
 pub(super) struct PoolSlots {
     all: u32,
-    taken: Mutex<Taken>,
+    taken: Mutex<TakenSlots>,
 }
 
 #[derive(Default)]
-struct Taken {
+struct TakenSlots {
     number: u32,
     /// When one of all was left.
     last_full: Option<Instant>,
@@ -55,7 +55,7 @@ impl PoolSlots {
         taken.number = taken.number.saturating_sub(1);
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, TakenSlots> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
