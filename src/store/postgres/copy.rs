@@ -185,7 +185,7 @@ fn add_moment(lines: &mut Vec<u8>, at: DateTime<Utc>) {
     lines.extend_from_slice(b"+00");
 }
 
-/// The last digits of a number. Formatting by `write!` takes ten times as long, and there is a moment in each row.
+/// The last digits of a number, without what `write!` does to format it: there is a moment in each row.
 fn add_digits(lines: &mut Vec<u8>, mut number: u32, digits: usize) {
     let mut text = [b'0'; 6];
     let text = &mut text[..digits];

@@ -19,7 +19,7 @@ def run(world, report, options):
         for name, binary in binaries.items():
             start(world, report, name, binary)
     for name, binary in binaries.items():
-        load_it(world, report, options, name, binary)
+        under_load(world, report, options, name, binary)
 
 
 def start(world, report, name, binary):
@@ -34,7 +34,7 @@ def start(world, report, name, binary):
     world.stack.stop(sidecar)
 
 
-def load_it(world, report, options, name, binary):
+def under_load(world, report, options, name, binary):
     sidecar = world.headcount(binary=binary)
     load.steady(sidecar.port, RATE, 1)
     for _ in range(min(3, options.rounds)):
