@@ -238,6 +238,8 @@ async fn are_named_while_it_runs(world: &mut World, alice: &Member, role: &str, 
     ))
     .await;
     world.sidecar.kill();
+    // What could not be noted may have been compared before this.
+    let of_the_first = world.sidecar.log();
     world.sidecar.restart();
     let cure =
         format!(r#"GRANT UPDATE ("page_views") ON TABLE "public"."communities_community" TO "{role}""#);
@@ -259,7 +261,10 @@ async fn are_named_while_it_runs(world: &mut World, alice: &Member, role: &str, 
         by_the_columns(world, "rust").await["page_views"] == page_views
     })
     .await;
-    world.sidecar.says("the counters have the page views again");
+    let compared = "the counters have the page views again";
+    if !of_the_first.contains(compared) {
+        world.sidecar.says(compared);
+    }
 }
 
 async fn is_degraded(world: &World, cure: &str) {

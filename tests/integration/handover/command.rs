@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{configure, still_serves};
 use crate::support::process::{self, Process};
-use crate::support::service::{START_LIMIT, wait_until};
+use crate::support::service::{LONGEST_WAIT, wait_until};
 use crate::support::sidecar::{self, Sidecar, WAITING};
 use crate::support::world::{Wanted, World};
 
@@ -20,7 +20,7 @@ impl Systemd {
     fn listening(sidecar: &Sidecar) -> Self {
         let path = sidecar.folder().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
-        socket.set_read_timeout(Some(START_LIMIT)).expect("a timeout");
+        socket.set_read_timeout(Some(LONGEST_WAIT)).expect("a timeout");
         Self { socket, path }
     }
 

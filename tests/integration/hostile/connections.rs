@@ -31,7 +31,7 @@ async fn a_head_that_never_ends_ends_the_connection() {
             }
         }
     };
-    tokio::time::timeout(crate::support::service::START_LIMIT, drip)
+    tokio::time::timeout(crate::support::service::LONGEST_WAIT, drip)
         .await
         .expect("the connection ends");
 }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::support::redis;
 use crate::support::redis_presence;
-use crate::support::service::in_time;
+use crate::support::service::{LONGEST_WAIT, in_time};
 use crate::support::world::{Wanted, World, any_prefix};
 
 fn setting(name: &str, default: usize) -> usize {
@@ -147,7 +147,7 @@ impl Load {
     async fn hear(&mut self, readers: usize, start: Instant) -> Vec<Duration> {
         let mut times = Vec::with_capacity(readers);
         while times.len() < readers {
-            let receipt = tokio::time::timeout(Duration::from_secs(40), self.receipts.recv()).await;
+            let receipt = tokio::time::timeout(LONGEST_WAIT, self.receipts.recv()).await;
             let Ok(receipt) = receipt else {
                 let metrics = self.world.sidecar.metrics().await;
                 let live = metrics

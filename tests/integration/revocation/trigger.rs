@@ -1,7 +1,5 @@
 //! The trigger by itself: what it tells, to whom, and that the site's own statements never fail for it.
 
-use std::time::Duration;
-
 use headcount::config::{Revocation, TokenHash};
 use headcount::ids::{BrowserSessionId, SessionToken};
 use headcount::store::migrate;
@@ -13,6 +11,7 @@ use crate::store_contract::session_kinds::{Kind, Members, later};
 use crate::store_site::{SessionRow, Site, Variant, key_of};
 use crate::support::backend;
 use crate::support::examined;
+use crate::support::service::in_time;
 
 /// A site with the trigger, and somebody who listens.
 async fn site(variant: Variant) -> (Site, PgListener) {
@@ -48,8 +47,8 @@ async fn all_told(listener: &mut PgListener) -> (Vec<String>, Vec<String>) {
         .expect("it notifies");
     let (mut told, mut appeared) = (Vec::new(), Vec::new());
     loop {
-        let heard = tokio::time::timeout(Duration::from_secs(60), listener.recv());
-        let heard = heard.await.expect("in time").expect("a notification");
+        let heard = in_time("a notification", listener.recv()).await;
+        let heard = heard.expect("a notification");
         match (heard.channel(), heard.payload()) {
             ("headcount_session", "until now") => return (told, appeared),
             ("headcount_session", payload) => told.push(payload.to_owned()),

@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::fake_upstream::{FakeUpstream, OK, Reply};
 use crate::support::proxy::Proxy;
+use crate::support::service::in_time;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::{Wire, exchange};
 use crate::support::world::{Wanted, World};
@@ -240,11 +241,8 @@ async fn e6_a_web_socket_carries_more_than_the_largest_body() {
     let text = "x".repeat(8 * 1024);
     for _ in 0..5 {
         socket.send(Message::text(&text)).await.expect("an open socket");
-        let answer = tokio::time::timeout(Duration::from_secs(60), socket.next()).await;
-        let answer = answer
-            .expect("in time")
-            .expect("an open socket")
-            .expect("a message");
+        let answer = in_time("an answer", socket.next()).await;
+        let answer = answer.expect("an open socket").expect("a message");
         assert!(answer == Message::text(&text), "it differs");
     }
 }
@@ -270,8 +268,7 @@ async fn e4_an_app_that_no_longer_reads_a_body_is_not_waited_for() {
         wire.send(format!("POST /upload HTTP/1.1\r\nHost: a\r\n{framing}"))
             .await;
         // It is cut off where the answer comes before all is sent.
-        let sent = tokio::time::timeout(Duration::from_secs(60), wire.try_send(&body));
-        sent.await.expect("the sidecar ends it");
+        in_time("the end of the sending", wire.try_send(&body)).await;
         if let Some(answer) = wire.try_head().await {
             assert_eq!(answer.status, 504, "{framing}");
         }

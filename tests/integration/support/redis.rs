@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
 use super::moved_clock::MovedClock;
-use super::service::{Service, free_port, wait_for_port, wait_until};
+use super::service::{LONGEST_WAIT, Service, free_port, wait_for_port, wait_until};
 use super::tls::Authority;
 
 /// Longest wait for one answer: no test reaches it unless its server does not answer.
@@ -330,7 +330,7 @@ pub(crate) fn any_config() -> config::Redis {
     }
 }
 
-/// Tries until it is so; fails the test after a minute.
+/// Tries until it is so; fails the test after [`LONGEST_WAIT`].
 pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
     eventually_or_else(is_so, || "in time".to_owned()).await;
 }
@@ -342,6 +342,6 @@ pub(crate) async fn eventually_or_else(is_so: impl AsyncFn() -> bool, told: impl
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(60), tries).await;
+    let waited = tokio::time::timeout(LONGEST_WAIT, tries).await;
     waited.unwrap_or_else(|_| panic!("{}", told()));
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use super::process::Process;
-use super::service::{BETWEEN_LOOKS, START_LIMIT, free_port, wait_until};
+use super::service::{BETWEEN_LOOKS, LONGEST_WAIT, free_port, wait_until};
 
 /// Route file of the tests: the communities of the site, by id and by slug.
 pub const ROUTES: &str = r#"
@@ -280,7 +280,7 @@ impl Sidecar {
 
     /// Waits until a metric satisfies `holds`.
     pub async fn wait_for_metric(&self, name: &str, holds: impl Fn(f64) -> bool) -> f64 {
-        let deadline = Instant::now() + 3 * START_LIMIT;
+        let deadline = Instant::now() + LONGEST_WAIT;
         loop {
             let value = self.metric(name).await;
             if holds(value) {

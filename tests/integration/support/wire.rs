@@ -1,12 +1,10 @@
 //! HTTP/1 byte by byte: requests that no client library would send, and answers exactly as they came.
 
-use std::time::Duration;
-
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::service::START_LIMIT;
+use super::service::LONGEST_WAIT;
 
 /// What carries the bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -199,9 +197,7 @@ impl Wire {
     /// Reads once. False when the other side has closed, in whichever way.
     async fn fill(&mut self) -> bool {
         self.buffer.reserve(64 * 1024);
-        let read = tokio::time::timeout(START_LIMIT + Duration::from_secs(20), {
-            self.stream.read_buf(&mut self.buffer)
-        });
+        let read = tokio::time::timeout(LONGEST_WAIT, self.stream.read_buf(&mut self.buffer));
         read.await
             .expect("neither an answer nor the connection's end")
             .is_ok_and(|bytes| bytes > 0)
