@@ -15,18 +15,16 @@ use super::trigger;
 use crate::config::Schema;
 use crate::store::StoreError;
 use crate::store::schema::{Dialect, LiveLookup, LiveSchema, LiveTable, OwnTables};
-pub(in crate::store) use table::{NAMED, TAKES_COPY, kind, split};
-use table::{has_index, table};
+pub(in crate::store) use table::{TAKES_COPY, in_schema, kind, split};
+use table::{has_index, tables};
 
 /// What identifies the database, whatever host, pool or replica it is reached by: server and database, or the latter alone for a
 /// role that may not ask for the server.
-async fn site(connection: &mut PgConnection) -> Result<(&'static str, String), sqlx::Error> {
-    let (database, may_ask): (String, bool) = query_as(
-        "SELECT oid::text || ' ' || datname, has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-         FROM pg_catalog.pg_database WHERE datname = current_database()",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
+async fn site(
+    connection: &mut PgConnection,
+    database: String,
+    may_ask: bool,
+) -> Result<(&'static str, String), sqlx::Error> {
     if may_ask {
         let server = "SELECT system_identifier::text, '' FROM pg_catalog.pg_control_system()";
         // In a savepoint, so that a refusal does not fail the rest.
@@ -48,25 +46,39 @@ pub(super) async fn live_schema(
     names: &Schema,
     time_zone: Option<Tz>,
 ) -> Result<LiveSchema, sqlx::Error> {
-    let (user, database, read_only): (String, String, bool) = query_as(
-        "SELECT current_user::text, current_database()::text, pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'",
+    let (user, database, oid, read_only, may_ask): (String, String, String, bool, bool) = query_as(
+        "SELECT current_user::text, datname::text, oid::text,
+                pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on',
+                has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+         FROM pg_catalog.pg_database WHERE datname = current_database()",
     )
     .fetch_one(&mut *connection)
     .await?;
-    let session = table(connection, &names.session.table).await?;
-    let event = table(connection, &names.event.table).await?;
-    let profile = table(connection, &names.profile.table).await?;
-    let community = table(connection, &names.community.table).await?;
-    let mut joined = BTreeMap::new();
-    for name in names.profile.joined_tables() {
-        if let Some(table) = table(connection, name).await? {
-            joined.insert(name.to_owned(), table);
-        }
-    }
+    let own = [
+        &*names.session.table,
+        &names.event.table,
+        &names.profile.table,
+        &names.community.table,
+    ];
+    let of_lookups = names.lookup.values().map(|lookup| &*lookup.table);
+    let mut configured: Vec<&str> = own
+        .into_iter()
+        .chain(names.profile.joined_tables())
+        .chain(of_lookups)
+        .collect();
+    configured.retain(|name| !name.is_empty());
+    let found = tables(connection, &configured).await?;
+    let table = |name: &str| found.get(name).cloned();
+    let [session, event, profile, community] = own.map(table);
+    let joined = names
+        .profile
+        .joined_tables()
+        .filter_map(|name| Some((name.to_owned(), table(name)?)));
+    let joined = joined.collect();
     let mut lookups = BTreeMap::new();
     for (name, lookup) in &names.lookup {
         let found = LiveLookup {
-            table: table(connection, &lookup.table).await?,
+            table: table(&lookup.table),
             has_index: has_index(connection, &lookup.table, &lookup.key).await?,
         };
         lookups.insert(name.clone(), found);
@@ -89,13 +101,14 @@ pub(super) async fn live_schema(
         None => false,
     };
     let session_trigger = trigger::is_installed(connection, &names.session.table).await?;
+    let site = site(connection, format!("{oid} {database}"), may_ask).await?;
     Ok(LiveSchema {
         dialect: Dialect::Postgres,
         user,
         database,
         session,
         session_trigger,
-        site: Some(site(connection).await?),
+        site: Some(site),
         read_only,
         lacks_zone,
         event,

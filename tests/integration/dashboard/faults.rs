@@ -1,13 +1,11 @@
 //! Parts are away: the dashboard says which, and what is true all the same; and says the same as `/readyz`.
 
-use std::cell::RefCell;
-
 use serde_json::{Value, json};
 
 use super::{report, report_in_which, visitors};
 use crate::support::postgres::Postgres;
 use crate::support::proxy::Proxy;
-use crate::support::redis::{self, eventually_or_else};
+use crate::support::redis::{self, eventually};
 use crate::support::sidecar::Sidecar;
 use crate::support::world::{Wanted, World};
 
@@ -25,22 +23,28 @@ pub(super) async fn fragile() -> (World, Proxy, Proxy) {
     (world.start().await, database, redis)
 }
 
-/// The lines of `/readyz` are those of the dashboard: of two answers between which nothing has changed.
+/// The lines of `/readyz` are those of the dashboard, where they are the same before and after it answers.
 async fn agrees_with_readyz(sidecar: &Sidecar) {
-    let last = RefCell::default();
-    let agree = async || {
-        let report = report(sidecar).await;
+    let readyz = async || {
         let response = reqwest::get(sidecar.admin_url("/readyz")).await.unwrap();
-        let text = response.text().await.unwrap();
+        response.text().await.unwrap()
+    };
+    eventually(async || {
+        let text = readyz().await;
+        let report = report(sidecar).await;
+        if readyz().await != text {
+            return false;
+        }
         let lines: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("degraded: "))
             .collect();
-        let same = json!(lines) == report["degraded"] && text.lines().next() == report["state"].as_str();
-        last.replace(format!("{text}\nand the dashboard: {report}"));
-        same
-    };
-    eventually_or_else(agree, || last.borrow().clone()).await;
+        assert!(!lines.is_empty(), "{text}");
+        assert_eq!(json!(lines), report["degraded"]);
+        assert_eq!(text.lines().next(), report["state"].as_str());
+        true
+    })
+    .await;
 }
 
 fn says(report: &Value, what: &str) -> bool {

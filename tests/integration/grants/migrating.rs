@@ -5,6 +5,12 @@ use crate::support::backend::Variant;
 use crate::support::database::Database;
 use crate::support::world::Parts;
 
+/// The statements that an error ends with, to be pasted.
+fn after<'a>(error: &'a str, sentence: &str) -> &'a str {
+    let (_, statements) = error.split_once(sentence).unwrap_or_else(|| panic!("{error}"));
+    statements
+}
+
 #[tokio::test]
 async fn d8_what_migrate_needs_is_a_grant_or_the_owner() {
     let database = Database::unmigrated(Parts::Production, Variant::Default).await;
@@ -116,10 +122,7 @@ async fn d8_whoever_migrates_is_made_a_member_of_the_role_that_has_our_own_table
         let belongs = format!(
             "table headcount.page_view belongs to role {sidecar_sql}, and the rest to this one; as a superuser run: "
         );
-        let (_, statements) = told
-            .err
-            .split_once(&belongs)
-            .unwrap_or_else(|| panic!("{}", told.err));
+        let statements = after(&told.err, &belongs);
         assert!(statements.trim_end().ends_with(';'), "{statements}");
         execute(&database, statements).await;
         let told = migrate();
@@ -155,10 +158,7 @@ async fn d8_partitions_of_another_role_are_named_before_anything_is_made() {
     let belong = format!(
         "partitions of table public.accounts_userevent belong to role \"{other}\", and the rest to this one; as a superuser run: "
     );
-    let (_, statements) = told
-        .err
-        .split_once(&belong)
-        .unwrap_or_else(|| panic!("{}", told.err));
+    let statements = after(&told.err, &belong);
     assert_eq!(
         statements.trim_end(),
         format!("GRANT \"{other}\" TO \"{owner}\";")

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::from_row::from_row;
 use crate::printable::joined;
 use crate::store::operations::Backend as _;
-use crate::store::postgres::introspect::{NAMED, split};
+use crate::store::postgres::introspect::{in_schema, split};
 use crate::store::schema::Requirements;
 use crate::store::schema::right::quoted;
 
@@ -116,16 +116,17 @@ async fn foreign(connection: &mut PgConnection, tables: [&String; 2]) -> Result<
     )
     .fetch_all(&mut *connection)
     .await?;
+    let in_schema = in_schema("$1");
     for name in tables {
         let (schema, name) = split(name);
         let sql = format!(
             "SELECT format('table %I.%I', n.nspname, c.relname) AS object, pg_get_userbyid(c.relowner)::text AS owner
-             {OF_TABLE} AND {NAMED} AND NOT pg_has_role(c.relowner, 'USAGE')"
+             {OF_TABLE} AND {in_schema} AND NOT pg_has_role(c.relowner, 'USAGE')"
         );
         // Indexes are made on each partition.
         let of_partitions = format!(
             "SELECT DISTINCT '{PARTITIONS}' || named.title AS object, pg_get_userbyid(part.relowner)::text AS owner
-             FROM (SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS title {OF_TABLE} AND {NAMED}) AS named,
+             FROM (SELECT c.oid, c.relowner, format('%I.%I', n.nspname, c.relname) AS title {OF_TABLE} AND {in_schema}) AS named,
                   LATERAL pg_partition_tree(named.oid) AS tree JOIN pg_catalog.pg_class AS part ON part.oid = tree.relid
              WHERE part.relkind IN ('r', 'p') AND part.relowner <> named.relowner AND NOT pg_has_role(part.relowner, 'USAGE')
              ORDER BY 1, 2"
@@ -157,12 +158,13 @@ async fn lacking_of(
     .bind(role)
     .fetch_all(&mut *connection)
     .await?;
+    let in_schema = in_schema("$1");
     for name in tables {
         let (schema, name) = split(name);
         // An index is made in its table's schema.
         let sql = format!(
             "SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I;', found.nspname, role.name)
-             FROM (SELECT n.oid, n.nspname {OF_TABLE} AND {NAMED}) AS found,
+             FROM (SELECT n.oid, n.nspname {OF_TABLE} AND {in_schema}) AS found,
                   (SELECT coalesce($3::name, current_user) AS name) AS role
              WHERE NOT (has_schema_privilege(role.name, found.oid, 'USAGE')
                         AND has_schema_privilege(role.name, found.oid, 'CREATE'))"

@@ -1,4 +1,7 @@
-//! Reads one table from Postgres' catalogue: columns, rights of the role, foreign keys, indexes.
+//! Reads tables from Postgres' catalogue: columns, rights of the role, foreign keys, indexes. One statement of a kind for all
+//! tables, as the start waits for each statement; but for [`has_index`], which is asked for each lookup.
+
+use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use sqlx::postgres::PgRow;
@@ -52,6 +55,7 @@ pub(in crate::store) fn split(configured: &str) -> (Option<&str>, &str) {
     reason = "independent facts from the catalogue"
 )]
 struct TableRow {
+    nth: i64,
     oid: Oid,
     schema: String,
     name: String,
@@ -64,29 +68,69 @@ struct TableRow {
     takes_copy: bool,
 }
 
-from_row!(PgRow => TableRow { oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update, takes_copy });
+from_row!(PgRow => TableRow { nth, oid, schema, name, schema_usage, without_policy, row_security, is_view, takes_insert, takes_update, takes_copy });
 
-/// SQL for whether the table `c` of the schema `n` has the schema $1, or, where that is null, is on the search path.
-/// Schemas that the role may not use are left out of that by the server, and counted here.
-pub(in crate::store) const NAMED: &str = "\
-    CASE WHEN $1::text IS NOT NULL THEN n.nspname = $1
-         ELSE pg_catalog.pg_table_is_visible(c.oid) OR NOT has_schema_privilege(n.oid, 'USAGE')
-              AND n.nspname IN (SELECT replace(btrim(part, ' \"'), '$user', current_user)
-                                FROM regexp_split_to_table(current_setting('search_path'), ',') AS part)
-    END";
+/// SQL: whether the table `c`, of the schema `n`, is in the schema that the expression `schema` gives, or, where that is null, on the
+/// search path. Schemas that the role may not use are left out of that by the server, and counted here.
+pub(in crate::store) fn in_schema(schema: &str) -> String {
+    format!(
+        "CASE WHEN {schema}::text IS NOT NULL THEN n.nspname = {schema}::text
+              ELSE pg_catalog.pg_table_is_visible(c.oid) OR NOT has_schema_privilege(n.oid, 'USAGE')
+                   AND n.nspname IN (SELECT replace(btrim(part, ' \"'), '$user', current_user)
+                                     FROM regexp_split_to_table(current_setting('search_path'), ',') AS part)
+         END"
+    )
+}
 
-/// A table by its configured name: `schema.table`, or `table` on the search path. Every role can read the
-/// catalogue, so a table without privileges is found, too.
-pub(super) async fn table(
+/// Tables by their configured names: `schema.table`, or `table` on the search path; those that there are. Every role can read
+/// the catalogue, so a table without privileges is found, too.
+pub(super) async fn tables(
     connection: &mut PgConnection,
-    configured: &str,
-) -> Result<Option<LiveTable>, sqlx::Error> {
-    if configured.is_empty() {
-        return Ok(None);
-    }
-    let (schema, name) = split(configured);
+    configured: &[&str],
+) -> Result<BTreeMap<String, LiveTable>, sqlx::Error> {
+    let rows = rows(connection, configured).await?;
+    let oids: Vec<Oid> = rows.iter().map(|row| row.oid).collect();
+    let columns = columns(connection, &oids).await?;
+    let references = references(connection, &oids).await?;
+    let table = |row: TableRow| {
+        let place = usize::try_from(row.nth - 1).ok()?;
+        let name = *configured.get(place)?;
+        let table = LiveTable {
+            columns: of_table(&columns, row.oid),
+            references: of_table(&references, row.oid),
+            name: TableName {
+                dialect: Dialect::Postgres,
+                schema: Some(row.schema),
+                name: row.name,
+            },
+            schema_usage: row.schema_usage,
+            without_policy: row.without_policy,
+            row_security: row.row_security,
+            takes_copy: row.takes_copy,
+            fixed: Fixed {
+                is_view: row.is_view,
+                insert: row.is_view && !row.takes_insert,
+                update: row.is_view && !row.takes_update,
+            },
+        };
+        Some((name.to_owned(), table))
+    };
+    Ok(rows.into_iter().filter_map(table).collect())
+}
+
+/// What of it is the table's.
+fn of_table<T: Clone>(all: &[(Oid, T)], table: Oid) -> Vec<T> {
+    let of_it = all.iter().filter(|(of, _)| *of == table);
+    of_it.map(|(_, one)| one.clone()).collect()
+}
+
+async fn rows(connection: &mut PgConnection, configured: &[&str]) -> Result<Vec<TableRow>, sqlx::Error> {
+    let (schemas, names): (Vec<Option<&str>>, Vec<&str>) = configured.iter().copied().map(split).unzip();
+    let in_schema = in_schema("wanted.schema");
     let sql = format!(
-        "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
+        "SELECT wanted.nth, found.*
+         FROM UNNEST($1::text[], $2::text[]) WITH ORDINALITY AS wanted(schema, name, nth),
+              LATERAL (SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name,
                 has_schema_privilege(n.oid, 'USAGE') AS schema_usage,
                 ARRAY(
                     SELECT command.name FROM (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'))
@@ -106,65 +150,54 @@ pub(super) async fn table(
                 {TAKES_COPY} AS takes_copy
          FROM pg_catalog.pg_class c
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relname = $2
+         WHERE c.relname = wanted.name
            AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-           AND {NAMED}
-         ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC LIMIT 1"
+           AND {in_schema}
+         ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC LIMIT 1) AS found"
     );
-    let found: Option<TableRow> = query_as(AssertSqlSafe(sql))
-        .bind(schema)
-        .bind(name)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(found) = found else { return Ok(None) };
-    Ok(Some(LiveTable {
-        columns: columns(connection, found.oid).await?,
-        references: references(connection, found.oid).await?,
-        name: TableName {
-            dialect: Dialect::Postgres,
-            schema: Some(found.schema),
-            name: found.name,
-        },
-        schema_usage: found.schema_usage,
-        without_policy: found.without_policy,
-        row_security: found.row_security,
-        takes_copy: found.takes_copy,
-        fixed: Fixed {
-            is_view: found.is_view,
-            insert: found.is_view && !found.takes_insert,
-            update: found.is_view && !found.takes_update,
-        },
-    }))
+    query_as(AssertSqlSafe(sql))
+        .bind(schemas)
+        .bind(names)
+        .fetch_all(connection)
+        .await
 }
 
 struct ForeignKeyRow {
+    of_table: Oid,
     column_name: String,
     schema: String,
     name: String,
 }
 
-from_row!(PgRow => ForeignKeyRow { column_name, schema, name });
+from_row!(PgRow => ForeignKeyRow { of_table, column_name, schema, name });
 
-async fn references(connection: &mut PgConnection, table: Oid) -> Result<Vec<Reference>, sqlx::Error> {
+/// Foreign keys, each with the table that it is of.
+async fn references(
+    connection: &mut PgConnection,
+    tables: &[Oid],
+) -> Result<Vec<(Oid, Reference)>, sqlx::Error> {
     let rows: Vec<ForeignKeyRow> = query_as(
-        "SELECT a.attname::text AS column_name, n.nspname::text AS schema, c.relname::text AS name
+        "SELECT k.conrelid AS of_table, a.attname::text AS column_name, n.nspname::text AS schema, c.relname::text AS name
          FROM pg_catalog.pg_constraint k
          JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
          JOIN pg_catalog.pg_class c ON c.oid = k.confrelid
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE k.conrelid = $1 AND k.contype = 'f' AND cardinality(k.conkey) = 1
+         WHERE k.conrelid = ANY ($1) AND k.contype = 'f' AND cardinality(k.conkey) = 1
          ORDER BY a.attnum",
     )
-    .bind(table)
+    .bind(tables)
     .fetch_all(connection)
     .await?;
-    let read = |row: ForeignKeyRow| Reference {
-        column: row.column_name,
-        table: TableName {
-            dialect: Dialect::Postgres,
-            schema: Some(row.schema),
-            name: row.name,
-        },
+    let read = |row: ForeignKeyRow| {
+        let reference = Reference {
+            column: row.column_name,
+            table: TableName {
+                dialect: Dialect::Postgres,
+                schema: Some(row.schema),
+                name: row.name,
+            },
+        };
+        (row.of_table, reference)
     };
     Ok(rows.into_iter().map(read).collect())
 }
@@ -174,6 +207,7 @@ async fn references(connection: &mut PgConnection, table: Oid) -> Result<Vec<Ref
     reason = "independent facts from the catalogue"
 )]
 struct ColumnFacts {
+    of_table: Oid,
     name: String,
     base_type: String,
     type_name: String,
@@ -191,11 +225,15 @@ struct ColumnFacts {
     may_update: bool,
 }
 
-from_row!(PgRow => ColumnFacts { name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, is_unique, is_indexed, may_select, may_insert, may_update });
+from_row!(PgRow => ColumnFacts { of_table, name, base_type, type_name, nullable, max_length, is_loose, has_default, generated, locked_sequence, sequence, is_unique, is_indexed, may_select, may_insert, may_update });
 
-async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveColumn>, sqlx::Error> {
+/// Columns in their order, each with the table that it is of.
+async fn columns(
+    connection: &mut PgConnection,
+    tables: &[Oid],
+) -> Result<Vec<(Oid, LiveColumn)>, sqlx::Error> {
     let rows: Vec<ColumnFacts> = query_as(
-        "SELECT a.attname::text AS name,
+        "SELECT a.attrelid AS of_table, a.attname::text AS name,
                 coalesce(base.typname, t.typname)::text AS base_type,
                 pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
                 NOT (a.attnotnull OR t.typnotnull) AS nullable,
@@ -203,9 +241,9 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
                      WHEN base.typname IN ('varchar', 'bpchar') AND t.typtypmod > 4 THEN t.typtypmod - 4
                 END AS max_length,
                 coalesce(base.typname, t.typname) IN ('citext', 'bpchar')
-                    OR EXISTS (SELECT FROM pg_catalog.pg_collation c
-                               -- A column of the catalogue since Postgres 12
-                               WHERE c.oid = a.attcollation AND to_jsonb(c) ->> 'collisdeterministic' = 'false')
+                    -- Not EXISTS, for which the server would read all collations
+                    OR coalesce((SELECT NOT c.collisdeterministic
+                                 FROM pg_catalog.pg_collation c WHERE c.oid = a.attcollation), false)
                     AS is_loose,
                 (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL) AS has_default,
                 (a.attgenerated <> '' OR a.attidentity = 'a') AS generated,
@@ -235,13 +273,13 @@ async fn columns(connection: &mut PgConnection, table: Oid) -> Result<Vec<LiveCo
              WHERE f.adrelid = a.attrelid AND f.adnum = a.attnum
              LIMIT 1
          ) AS s ON true
-         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
          ORDER BY a.attnum",
     )
-    .bind(table)
+    .bind(tables)
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(LiveColumn::from).collect())
+    Ok(rows.into_iter().map(|row| (row.of_table, row.into())).collect())
 }
 
 impl From<ColumnFacts> for LiveColumn {
