@@ -49,7 +49,11 @@ pub fn explain(
         let _ = writeln!(text, "page type  {page_type}");
     }
     let community = match &explanation.community {
-        Some(CommunityRef::Id(id)) => id.to_string(),
+        // Of a number or a UUID nobody needs to be told.
+        Some(CommunityRef::Id(id)) if is_usual_key(id) => id.to_string(),
+        Some(CommunityRef::Id(id)) => {
+            format!("the one with key \"{id}\" (if that is a slug, call the group community_slug)")
+        }
         Some(CommunityRef::Slug(slug)) => format!("the one with slug \"{slug}\""),
         Some(CommunityRef::Lookup(lookup, key)) => {
             format!("that of {lookup} \"{key}\" (looked up as [schema.lookup.{lookup}] says)")
@@ -76,6 +80,11 @@ pub fn explain(
         write_presence(&mut text, table, &view);
     }
     Ok(text)
+}
+
+/// Whether it looks like a key that the database makes.
+fn is_usual_key(id: &str) -> bool {
+    id.bytes().all(|byte| byte.is_ascii_digit()) || uuid::Uuid::try_parse(id).is_ok()
 }
 
 /// The route, and those that match as well.

@@ -6,6 +6,7 @@
 
 mod admission;
 mod facts;
+mod faulty_keys;
 mod intake;
 mod late;
 mod recognition;
@@ -40,6 +41,7 @@ use crate::writer::Writer;
 use crate::recent_pages::RecentPages;
 use crate::writer::load::{Bytes, Load};
 pub use facts::RequestFacts;
+pub use faulty_keys::FaultyKeys;
 pub use intake::{Intake, Report};
 pub use recognition::Recognition;
 pub use resolver::Resolver;
@@ -120,6 +122,8 @@ pub struct Destinations {
     pub metrics: Arc<Metrics>,
     /// Whether anybody is recognised.
     pub recognition: Arc<Recognition>,
+    /// Whose paths name no keys.
+    pub faulty_keys: Arc<FaultyKeys>,
 }
 
 enum Message {
@@ -172,7 +176,7 @@ impl Recorder {
                     self.destinations
                         .deliver(accepted.view, accepted.seen, session, None, NOT_WAITED);
                 }
-                PageCommunity::NoKey => self.destinations.metrics.not_counted[NotCounted::CommunityKey].inc(),
+                PageCommunity::NoKey => self.destinations.names_no_key(&accepted.view),
             }
             return;
         }
@@ -275,6 +279,12 @@ impl Destinations {
     fn is_nobodys(&self, reason: NotCounted) {
         self.metrics.not_counted[reason].inc();
         self.recognition.found_none(reason);
+    }
+
+    /// What a view's path names as its community is no key.
+    fn names_no_key(&self, view: &PageView) {
+        self.metrics.not_counted[NotCounted::CommunityKey].inc();
+        self.faulty_keys.note(view);
     }
 
     fn touch(

@@ -131,7 +131,10 @@ fn writing(status: &Status, patience: f64) -> impl Iterator<Item = String> {
         ),
         (
             letters > 0.0,
-            format!("the database refused {letters:.0} page views; see `headcount dead-letters list`"),
+            format!(
+                "the database refused {}; see `headcount dead-letters list`",
+                counted(letters, "page view", "page views")
+            ),
         ),
     ])
 }

@@ -148,6 +148,7 @@ impl Recording {
             recent: recent.clone(),
             metrics: metrics.views.clone(),
             recognition: Arc::new(recognition),
+            faulty_keys: Arc::default(),
         };
         let (recorder, worker) = Recorder::new(destinations, resolver, record.queue_views.get(), bytes);
         worker.start(tasks);

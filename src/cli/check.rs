@@ -1,9 +1,13 @@
-//! `headcount check`: configuration, routes and files, then the database and Redis.
+//! `headcount check`: configuration, routes and files, then the app, the database and Redis.
 
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Failure, api_key, block_on, print_line};
-use crate::config::{Access, Config, TlsListener, Validity, read_key_pair};
+use crate::config::{Access, Config, TlsListener, Upstream, Validity, read_key_pair};
 use crate::ids::SiteIdentity;
 use crate::printable::counted;
 use crate::routes::{RouteNames, RouteTable};
@@ -11,7 +15,7 @@ use crate::store::Examination;
 use crate::writer::spool::Directory;
 use crate::{app, presence, reload, store};
 
-/// `path` is the configuration's file. `offline`: neither the database nor Redis is asked.
+/// `path` is the configuration's file. `offline`: neither the app nor the database nor Redis is asked.
 pub(super) fn run(path: &Path, config: &Config, offline: bool) -> Result<(), Failure> {
     print_line(format_args!("{}: the configuration is valid", path.display()));
     let table = routes(config)?;
@@ -34,8 +38,35 @@ pub(super) fn run(path: &Path, config: &Config, offline: bool) -> Result<(), Fai
         print_line("the database was not asked");
         return Ok(());
     }
+    silent_servers(&config.upstream);
     let site = database(path, config, &table)?;
     redis(path, config, site)
+}
+
+/// Tells of servers of the app that take no connection: it may be that they are not running yet.
+fn silent_servers(config: &Upstream) {
+    for server in &config.servers {
+        if let Err(error) = connect(server, config.connect_timeout) {
+            print_line(format_args!(
+                "note: upstream.servers: {server} takes no connection ({error}): the app does not run there now"
+            ));
+        }
+    }
+}
+
+/// To the first of a name's addresses that answers.
+fn connect(server: &str, limit: Duration) -> io::Result<()> {
+    if let Some(path) = server.strip_prefix("unix:") {
+        return UnixStream::connect(path).map(drop);
+    }
+    let mut outcome = Err(io::ErrorKind::NotFound.into());
+    for address in server.to_socket_addrs()? {
+        outcome = TcpStream::connect_timeout(&address, limit).map(drop);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 /// Reads the route files.

@@ -52,7 +52,8 @@ pub(crate) fn configure(
     // Few visitors, and fewer open files than a site may need.
     config.limits.max_connections = Some(1_000);
     // The terminal is for the banner.
-    config.log.filter = "warn".into();
+    // Routes may be edited while it runs.
+    config.log.filter = "warn,headcount::reload=info".into();
     Ok(config)
 }
 

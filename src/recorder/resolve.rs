@@ -220,7 +220,7 @@ impl Work {
             ResolvedView::Doubtful(_) => self.destinations.is_nobodys(NotCounted::NoSession),
             // The app would have answered with an error.
             ResolvedView::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
-            ResolvedView::NoKey => metrics.not_counted[NotCounted::CommunityKey].inc(),
+            ResolvedView::NoKey => self.destinations.names_no_key(&view),
             ResolvedView::Overflow => metrics.dropped[Dropped::UnknownToken].inc(),
             ResolvedView::Undecided => metrics.dropped[Dropped::AccessUnavailable].inc(),
             ResolvedView::NotYet(whose) => self

@@ -50,6 +50,7 @@ pub(crate) fn recorder_of(
             &Schema::default(),
             Component::default(),
         )),
+        faulty_keys: Arc::default(),
     };
     let bytes = Bytes::new(1 << 24, metrics);
     Recorder::new(destinations, resolver, 10_000, bytes)

@@ -126,6 +126,10 @@ async fn a2_what_the_proxy_refuses_on_the_apis_paths_has_the_apis_form() {
     let of_the_app = head(world, "TRACE", "/about/", "").await;
     assert_eq!(of_the_app.status, 405);
     assert_eq!(
+        of_the_app.header("allow"),
+        Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+    );
+    assert_eq!(
         of_the_app.header("content-type"),
         Some("text/plain; charset=utf-8")
     );

@@ -171,6 +171,8 @@ async fn v21_a_page_that_is_named_by_no_key_is_not_counted() {
         .sidecar
         .wait_for_metric(not_counted, |views| views >= 2.0)
         .await;
+    let told = world.sidecar.says("is no key of a community");
+    assert_eq!(told.matches("is no key of a community").count(), 1, "{told}");
     world.sidecar.wait_until_idle().await;
     assert_eq!(world.page_views().await.len(), 1);
     let answer = alice.get("/api/communities/about/visitors").await;

@@ -230,7 +230,7 @@ function showRecording(report) {
   else fact("app", "Away", `since ${time(app.since)}, ${age(app.since)}`, "bad");
 
   if (database.state === "up") fact("database", "Up", `for ${age(database.since)}`, "ok");
-  else fact("database", "Away", `since ${time(database.since)}, ${age(database.since)}; ${count(recording.spool_views, "view")} wait`, "bad");
+  else fact("database", "Away", `since ${time(database.since)}, ${age(database.since)}; ${count(recording.spool_views, "view")} waiting`, "bad");
 
   if (redis.state === "off") fact("redis", "Not used", "presence is in memory");
   else if (redis.state === "up") fact("redis", "Up", `for ${age(redis.since)}`, "ok");

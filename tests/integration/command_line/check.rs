@@ -1,5 +1,7 @@
 //! `headcount check`: files alone, and against a real Postgres.
 
+use std::net::TcpListener;
+
 use headcount::store;
 use sqlx::AssertSqlSafe;
 
@@ -57,7 +59,7 @@ async fn checked_with(sql: &str, more: &str) -> Told {
         .expect("the tables are changed");
     pool.close().await;
     let config = format!(
-        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"{}\"\n{more}\n",
+        "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{}\"\n{more}\n",
         database.url()
     );
     let folder = Folder::new(&config, ROUTES);
@@ -78,6 +80,33 @@ async fn a_site_as_it_is_needs_nothing() {
         "{}",
         told.out
     );
+}
+
+#[tokio::test]
+async fn servers_of_the_app_that_take_no_connection_are_told() {
+    let (database, _) = Database::seeded(Parts::Production, Variant::Default).await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let app = listener.local_addr().expect("an address");
+    let config = format!(
+        "[upstream]\nservers = [\"{app}\", \"127.0.0.1:9\", \"unix:/nowhere/app.sock\"]\n[database]\nurl = \"{}\"\n",
+        database.url()
+    );
+    let folder = Folder::new(&config, ROUTES);
+    let silent = |server: &str| format!("note: upstream.servers: {server} takes no connection (");
+    let told = folder.run(&["check"]);
+    assert_eq!((told.code, &*told.err), (Some(0), ""));
+    for (server, is_told) in [
+        ("127.0.0.1:9", true),
+        ("unix:/nowhere/app.sock", true),
+        (&*app.to_string(), false),
+    ] {
+        assert_eq!(
+            told.out.contains(&silent(server)),
+            is_told,
+            "{server}: {}",
+            told.out
+        );
+    }
 }
 
 /// As after an upgrade without `headcount migrate`. The routes write no event type of their own.
@@ -232,7 +261,7 @@ async fn a_redis_that_does_not_answer_is_named_without_its_password() {
 fn a_database_that_does_not_answer_ends_with_1_and_shows_no_password() {
     let port = free_port();
     let config = format!(
-        "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"postgres://app:hunter2@127.0.0.1:{port}/app\"\n"
+        "[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"postgres://app:hunter2@127.0.0.1:{port}/app\"\n"
     );
     let folder = Folder::new(&config, ROUTES);
     for command in [&["check"][..], &["migrate"], &["migrate", "--dry-run"]] {

@@ -223,6 +223,26 @@ fn why_a_page_is_not_counted_is_explained() {
 }
 
 #[test]
+fn a_slug_in_the_place_of_a_key_is_explained() {
+    let routes = r#"
+[[route]]
+name = "club"
+pattern = '^/clubs/(?P<community>[^/]+)/$'
+"#;
+    for (path, community) in [
+        ("/clubs/7/", "7"),
+        (
+            "/clubs/chess/",
+            "the one with key \"chess\" (if that is a slug, call the group community_slug)",
+        ),
+    ] {
+        let told = Folder::new(IN_ORDER, routes).run(&["routes", "test", path]);
+        let line = format!("\ncommunity  {community}\n");
+        assert!(told.out.contains(&line), "{}", told.out);
+    }
+}
+
+#[test]
 fn a_path_that_no_route_matches_is_explained() {
     assert_eq!(
         explained(&["/about/"]),

@@ -66,7 +66,7 @@ async fn is_one_dead_letter(migration: &str, code: &str) {
     assert_eq!(all_dropped(&world).await, 0.0);
     let (status, ready) = text(&world.sidecar.admin_url("/readyz")).await;
     assert_eq!(status, 200);
-    assert!(ready.contains("the database refused 1 page views"), "{ready}");
+    assert!(ready.contains("the database refused 1 page view;"), "{ready}");
 }
 
 #[tokio::test]
