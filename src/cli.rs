@@ -75,13 +75,13 @@ enum Command {
     /// Write a configuration and routes that fit the live database, and a Django site's own settings and URL patterns.
     #[command(after_help = "What it can find: config/README.md, Does my site fit?")]
     Init(init::InitArguments),
-    /// Validate configuration and routes, and, unless --offline, the app's live schema, and whether sidecars that share
-    /// Redis have the same settings.
+    /// Validate configuration and routes, and, unless --offline, the app's live schema, whether its servers take connections, and
+    /// whether sidecars that share Redis have the same settings.
     #[command(after_help = "Every key: config/headcount.toml; how it is read: config/README.md")]
     Check {
         #[command(flatten)]
         config: ConfigFile,
-        /// Ask neither the database nor Redis.
+        /// Ask neither the app nor the database nor Redis.
         #[arg(long)]
         offline: bool,
         /// Also ask the site itself, by the manage.py of this folder: settings that break behind a proxy.

@@ -52,7 +52,9 @@ pub fn explain(
         // Of a number or a UUID nobody needs to be told.
         Some(CommunityRef::Id(id)) if is_usual_key(id) => id.to_string(),
         Some(CommunityRef::Id(id)) => {
-            format!("the one with key \"{id}\" (if that is a slug, call the group community_slug)")
+            format!(
+                "the one with key \"{id}\" (where keys are numbers or UUIDs, the view is not counted; if it is a slug, call the group community_slug)"
+            )
         }
         Some(CommunityRef::Slug(slug)) => format!("the one with slug \"{slug}\""),
         Some(CommunityRef::Lookup(lookup, key)) => {
@@ -84,7 +86,7 @@ pub fn explain(
 
 /// Whether it looks like a key that the database makes.
 fn is_usual_key(id: &str) -> bool {
-    id.bytes().all(|byte| byte.is_ascii_digit()) || uuid::Uuid::try_parse(id).is_ok()
+    (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())) || uuid::Uuid::try_parse(id).is_ok()
 }
 
 /// The route, and those that match as well.

@@ -176,7 +176,7 @@ impl Recorder {
                     self.destinations
                         .deliver(accepted.view, accepted.seen, session, None, NOT_WAITED);
                 }
-                PageCommunity::NoKey => self.destinations.names_no_key(&accepted.view),
+                PageCommunity::NoKey => self.destinations.names_no_key(&accepted.view, false),
             }
             return;
         }
@@ -281,10 +281,12 @@ impl Destinations {
         self.recognition.found_none(reason);
     }
 
-    /// What a view's path names as its community is no key.
-    fn names_no_key(&self, view: &PageView) {
+    /// What a view's path names as its community is no key. Of one that a page has reported, the app has shown nothing.
+    fn names_no_key(&self, view: &PageView, is_reported: bool) {
         self.metrics.not_counted[NotCounted::CommunityKey].inc();
-        self.faulty_keys.note(view);
+        if !is_reported {
+            self.faulty_keys.note(view);
+        }
     }
 
     fn touch(

@@ -1,10 +1,12 @@
 //! `headcount check`: configuration, routes and files, then the app, the database and Redis.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use super::{Failure, api_key, block_on, print_line};
 use crate::config::{Access, Config, TlsListener, Upstream, Validity, read_key_pair};
@@ -35,38 +37,41 @@ pub(super) fn run(path: &Path, config: &Config, offline: bool) -> Result<(), Fai
     }
     api_key::check(&config.api);
     if offline {
-        print_line("the database was not asked");
+        print_line("neither the app nor the database was asked");
         return Ok(());
     }
-    silent_servers(&config.upstream);
+    silent_servers(&config.upstream)?;
     let site = database(path, config, &table)?;
     redis(path, config, site)
 }
 
-/// Tells of servers of the app that take no connection: it may be that they are not running yet.
-fn silent_servers(config: &Upstream) {
-    for server in &config.servers {
-        if let Err(error) = connect(server, config.connect_timeout) {
+/// Tells of servers of the app that take no connection: it may be that they do not run yet.
+fn silent_servers(config: &Upstream) -> Result<(), Failure> {
+    let servers = config
+        .servers
+        .iter()
+        .map(|server| connect(server, config.connect_timeout));
+    for (server, outcome) in config.servers.iter().zip(block_on(join_all(servers))?) {
+        if let Err(error) = outcome {
             print_line(format_args!(
-                "note: upstream.servers: {server} takes no connection ({error}): the app does not run there now"
+                "note: upstream.servers: {server} takes no connection ({error}): start the app, or correct the address (of a Unix \
+                 socket also who may write to it)"
             ));
         }
     }
+    Ok(())
 }
 
-/// To the first of a name's addresses that answers.
-fn connect(server: &str, limit: Duration) -> io::Result<()> {
-    if let Some(path) = server.strip_prefix("unix:") {
-        return UnixStream::connect(path).map(drop);
-    }
-    let mut outcome = Err(io::ErrorKind::NotFound.into());
-    for address in server.to_socket_addrs()? {
-        outcome = TcpStream::connect_timeout(&address, limit).map(drop);
-        if outcome.is_ok() {
-            break;
+/// Connects, to the first of a name's addresses that answers, and disconnects.
+async fn connect(server: &str, limit: Duration) -> io::Result<()> {
+    let connected = async {
+        match server.strip_prefix("unix:") {
+            Some(path) => UnixStream::connect(path).await.map(drop),
+            None => TcpStream::connect(server).await.map(drop),
         }
-    }
-    outcome
+    };
+    let in_time = timeout(limit, connected).await;
+    in_time.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Reads the route files.

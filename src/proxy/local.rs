@@ -188,7 +188,7 @@ fn plain(status: StatusCode) -> Response<Bytes> {
         header::HeaderValue::from_static("no-store"),
     );
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        // RFC 9110, 15.5.6. Others than these go to the app as well.
+        // RFC 9110, 15.5.6. The usual ones; any method but TRACE and CONNECT goes to the app.
         let passed_on = header::HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         headers.insert(header::ALLOW, passed_on);
     }

@@ -207,6 +207,7 @@ impl Work {
     }
 
     fn hand_on(&self, accepted: AcceptedView, found: ResolvedView, mut hand: InProgress) {
+        let is_reported = accepted.needs_admission();
         let AcceptedView { view, seen, .. } = accepted;
         // Its bytes are counted by the writer from here on, if at all.
         hand.free();
@@ -220,7 +221,7 @@ impl Work {
             ResolvedView::Doubtful(_) => self.destinations.is_nobodys(NotCounted::NoSession),
             // The app would have answered with an error.
             ResolvedView::Forbidden => metrics.not_counted[NotCounted::Error].inc(),
-            ResolvedView::NoKey => self.destinations.names_no_key(&view),
+            ResolvedView::NoKey => self.destinations.names_no_key(&view, is_reported),
             ResolvedView::Overflow => metrics.dropped[Dropped::UnknownToken].inc(),
             ResolvedView::Undecided => metrics.dropped[Dropped::AccessUnavailable].inc(),
             ResolvedView::NotYet(whose) => self

@@ -34,7 +34,7 @@ pub(crate) fn view(url: &str) -> PageView {
 }
 
 /// A view with a visitor.
-pub(crate) fn recorded(url: &str) -> RecordedView {
+pub(super) fn recorded(url: &str) -> RecordedView {
     RecordedView {
         view: view(url),
         session_id: Some("31".into()),

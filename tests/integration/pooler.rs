@@ -1,6 +1,7 @@
 //! The database behind a pooler: everything but what needs a connection of its own works as it does without.
 
 use std::fs;
+use std::net::TcpListener;
 
 use headcount::config::{Config, Revocation, Secret};
 use headcount::store::{MigrateError, migrate, session_listener};
@@ -151,9 +152,11 @@ async fn w13_check_tells_of_the_pooler_and_finds_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
     let direct = directory.path().join("direct");
     fs::write(&direct, database.url()).expect("a file");
+    let app = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = app.local_addr().expect("an address");
     let check = |more: &str| {
         let config = format!(
-            "[upstream]\nservers = [\"a:1\"]\n[database]\nurl = \"{}\"\n{more}",
+            "[upstream]\nservers = [\"{address}\"]\n[database]\nurl = \"{}\"\n{more}",
             database.url_through(pooler.port())
         );
         let config = sidecar::write_config(directory.path(), &config, "");

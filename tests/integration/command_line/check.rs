@@ -23,7 +23,7 @@ fn offline_the_files_alone_are_checked() {
     assert_eq!(
         told.out,
         format!(
-            "{}: the configuration is valid\n{}: 5 routes are valid\nthe database was not asked\n",
+            "{}: the configuration is valid\n{}: 5 routes are valid\nneither the app nor the database was asked\n",
             folder.path("headcount.toml"),
             folder.path("routes.d")
         )

@@ -233,7 +233,7 @@ pattern = '^/clubs/(?P<community>[^/]+)/$'
         ("/clubs/7/", "7"),
         (
             "/clubs/chess/",
-            "the one with key \"chess\" (if that is a slug, call the group community_slug)",
+            "the one with key \"chess\" (where keys are numbers or UUIDs, the view is not counted; if it is a slug, call the group community_slug)",
         ),
     ] {
         let told = Folder::new(IN_ORDER, routes).run(&["routes", "test", path]);
