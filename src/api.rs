@@ -358,7 +358,7 @@ impl ApiState {
             Operation::Live | Operation::FinerLive | Operation::LiveOfMany => {
                 live::answer(self, path, request, caller).await
             }
-            Operation::Visits => reports::report(self, request, &caller, body).await,
+            Operation::Visits => reports::report(self, request, &caller, body),
             Operation::Widget => Ok(widget::script(self, &request.headers)),
             Operation::Contract => openapi::contract(self, query),
         }

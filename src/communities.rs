@@ -11,10 +11,9 @@
 mod asked;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use moka::Expiry;
-use moka::future::Cache;
+use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -22,6 +21,7 @@ use crate::config::CommunityKey;
 use crate::ids::CommunityId;
 use crate::key_type::{AppKeys, KeyType};
 use crate::routes::CommunityRef;
+use crate::shared_results::SharedResults;
 use crate::store::{Store, StoreError};
 
 pub use asked::{AskedCommunity, is_well_formed};
@@ -31,7 +31,7 @@ pub const MAX_LENGTH: usize = 64;
 /// Longest slug, in characters.
 const MAX_SLUG_LENGTH: usize = 255;
 /// How many slugs and ids are remembered, there or not.
-const CAPACITY: u64 = 20_000;
+const CAPACITY: usize = 20_000;
 /// How long a found community is cached. A renamed community's old slug counts for this long.
 const FOUND_TTL: Duration = Duration::from_secs(60);
 /// How long a missing community is cached: a new one shows up within this time.
@@ -41,7 +41,9 @@ const MAX_LOOKUPS: usize = 8;
 
 /// What a name of a community stands for, or that it stands for nothing. One type for ids and slugs, since there is as
 /// much code again for each type of cache.
-type CommunityNames = Cache<CommunityRef, Option<Arc<str>>>;
+type CommunityNames = SharedResults<CommunityRef, Option<Arc<str>>, Arc<StoreError>>;
+/// What a name stood for when that was looked up last.
+type LastNames = Cache<CommunityRef, Arc<str>>;
 
 /// The app's communities.
 pub struct Communities {
@@ -49,12 +51,12 @@ pub struct Communities {
     keys: AppKeys,
     /// The ids that names stand for.
     known: CommunityNames,
-    /// The last id of each slug, and of each key that was looked up, however old; never `None`.
-    last: CommunityNames,
+    /// The last id of each slug, and of each key that was looked up, however old.
+    last: LastNames,
     /// The slugs of communities, by their ids.
     slugs: CommunityNames,
-    /// The last slug of each community, however old; never `None`.
-    last_slugs: CommunityNames,
+    /// The last slug of each community, however old.
+    last_slugs: LastNames,
     lookups: Semaphore,
     /// Limits lookups without a caller that waits.
     refreshes: Arc<Semaphore>,
@@ -89,19 +91,19 @@ impl Communities {
 
     /// The same with another [`FOUND_TTL`].
     fn remembering(store: Arc<dyn Store>, found: Duration) -> Self {
-        let known = Cache::builder()
-            .max_capacity(CAPACITY)
-            .expire_after(ByOutcome { found })
-            .build();
-        let slugs = Cache::builder()
-            .max_capacity(CAPACITY)
-            .expire_after(ByOutcome { found })
-            .build();
+        let names = || {
+            CommunityNames::lasting(
+                CAPACITY,
+                move |name| {
+                    if name.is_some() { found } else { MISSING_TTL }
+                },
+            )
+        };
         Self {
-            slugs,
+            slugs: names(),
             keys: store.keys(),
             store,
-            known,
+            known: names(),
             last: Cache::new(CAPACITY),
             last_slugs: Cache::new(CAPACITY),
             lookups: Semaphore::new(MAX_LOOKUPS),
@@ -133,12 +135,12 @@ impl Communities {
 
     /// What the table says, or said a moment ago.
     async fn looked_up(&self, named: &CommunityRef) -> Result<Option<CommunityId>, Arc<StoreError>> {
-        let found = self.known.try_get_with_by_ref(named, self.look_up(named)).await?;
+        let found = self.known.get(named, self.look_up(named)).await?;
         Ok(found.map(CommunityId::new))
     }
 
     /// What [`Communities::named`] would return, as far as it is cached. Never waits for I/O.
-    pub async fn cached(&self, named: Option<&CommunityRef>) -> Result<PageCommunity, NotCached> {
+    pub fn cached(&self, named: Option<&CommunityRef>) -> Result<PageCommunity, NotCached> {
         match named {
             None => Ok(PageCommunity::Nothing),
             Some(asked @ CommunityRef::Id(spelling)) => {
@@ -146,11 +148,11 @@ impl Communities {
                 if !must_be_asked(types.community, spelling) {
                     return Ok(by_key(types.community, spelling));
                 }
-                let found = self.known.get(asked).await.ok_or(NotCached)?;
+                let found = self.known.known(asked).ok_or(NotCached)?;
                 Ok(as_found(found.map(CommunityId::new), spelling))
             }
             Some(named) => {
-                let found = self.known.get(named).await.ok_or(NotCached)?;
+                let found = self.known.known(named).ok_or(NotCached)?;
                 Ok(found.map(CommunityId::new).into())
             }
         }
@@ -158,24 +160,24 @@ impl Communities {
 
     /// The community that a page's path names, from the last known answer: it may have another slug by now. Never waits
     /// for I/O.
-    pub async fn last_known(&self, named: &CommunityRef) -> Option<CommunityId> {
-        match self.cached(Some(named)).await {
+    pub fn last_known(&self, named: &CommunityRef) -> Option<CommunityId> {
+        match self.cached(Some(named)) {
             Ok(PageCommunity::Community(found)) => Some(found),
             Ok(PageCommunity::Nothing | PageCommunity::NoKey) => None,
-            Err(NotCached) => self.last_id(named).await,
+            Err(NotCached) => self.last_id(named),
         }
     }
 
-    async fn last_id(&self, named: &CommunityRef) -> Option<CommunityId> {
-        self.last.get(named).await.flatten().map(CommunityId::new)
+    fn last_id(&self, named: &CommunityRef) -> Option<CommunityId> {
+        self.last.get(named).map(CommunityId::new)
     }
 
     /// Looks a community up on `runtime`, where it is not cached, and its slug where callers may name it so, for later
     /// callers. Does not wait; skipped when too many such lookups run.
-    pub async fn refresh(self: &Arc<Self>, named: &CommunityRef, key: CommunityKey, runtime: &Handle) {
+    pub fn refresh(self: &Arc<Self>, named: &CommunityRef, key: CommunityKey, runtime: &Handle) {
         let needs_slug = key != CommunityKey::Id && !matches!(named, CommunityRef::Slug(_));
-        match self.cached(Some(named)).await {
-            Ok(PageCommunity::Community(id)) if needs_slug && !self.slugs.contains_key(&as_name(&id)) => {}
+        match self.cached(Some(named)) {
+            Ok(PageCommunity::Community(id)) if needs_slug && self.slugs.known(&as_name(&id)).is_none() => {}
             Ok(_) => return,
             Err(NotCached) => {}
         }
@@ -217,43 +219,43 @@ impl Communities {
             // Never closed, so acquiring cannot fail.
             let _permit = self.lookups.acquire().await;
             let slug = self.store.community_slug(community).await?.map(Arc::from);
-            keep_last(&self.last_slugs, &as_name(community), slug.as_ref()).await;
-            Ok::<_, StoreError>(slug)
+            keep_last(&self.last_slugs, &as_name(community), slug.as_ref());
+            Ok(slug)
         };
-        self.slugs.try_get_with(as_name(community), look_up).await
+        self.slugs.get(&as_name(community), look_up).await
     }
 
     /// The slug of a community as it was when it was looked up last, which may be long ago.
-    async fn last_slug(&self, community: &CommunityId) -> Option<Arc<str>> {
-        self.last_slugs.get(&as_name(community)).await.flatten()
+    fn last_slug(&self, community: &CommunityId) -> Option<Arc<str>> {
+        self.last_slugs.get(&as_name(community))
     }
 
     /// What a page's script asks the API for its community by, from the last known answers. Never waits for I/O.
-    pub async fn last_known_key(&self, named: &CommunityRef, key: CommunityKey) -> Option<Arc<str>> {
+    pub fn last_known_key(&self, named: &CommunityRef, key: CommunityKey) -> Option<Arc<str>> {
         if let (CommunityRef::Slug(slug), CommunityKey::Slug) = (named, key) {
             return Some(Arc::clone(slug));
         }
-        let id = self.last_known(named).await?;
+        let id = self.last_known(named)?;
         match key {
-            CommunityKey::Slug => self.last_slug(&id).await,
+            CommunityKey::Slug => self.last_slug(&id),
             CommunityKey::Id | CommunityKey::Either => Some(id.as_str().into()),
         }
     }
 
     /// The other name that a page may have for its community, where callers use both: its slug, from the last known answers.
     /// Never waits for I/O.
-    pub async fn last_known_slug(&self, named: &CommunityRef, key: CommunityKey) -> Option<Arc<str>> {
+    pub fn last_known_slug(&self, named: &CommunityRef, key: CommunityKey) -> Option<Arc<str>> {
         match (named, key) {
             (_, CommunityKey::Id | CommunityKey::Slug) => None,
             (CommunityRef::Slug(slug), CommunityKey::Either) => Some(Arc::clone(slug)),
             (_, CommunityKey::Either) => {
-                let id = self.last_known(named).await?;
-                self.last_slug(&id).await
+                let id = self.last_known(named)?;
+                self.last_slug(&id)
             }
         }
     }
 
-    async fn look_up(&self, asked: &CommunityRef) -> Result<Option<Arc<str>>, StoreError> {
+    async fn look_up(&self, asked: &CommunityRef) -> Result<Option<Arc<str>>, Arc<StoreError>> {
         // Never closed, so acquiring cannot fail.
         let _permit = self.lookups.acquire().await;
         let found = match asked {
@@ -265,16 +267,16 @@ impl Communities {
             }
         };
         let found = found.map(|id| Arc::from(id.as_str()));
-        keep_last(&self.last, asked, found.as_ref()).await;
+        keep_last(&self.last, asked, found.as_ref());
         Ok(found)
     }
 }
 
 /// Keeps the last answer that found something.
-async fn keep_last(last: &CommunityNames, asked: &CommunityRef, found: Option<&Arc<str>>) {
+fn keep_last(last: &LastNames, asked: &CommunityRef, found: Option<&Arc<str>>) {
     match found {
-        Some(found) => last.insert(asked.clone(), Some(Arc::clone(found))).await,
-        None => last.invalidate(asked).await,
+        Some(found) => last.insert(asked.clone(), Arc::clone(found)),
+        None => drop(last.remove(asked)),
     }
 }
 
@@ -300,22 +302,6 @@ fn must_be_asked(key: KeyType, spelling: &str) -> bool {
 /// The spelling of the row; without a row, which may be there soon, that of the path.
 fn as_found(found: Option<CommunityId>, spelling: &Arc<str>) -> PageCommunity {
     PageCommunity::Community(found.unwrap_or_else(|| CommunityId::new(Arc::clone(spelling))))
-}
-
-/// Found and missing communities are cached for different times.
-struct ByOutcome {
-    found: Duration,
-}
-
-impl Expiry<CommunityRef, Option<Arc<str>>> for ByOutcome {
-    fn expire_after_create(
-        &self,
-        _asked: &CommunityRef,
-        found: &Option<Arc<str>>,
-        _now: Instant,
-    ) -> Option<Duration> {
-        Some(if found.is_some() { self.found } else { MISSING_TTL })
-    }
 }
 
 #[cfg(test)]

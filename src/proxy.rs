@@ -135,8 +135,7 @@ impl ProxyHttp for Sidecar {
             return Ok(false);
         }
         self.intake
-            .start_lookup(&mut ctx.facts, method, path, &request.headers)
-            .await;
+            .start_lookup(&mut ctx.facts, method, path, &request.headers);
         Ok(false)
     }
 
@@ -226,10 +225,10 @@ impl ProxyHttp for Sidecar {
         let informational = response.status.is_informational();
         if !ctx.decided && (!informational || response.status == 101) {
             ctx.decided = true;
-            self.decide(session, response, ctx).await;
+            self.decide(session, response, ctx);
         }
         if !informational {
-            self.begin_page(session, response, ctx).await?;
+            self.begin_page(session, response, ctx)?;
         }
         self.pass_back(session, response, ctx)
     }

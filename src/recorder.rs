@@ -157,10 +157,10 @@ impl Recorder {
     }
 
     /// Records a view. Reads caches only, and never waits.
-    pub async fn record(&self, accepted: AcceptedView) {
+    pub fn record(&self, accepted: AcceptedView) {
         if let RequestVisitor::Session(session) = &accepted.who
             && !accepted.needs_admission()
-            && let Ok(named) = self.communities.cached(accepted.view.community.as_ref()).await
+            && let Ok(named) = self.communities.cached(accepted.view.community.as_ref())
         {
             match named {
                 PageCommunity::Community(community) => {

@@ -189,7 +189,7 @@ impl Gate {
         let found = self.communities.find(asked, self.key).await;
         let known = match &found {
             Ok(found) => found.clone(),
-            Err(_) => self.communities.last_found(asked, self.key).await,
+            Err(_) => self.communities.last_found(asked, self.key),
         };
         let subject = known.unwrap_or_else(|| AskedCommunity {
             id: CommunityId::from(asked),

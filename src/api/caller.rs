@@ -73,7 +73,7 @@ impl Api {
             return;
         };
         let authenticator = &self.shared.authenticator;
-        match authenticator.cached_now(&token, caller.at).await {
+        match authenticator.cached_now(&token, caller.at) {
             CachedSession::Session(session) => caller.session = Some(session),
             CachedSession::NoSession(_) => {}
             CachedSession::Unknown => {
@@ -94,7 +94,7 @@ impl Api {
             }
         }
         if caller.session.is_none() {
-            caller.may_appear = authenticator.may_appear(&token).await;
+            caller.may_appear = authenticator.may_appear(&token);
         }
     }
 }

@@ -71,14 +71,14 @@ impl Rate {
     request_body(content((Visit = "application/json"), (Visit = "text/plain"))),
     responses((status = 204, description = "Accepted"), ReportProblems)
 )]
-pub(super) async fn report(
+pub(super) fn report(
     shared: &Arc<ApiState>,
     request: &Parts,
     caller: &Caller,
     body: &[u8],
 ) -> Result<Response<Body>, Problem> {
     let taken = match query::none(request.uri.query()) {
-        Ok(()) => shared.report(&request.headers, caller, body).await,
+        Ok(()) => shared.report(&request.headers, caller, body),
         Err(problem) => Err(problem),
     };
     let outcome = match &taken {
@@ -99,12 +99,7 @@ pub(super) async fn report(
 
 impl ApiState {
     /// Records a report. Returns whether it counts as far as is known now.
-    async fn report(
-        self: &Arc<Self>,
-        headers: &HeaderMap,
-        caller: &Caller,
-        body: &[u8],
-    ) -> Result<bool, Problem> {
+    fn report(self: &Arc<Self>, headers: &HeaderMap, caller: &Caller, body: &[u8]) -> Result<bool, Problem> {
         // Every browser sends the origin of a POST: a client without one is no browser.
         if origin::from(headers, caller, &[]) != RequestOrigin::Own {
             self.warn_of_foreign(headers, caller);
@@ -141,7 +136,7 @@ impl ApiState {
             at: caller.at,
             access_policy: self.access_policy(caller),
         };
-        Ok(self.intake.record_report(report).await)
+        Ok(self.intake.record_report(report))
     }
 }
 

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 
 use super::background_checks::Watched;
 use super::recording::{self, Recording};
@@ -15,6 +16,7 @@ use super::serving::Serving;
 use super::shared_parts::SharedParts;
 use super::{App, StartError, at_start, counting, live_connections, open_files, operators, proxying};
 use crate::metrics::LabelValue as _;
+use crate::page_view::Policy;
 use crate::reload::{ApiKeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
 use crate::routes::{CountedTypes, RouteFile};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
@@ -53,10 +55,24 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
         Ok(found)
     };
     let status = Status::default();
+    let policy = spawn_blocking({
+        let (record, privacy) = (config.record.clone(), config.privacy.clone());
+        // Takes milliseconds, meanwhile.
+        move || Policy::new(&record, &privacy)
+    });
     let (inspection, spool) = create_spool_during(look, spools, &status).await?;
 
+    let policy = policy.await.context("the list of robots")?;
     config.limits.max_connections = Some(open_files::connections(&config.limits));
-    let shared = SharedParts::new(config, routes, store, background, shutdown.clone(), status)?;
+    let shared = SharedParts::new(
+        config,
+        policy,
+        routes,
+        store,
+        background,
+        shutdown.clone(),
+        status,
+    )?;
     let (config, tasks) = (&shared.config, &shared.tasks);
     tasks.keep_worker(Task::Signals, signals, |signals| signals.handle().boxed());
     let recording = Recording::start(&shared, spool, geoip, &key_files);

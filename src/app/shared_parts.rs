@@ -36,6 +36,7 @@ impl SharedParts {
     /// Redis cannot be used as configured.
     pub(super) fn new(
         config: Config,
+        policy: Policy,
         routes: SharedRoutes,
         store: Arc<dyn Store>,
         background: &Handle,
@@ -56,7 +57,7 @@ impl SharedParts {
             &tasks,
         );
         Ok(Self {
-            policy: Arc::new(Policy::new(&config.record, &config.privacy)),
+            policy: Arc::new(policy),
             presence: presence.context("presence")?,
             config,
             routes,

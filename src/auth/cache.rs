@@ -18,12 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use moka::future::Cache;
 use tokio::sync::broadcast;
 use tokio::time;
 
 use self::claims::within_jwt;
-use self::entry::{CacheEntry, SessionExpiry};
+use self::entry::{CacheEntry, Lifetimes};
 use super::changes::SessionChanges;
 use super::fallback::FallbackSessions;
 use super::limiter::Limiter;
@@ -35,6 +34,7 @@ use crate::config;
 use crate::ids::SessionToken;
 use crate::key_type::AppKeys;
 use crate::reload::KeyFile;
+use crate::shared_results::SharedResults;
 use crate::status::Component;
 use crate::store::{Store, StoreError};
 
@@ -43,7 +43,7 @@ const SUBSCRIBERS_BACKLOG: usize = 1024;
 
 /// Finds the browser session of a session token.
 pub struct Authenticator {
-    cache: Cache<SessionToken, CacheEntry>,
+    cache: SharedResults<SessionToken, CacheEntry, Arc<StoreError>>,
     fallback: FallbackSessions,
     changes: SessionChanges,
     subscribers: broadcast::Sender<SessionChange>,
@@ -65,15 +65,13 @@ pub struct Authenticator {
 impl Authenticator {
     /// An empty cache in front of `store`.
     pub fn new(session: &config::Session, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(session.cache_capacity)
-            .expire_after(SessionExpiry {
-                found: session.cache_ttl,
-                longest_absence: session.negative_ttl,
-            })
-            .build();
+        let capacity = usize::try_from(session.cache_capacity).unwrap_or(usize::MAX);
+        let lifetimes = Lifetimes {
+            found: session.cache_ttl,
+            longest_absence: session.negative_ttl,
+        };
         Self {
-            cache,
+            cache: SharedResults::lasting(capacity, move |entry| lifetimes.of(entry)),
             fallback: FallbackSessions::new(session.cache_capacity),
             changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),
@@ -91,21 +89,21 @@ impl Authenticator {
     /// The cached answer for a token that came with a page view at `at`. Never waits for I/O. As with
     /// [`Authenticator::resolve_past`], a session that has ended since counts; a token whose session may still appear
     /// is unknown.
-    pub async fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> CachedSession {
-        self.known(token, at, true).await
+    pub fn cached(&self, token: &SessionToken, at: DateTime<Utc>) -> CachedSession {
+        self.known(token, at, true)
     }
 
     /// The cached answer of [`Authenticator::resolve`]. Never waits for I/O.
-    pub async fn cached_now(&self, token: &SessionToken, now: DateTime<Utc>) -> CachedSession {
-        self.known(token, now, false).await
+    pub fn cached_now(&self, token: &SessionToken, now: DateTime<Utc>) -> CachedSession {
+        self.known(token, now, false)
     }
 
-    async fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
+    fn known(&self, token: &SessionToken, at: DateTime<Utc>, is_view: bool) -> CachedSession {
         let claimed = self.claimed(token, at);
         if claimed.is_known() {
             return claimed;
         }
-        let Some(entry) = self.cache.get(token).await else {
+        let Some(entry) = self.cache.known(token) else {
             return CachedSession::Unknown;
         };
         let may_wait = is_view && entry.first_absent_until().is_some();
@@ -181,8 +179,8 @@ impl Authenticator {
 
     /// Whether a session may soon appear for a token that has none: it is new, and its row is still expected. Never
     /// waits for I/O.
-    pub async fn may_appear(&self, token: &SessionToken) -> bool {
-        let entry = self.cache.get(token).await;
+    pub fn may_appear(&self, token: &SessionToken) -> bool {
+        let entry = self.cache.known(token);
         let absence = entry.and_then(|entry| entry.absence);
         absence.is_some_and(|absence| absence.may_still_appear())
     }

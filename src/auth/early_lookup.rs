@@ -50,8 +50,8 @@ impl EarlyLookups {
 
     /// Looks up the token of a request that began at `at`. Reads the cache, starts a lookup where needed, and never
     /// waits.
-    pub async fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> EarlyLookup {
-        match self.authenticator.cached(token, at).await {
+    pub fn at(&self, token: &SessionToken, at: DateTime<Utc>, from: Option<IpAddr>) -> EarlyLookup {
+        match self.authenticator.cached(token, at) {
             CachedSession::Session(session) => EarlyLookup(EarlySession::Cached(session)),
             CachedSession::NoSession(_) => EarlyLookup(EarlySession::None),
             CachedSession::Unknown => {
@@ -78,13 +78,13 @@ impl EarlyLookups {
 
     /// The app's answer to the request has taken the token's session cookie back, or replaced it: what is known of the session is
     /// no longer used, also what is still being looked up. Never waits.
-    pub async fn taken_back(&self, token: &SessionToken, lookup: &EarlyLookup, at: DateTime<Utc>) {
+    pub fn taken_back(&self, token: &SessionToken, lookup: &EarlyLookup, at: DateTime<Utc>) {
         let known = match lookup.session() {
             Some(session) => Some(Arc::clone(session)),
-            None => self.authenticator.cached(token, at).await.session(),
+            None => self.authenticator.cached(token, at).session(),
         };
         if let Some(session) = known {
-            self.authenticator.taken_back(token, &session).await;
+            self.authenticator.taken_back(token, &session);
         } else if matches!(lookup.0, EarlySession::Later(_))
             && let Ok(place) = Arc::clone(&self.free).try_acquire_owned()
         {
@@ -92,7 +92,7 @@ impl EarlyLookups {
             self.runtime.spawn(async move {
                 // The lookup under way, whose answer may be older than the app's.
                 if let Ok(Identified::Session(session)) = authenticator.resolve_past(&token, at, None).await {
-                    authenticator.taken_back(&token, &session).await;
+                    authenticator.taken_back(&token, &session);
                 }
                 drop(place);
             });

@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue};
-use moka::Expiry;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::cookie::{TokenFound, session_token};
@@ -73,7 +72,8 @@ struct CachedVerification {
     /// The number of the set of keys that it was verified with: another set may give another outcome.
     reading: u64,
     outcome: Result<Arc<Verified>, JwtRefusal>,
-    kept: Duration,
+    /// How long it is remembered.
+    until: Instant,
 }
 
 impl Jwts {
@@ -84,10 +84,7 @@ impl Jwts {
             rules: ClaimRules::new(settings),
             settings: settings.clone(),
             keys,
-            known: Cache::builder()
-                .max_capacity(capacity)
-                .expire_after(VerificationExpiry)
-                .build(),
+            known: Cache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
             warned: AtomicU64::new(0),
             metrics,
         }
@@ -182,6 +179,7 @@ impl Jwts {
         let hash = <[u8; 32]>::from(Sha256::digest(jwt.as_bytes()));
         if let Some(known) = self.known.get(&hash)
             && known.reading == reading
+            && Instant::now() < known.until
         {
             return known.outcome;
         }
@@ -199,7 +197,7 @@ impl Jwts {
         let known = CachedVerification {
             reading,
             outcome: outcome.clone(),
-            kept,
+            until: Instant::now() + kept,
         };
         self.known.insert(hash, known);
         outcome
@@ -220,24 +218,5 @@ impl Jwts {
                  key to the file, which is read again when it changes"
             );
         }
-    }
-}
-
-/// Outcomes are remembered for the time that each names.
-struct VerificationExpiry;
-
-impl Expiry<[u8; 32], CachedVerification> for VerificationExpiry {
-    fn expire_after_create(&self, _: &[u8; 32], known: &CachedVerification, _: Instant) -> Option<Duration> {
-        Some(known.kept)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &[u8; 32],
-        known: &CachedVerification,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(known.kept)
     }
 }

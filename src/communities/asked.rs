@@ -62,18 +62,18 @@ impl Communities {
 
     /// What a caller asks for while the table cannot be queried, as far as it is told by its form or was found before: it may
     /// be gone by now, or may never have been there. Never waits for I/O.
-    pub(crate) async fn last_found(&self, asked: &str, key: CommunityKey) -> Option<AskedCommunity> {
+    pub(crate) fn last_found(&self, asked: &str, key: CommunityKey) -> Option<AskedCommunity> {
         let canonical = self
             .keys
             .get()
             .filter(|_| key != CommunityKey::Slug && is_well_formed(asked, CommunityKey::Id))
             .and_then(|types| Some(CommunityId::from(&*types.community.canonical(asked)?)));
         if let Some(id) = canonical {
-            let spelled = self.last_id(&CommunityRef::Id(id.as_str().into())).await;
+            let spelled = self.last_id(&CommunityRef::Id(id.as_str().into()));
             return Some(spelled.unwrap_or(id).into());
         }
         let slug: Arc<str> = asked.into();
-        let id = self.last_id(&CommunityRef::Slug(Arc::clone(&slug))).await?;
+        let id = self.last_id(&CommunityRef::Slug(Arc::clone(&slug)))?;
         let slug = Some(slug).filter(|_| key != CommunityKey::Id);
         Some(AskedCommunity { id, slug })
     }

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
@@ -14,6 +15,14 @@ use crate::config::BotPatterns;
 
 /// User agents that are remembered; the ones that come often stay.
 const CAPACITY: usize = 2048;
+
+/// Browsers that are read once in advance: the parser compiles its patterns when it first needs them, and the first page views
+/// of a process are not to wait for that.
+const USUAL: [&str; 3] = [
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
+];
 
 /// A browser's user agent, as it was read. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,8 +83,11 @@ impl Default for Agents {
 }
 
 impl Agents {
-    /// With these corrections to the list of robots.
+    /// With these corrections to the list of robots. Takes milliseconds.
     pub fn new(patterns: &BotPatterns) -> Self {
+        for browser in USUAL {
+            DeviceInfo::of(&Agent::of(browser, &HeaderMap::new()));
+        }
         Self {
             robots: Robots::new(patterns),
             read: Arc::new(Cache::new(CAPACITY)),
@@ -105,7 +117,7 @@ impl Agents {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 

@@ -44,7 +44,7 @@ impl Sidecar {
     }
 
     /// Changes the head of a candidate's response; its body then goes through [`Sidecar::rewrite`].
-    pub(super) async fn begin_page(
+    pub(super) fn begin_page(
         &self,
         session: &Session,
         response: &mut ResponseHeader,
@@ -63,13 +63,13 @@ impl Sidecar {
             .and_then(|found| found.community.as_ref());
         let community = match named {
             // A stale id will do: the page's script finds the community again.
-            Some(named) => self.communities.last_known_key(named, self.community_key).await,
+            Some(named) => self.communities.last_known_key(named, self.community_key),
             None => None,
         };
         let community = match (named, community) {
             (Some(named), Some(key)) => Some(TagCommunity {
                 key: CommunityId::new(key),
-                slug: self.communities.last_known_slug(named, self.community_key).await,
+                slug: self.communities.last_known_slug(named, self.community_key),
             }),
             _ => None,
         };
@@ -80,8 +80,7 @@ impl Sidecar {
             && !matches!(decision, Decision::Leave(None))
         {
             self.communities
-                .refresh(named, self.community_key, &self.background)
-                .await;
+                .refresh(named, self.community_key, &self.background);
         }
         let edits = match decision {
             Decision::Leave(outcome) => {

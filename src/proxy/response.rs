@@ -13,7 +13,7 @@ use crate::page_view::Exchange;
 
 impl Sidecar {
     /// Hands the exchange over to be recorded.
-    pub(super) async fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
+    pub(super) fn decide(&self, session: &Session, response: &ResponseHeader, ctx: &Ctx) {
         let duration = ctx.started.elapsed();
         self.metrics.upstream_duration.observe(duration);
         let (request, facts) = (session.req_header(), &ctx.facts);
@@ -32,7 +32,7 @@ impl Sidecar {
             started_at: facts.at,
             duration,
         };
-        self.intake.record_exchange(facts, exchange).await;
+        self.intake.record_exchange(facts, exchange);
     }
 
     /// Puts a response's head into our version, and decides whether the connection goes on after it.

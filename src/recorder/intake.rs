@@ -126,7 +126,7 @@ impl Intake {
 
     /// Finds the route of a request to the app, and starts the lookup of an unknown token where the response may be a
     /// page view, or may say that its visitor may see a community.
-    pub async fn start_lookup(
+    pub fn start_lookup(
         &self,
         facts: &mut RequestFacts,
         method: &Method,
@@ -142,14 +142,14 @@ impl Intake {
         if let Some(token) = &facts.token
             && (may_show || self.is_recording && may_be_view(method, headers, route))
         {
-            facts.lookup = self.lookups.at(token, facts.at, facts.client_ip).await;
+            facts.lookup = self.lookups.at(token, facts.at, facts.client_ip);
         }
     }
 
     /// Notes whether the exchange shows its visitor a community, records it if it is a page view, and reads the session
     /// cookies that the response sets: one that it takes back is a session's end, and its page was shown to nobody in
     /// particular. Whether it is of a file is found out here.
-    pub async fn record_exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
+    pub fn record_exchange(&self, facts: &RequestFacts, exchange: Exchange<'_>) {
         let headers = exchange.response;
         let token = self.token_that_may_change(facts, &exchange);
         let change = token.as_ref().map_or(CookieChange::Kept, |token| {
@@ -163,7 +163,7 @@ impl Intake {
             };
             if let Some(shown) = &self.shown {
                 let news = verdict(&exchange, change, &self.routes.load());
-                shown.note(facts, &exchange, news).await;
+                shown.note(facts, &exchange, news);
             }
             if self.is_recording {
                 let view = PageView::from_exchange(&exchange, &self.policy);
@@ -172,14 +172,14 @@ impl Intake {
                 } else {
                     view
                 };
-                let reason = self.record(view, facts, None).await;
+                let reason = self.record(view, facts, None);
                 self.notice(facts, &exchange, reason);
             }
         }
         if change != CookieChange::Kept
             && let Some(token) = &token
         {
-            self.lookups.taken_back(token, &facts.lookup, facts.at).await;
+            self.lookups.taken_back(token, &facts.lookup, facts.at);
         }
         // Cached answers that these tokens have no session are no longer used.
         for token in self.cookie.tokens_set(headers) {
@@ -205,7 +205,7 @@ impl Intake {
     }
 
     /// Records a reported view. Returns whether it counts as far as is known now.
-    pub async fn record_report(&self, report: Report<'_>) -> bool {
+    pub fn record_report(&self, report: Report<'_>) -> bool {
         if !self.is_recording {
             return false;
         }
@@ -232,7 +232,7 @@ impl Intake {
             at: report.at,
         };
         let view = PageView::from_beacon(&beacon, &self.policy);
-        let not_counted = self.record(view, &facts, Some(report.access_policy)).await;
+        let not_counted = self.record(view, &facts, Some(report.access_policy));
         not_counted.is_none()
     }
 
@@ -254,7 +254,7 @@ impl Intake {
     }
 
     /// Hands a view to the recorder, or counts why it is none, and returns that.
-    async fn record(
+    fn record(
         &self,
         view: Result<PageView, NotCounted>,
         facts: &RequestFacts,
@@ -264,7 +264,7 @@ impl Intake {
             (Ok(view), Some(token)) => {
                 let known = match facts.lookup.session() {
                     Some(session) => CachedSession::Session(Arc::clone(session)),
-                    None => self.recorder.authenticator.cached(token, facts.at).await,
+                    None => self.recorder.authenticator.cached(token, facts.at),
                 };
                 let who = match known {
                     CachedSession::Session(session) => Ok(RequestVisitor::Session(session)),
@@ -274,15 +274,13 @@ impl Intake {
                 match who {
                     Ok(who) => {
                         let from = facts.client_ip;
-                        self.recorder
-                            .record(AcceptedView {
-                                view,
-                                seen: Moment::now(),
-                                who,
-                                from,
-                                access_policy,
-                            })
-                            .await;
+                        self.recorder.record(AcceptedView {
+                            view,
+                            seen: Moment::now(),
+                            who,
+                            from,
+                            access_policy,
+                        });
                         return None;
                     }
                     Err(reason) => reason,

@@ -189,7 +189,7 @@ impl Work {
         if timeout_at(until, is_flushing).await.is_ok()
             && let RequestVisitor::Token(token, _) = &accepted.who
         {
-            self.resolver.authenticator.forget_absence(token).await;
+            self.resolver.authenticator.forget_absence(token);
         }
         if let Some(doubt) = self.resolve(accepted, true, hand).await {
             self.hand_on(
@@ -240,7 +240,7 @@ impl Work {
         let lookup = LookupState::default();
         let looked_up = self.ask_in_time(accepted, is_strangers, &lookup).await;
         let goes_on = lookup.has_begun.load(Ordering::Relaxed) && looked_up.is_none();
-        let found = self.as_known(accepted, looked_up).await;
+        let found = self.as_known(accepted, looked_up);
         match found {
             ResolvedView::NotYet(_) if goes_on => {}
             ResolvedView::NotYet(_) => self.late.add(Sought::of(accepted), is_strangers),
@@ -284,7 +284,7 @@ impl Work {
     }
 
     /// What is known of a view after its lookup.
-    async fn as_known(&self, accepted: &AcceptedView, looked_up: Option<ViewLookup>) -> ResolvedView {
+    fn as_known(&self, accepted: &AcceptedView, looked_up: Option<ViewLookup>) -> ResolvedView {
         let AcceptedView { view, who, .. } = accepted;
         let authenticator = &self.resolver.authenticator;
         match looked_up {
@@ -309,7 +309,7 @@ impl Work {
                 }
             }
         };
-        match self.resolver.communities.cached(view.community.as_ref()).await {
+        match self.resolver.communities.cached(view.community.as_ref()) {
             Ok(PageCommunity::Community(community)) => ResolvedView::All(session, Some(community)),
             Ok(PageCommunity::Nothing) => ResolvedView::All(session, None),
             Ok(PageCommunity::NoKey) => ResolvedView::NoKey,

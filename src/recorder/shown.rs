@@ -73,7 +73,7 @@ impl ShownPages {
     }
 
     /// Notes what an exchange says about access. Reads caches only.
-    pub(super) async fn note(&self, facts: &RequestFacts, exchange: &Exchange<'_>, news: Option<AccessNews>) {
+    pub(super) fn note(&self, facts: &RequestFacts, exchange: &Exchange<'_>, news: Option<AccessNews>) {
         let (Some(news), Some(matched), Some(token)) = (news, exchange.route, &facts.token) else {
             return;
         };
@@ -83,9 +83,9 @@ impl ShownPages {
         let at = Moment::now();
         let session = match facts.lookup.session() {
             Some(session) => CachedSession::Session(Arc::clone(session)),
-            None => self.authenticator.cached(token, facts.at).await,
+            None => self.authenticator.cached(token, facts.at),
         };
-        match (session, self.communities.cached(Some(named)).await) {
+        match (session, self.communities.cached(Some(named))) {
             (CachedSession::NoSession(_), _) | (_, Ok(PageCommunity::Nothing | PageCommunity::NoKey)) => {}
             (CachedSession::Session(session), Ok(PageCommunity::Community(community)))
                 if news.unless.is_none() =>
@@ -156,7 +156,7 @@ impl ShownPages {
         if let (Ok(Identified::NotYet(until)), None) = (&found, lookup.session()) {
             drop(pending.take());
             sleep_until(*until).await;
-            authenticator.forget_absence(token).await;
+            authenticator.forget_absence(token);
             found = resolve().await;
         }
         let session = match (lookup.session(), found) {
@@ -173,7 +173,7 @@ impl ShownPages {
                 self.grants.count_dropped();
                 return None;
             }
-            Err(_) => self.communities.last_known(named).await?,
+            Err(_) => self.communities.last_known(named)?,
         };
         if let Some(unless) = &unsettled.news.unless {
             match self.communities.named(unless).await {

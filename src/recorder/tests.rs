@@ -179,24 +179,22 @@ impl Bench {
         rows.insert(SessionToken::new(token), session);
     }
 
-    async fn sees(&self, token: &str) {
-        self.sees_at(token, None).await;
+    fn sees(&self, token: &str) {
+        self.sees_at(token, None);
     }
 
     /// With a policy, the page reports the view itself.
-    async fn sees_at(&self, token: &str, access_policy: Option<Arc<dyn AccessPolicy>>) {
+    fn sees_at(&self, token: &str, access_policy: Option<Arc<dyn AccessPolicy>>) {
         let who = RequestVisitor::Token(SessionToken::new(token), EarlyLookup::default());
         let mut view = view("/about/");
         view.community = access_policy.is_some().then(|| CommunityRef::Id("42".into()));
-        self.recorder
-            .record(AcceptedView {
-                view,
-                seen: Moment::now(),
-                who,
-                access_policy,
-                from: None,
-            })
-            .await;
+        self.recorder.record(AcceptedView {
+            view,
+            seen: Moment::now(),
+            who,
+            access_policy,
+            from: None,
+        });
     }
 
     /// Views with a session, views without one, and views that wait.
@@ -214,8 +212,8 @@ impl Bench {
 async fn i10_views_that_come_before_the_row_of_their_session_wait_a_second_for_it() {
     let bench = Bench::new();
     for _ in 0..3 {
-        bench.sees("alice").await;
-        bench.sees("nobody").await;
+        bench.sees("alice");
+        bench.sees("nobody");
     }
     sleep(Duration::from_millis(500)).await;
     assert_eq!(bench.counts(), (0, 0, 6));
@@ -223,7 +221,7 @@ async fn i10_views_that_come_before_the_row_of_their_session_wait_a_second_for_i
     sleep(Duration::from_millis(600)).await;
     assert_eq!(bench.counts(), (3, 3, 0));
     // A token that was queried twice is not waited for again.
-    bench.sees("nobody").await;
+    bench.sees("nobody");
     sleep(Duration::from_millis(100)).await;
     assert_eq!(bench.counts(), (3, 4, 0));
 }
@@ -231,8 +229,8 @@ async fn i10_views_that_come_before_the_row_of_their_session_wait_a_second_for_i
 #[tokio::test(start_paused = true)]
 async fn i10_at_the_end_nothing_waits_for_rows() {
     let bench = Bench::new();
-    bench.sees("alice").await;
-    bench.sees("nobody").await;
+    bench.sees("alice");
+    bench.sees("nobody");
     sleep(Duration::from_millis(100)).await;
     bench.signs_in("alice");
     let before = tokio::time::Instant::now();
@@ -246,11 +244,11 @@ async fn i10_at_the_end_nothing_waits_for_rows() {
 async fn i12_a_view_that_its_page_reports_waits_a_bounded_time_until_it_is_admitted() {
     let bench = Bench::new();
     bench.signs_in("alice");
-    bench.sees_at("alice", Some(Arc::new(STRICT))).await;
+    bench.sees_at("alice", Some(Arc::new(STRICT)));
     sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.counts(), (1, 0, 0));
     bench.table.hangs.store(true, Ordering::Relaxed);
-    bench.sees_at("bob", Some(Arc::new(STRICT))).await;
+    bench.sees_at("bob", Some(Arc::new(STRICT)));
     sleep(Duration::from_secs(6)).await;
     assert_eq!(bench.counts(), (1, 0, 0));
     assert_eq!(bench.metrics.dropped[Dropped::AccessUnavailable].get(), 1);
@@ -288,8 +286,8 @@ async fn p32_a_visitor_who_cannot_be_looked_up_is_touched_once_that_is_possible_
         bench.signs_in("alice");
         bench.table.away.store(true, Ordering::Relaxed);
         for _ in 0..3 {
-            bench.sees("alice").await;
-            bench.sees("nobody").await;
+            bench.sees("alice");
+            bench.sees("nobody");
         }
         let on_site = async || {
             sleep(Duration::from_secs(5)).await;
@@ -307,7 +305,7 @@ async fn p32_a_visitor_who_cannot_be_looked_up_is_touched_once_that_is_possible_
 async fn i10_no_more_views_wait_for_rows_than_there_is_room_for() {
     let bench = Bench::new();
     for number in 0..5_000 {
-        bench.sees(&format!("made up {number}")).await;
+        bench.sees(&format!("made up {number}"));
     }
     sleep(Duration::from_millis(500)).await;
     let (counted, nobodys, waiting) = bench.counts();

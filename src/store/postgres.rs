@@ -70,7 +70,7 @@ impl Backend for Postgres {
         connection: &mut PgConnection,
         wanted: &Requirements,
     ) -> Result<LiveSchema, sqlx::Error> {
-        let mut live = introspect::live_schema(connection, &wanted.names, wanted.time_zone).await?;
+        let mut live = introspect::live_schema(connection, wanted).await?;
         if wanted.writes {
             live.ledger_tables = own_tables::state(connection, OF_LEDGER).await?;
         }

@@ -138,7 +138,7 @@ pub(super) struct LiveSchema {
     pub read_only: bool,
     /// The server does not know the configured time zone.
     pub lacks_zone: bool,
-    /// Whether the trigger that notifies of ended sessions is on the session table.
+    /// Whether the trigger that notifies of ended sessions is on the session table; not looked for where none is wanted.
     pub session_trigger: bool,
     /// What identifies the site: how it was told, and what.
     pub site: Option<(&'static str, String)>,

@@ -1,16 +1,14 @@
 //! Entries of the session cache, and how long each is kept.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use moka::Expiry;
 use tokio::time;
 
 use crate::auth::absence::Absence;
 use crate::auth::changes::ChangeNumber;
 use crate::auth::outcome::Absent;
 use crate::browser_session::{BrowserSession, Unusable};
-use crate::ids::SessionToken;
 
 /// The table's answer for a token.
 #[derive(Clone)]
@@ -47,18 +45,20 @@ impl CacheEntry {
 
 /// Lifetimes of cached sessions and of negative answers. A session that was not valid counts as a negative
 /// answer, so that it is read again as soon.
-pub(super) struct SessionExpiry {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetimes {
     /// `session.cache_ttl`
     pub(super) found: Duration,
     /// `session.negative_ttl`
     pub(super) longest_absence: Duration,
 }
 
-impl Expiry<SessionToken, CacheEntry> for SessionExpiry {
-    fn expire_after_create(&self, _: &SessionToken, entry: &CacheEntry, _: Instant) -> Option<Duration> {
-        Some(match &entry.absence {
+impl Lifetimes {
+    /// How long an entry is kept from now on.
+    pub(super) fn of(self, entry: &CacheEntry) -> Duration {
+        match &entry.absence {
             None => self.found,
             Some(absence) => absence.kept(time::Instant::now(), self.longest_absence),
-        })
+        }
     }
 }

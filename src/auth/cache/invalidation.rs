@@ -25,14 +25,14 @@ impl Authenticator {
 
     /// The app has said with an answer that the session of a token is over, or has another token now. The table is asked anew, as
     /// after a notification, also where none arrive.
-    pub(crate) async fn taken_back(&self, token: &SessionToken, session: &BrowserSession) {
+    pub(crate) fn taken_back(&self, token: &SessionToken, session: &BrowserSession) {
         self.fallback.forget(token);
         match &session.id {
             Some(id) => {
                 self.changes.changed(id);
                 self.publish(SessionChange::Of(id.clone()));
             }
-            None => self.cache.invalidate(token).await,
+            None => self.cache.forget_if(token, |_| true),
         }
     }
 
@@ -44,11 +44,8 @@ impl Authenticator {
     }
 
     /// Drops a cached negative answer for a token, so that the table is queried again.
-    pub(crate) async fn forget_absence(&self, token: &SessionToken) {
-        let entry = self.cache.get(token).await;
-        if entry.is_some_and(|entry| entry.absence.is_some()) {
-            self.cache.invalidate(token).await;
-        }
+    pub(crate) fn forget_absence(&self, token: &SessionToken) {
+        self.cache.forget_if(token, |entry| entry.absence.is_some());
     }
 
     /// Notifications arrive from now on; earlier ones may have been missed, so sessions that were read until now are no

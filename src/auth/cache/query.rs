@@ -38,10 +38,8 @@ impl Authenticator {
             return Ok(entry);
         }
         // Another task may have queried again already.
-        let there = self.cache.get(token).await;
-        if there.is_some_and(|entry| !self.holds(token, &entry, now)) {
-            self.cache.invalidate(token).await;
-        }
+        self.cache
+            .forget_if(token, |entry| !self.holds(token, entry, now));
         let (entry, _) = self.entry(token, now, from, Some(&entry)).await?;
         Ok(entry)
     }
@@ -54,16 +52,14 @@ impl Authenticator {
         from: Option<IpAddr>,
         before: Option<&CacheEntry>,
     ) -> Result<(CacheEntry, bool), Arc<StoreError>> {
-        let entry = self.cache.entry_by_ref(token);
-        let looked_up = entry
-            .or_try_insert_with(self.look_up(token, now, from, before))
-            .await;
-        let entry = looked_up.map_err(|error: Arc<Arc<StoreError>>| {
-            self.count(LookupOutcome::Unavailable);
-            Arc::clone(&*error)
-        })?;
-        let is_fresh = entry.is_fresh();
-        let entry = entry.into_value();
+        let mut is_fresh = false;
+        let looked_up = self.cache.get(token, async {
+            is_fresh = true;
+            self.look_up(token, now, from, before).await
+        });
+        let entry = looked_up
+            .await
+            .inspect_err(|_| self.count(LookupOutcome::Unavailable))?;
         if !is_fresh && self.holds(token, &entry, now) {
             self.count(LookupOutcome::Cached);
         }

@@ -117,8 +117,8 @@ impl Scene {
         self.authenticator.last_known_session(&self.token, at).is_some()
     }
 
-    async fn knows(&self, now: DateTime<Utc>) -> CachedSession {
-        self.authenticator.cached(&self.token, now).await
+    fn knows(&self, now: DateTime<Utc>) -> CachedSession {
+        self.authenticator.cached(&self.token, now)
     }
 
     fn reads(&self) -> usize {
@@ -144,7 +144,7 @@ async fn a_session_is_remembered_past_its_time_in_the_cache_while_the_table_is_a
     assert!(!scene.remembers(at(0)), "it was never looked up");
     assert!(scene.resolves(at(0)).await);
     scene.away(true);
-    assert_eq!(scene.knows(at(1)).await, CachedSession::Unknown);
+    assert_eq!(scene.knows(at(1)), CachedSession::Unknown);
     assert!(scene.authenticator.resolve(&scene.token, at(1)).await.is_err());
     assert!(scene.remembers(at(1)));
     assert!(scene.remembers(at(49)));
@@ -206,7 +206,7 @@ async fn an_expiry_that_was_put_off_is_found_when_the_former_one_has_passed() {
     let scene = Scene::new();
     assert!(scene.resolves(at(0)).await);
     scene.change(|session| session.expires_at = at(59));
-    assert_eq!(scene.knows(at(50)).await, CachedSession::Unknown);
+    assert_eq!(scene.knows(at(50)), CachedSession::Unknown);
     assert!(scene.resolves(at(50)).await);
     assert!(scene.resolves(at(51)).await);
     assert_eq!(scene.reads(), 2);

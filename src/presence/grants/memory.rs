@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use moka::Expiry;
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
-use quick_cache::sync::{self as bounded, EntryAction, EntryResult};
+use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -20,9 +17,11 @@ use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
 /// Users remembered, counted once per community, and as many counted once per finer thing; some 200 bytes each. Beyond that,
-/// those neither answered nor asked about for longest are forgotten: whoever asks for many communities keeps nobody's grant
-/// out, nor does whoever views many posts.
+/// the oldest of those that were not asked about again are forgotten, then those not asked about for longest: whoever asks for
+/// many communities keeps nobody's grant out, nor does whoever views many posts.
 pub(super) const CAPACITY: usize = 100_000;
+/// Part of the places that those have which were asked about again.
+const ASKED_AGAIN: f64 = 0.5;
 /// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
 /// store, of each user's only those beyond [`KEPT_REFUSALS`].
 const NOTHING_TAKEN: Duration = Duration::from_secs(60);
@@ -34,25 +33,6 @@ const KEPT_REFUSALS: u32 = 100;
 const LIKE_BEFORE: Duration = Duration::from_secs(5);
 /// Keys that wait for the worker; further ones it looks for itself.
 const QUEUE: usize = 10_000;
-
-/// Forgets what counts no more.
-struct WhileItCounts;
-
-impl Expiry<GrantKey, Known> for WhileItCounts {
-    fn expire_after_create(&self, _: &GrantKey, known: &Known, _: std::time::Instant) -> Option<Duration> {
-        Some(known.until.since(Moment::now()))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &GrantKey,
-        known: &Known,
-        _: std::time::Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(known.until.since(Moment::now()))
-    }
-}
 
 /// What grants are of: neither of the two keeps the other out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,11 +57,11 @@ pub(super) struct Memory {
     kept: Duration,
     /// Whether a store is to have it.
     is_shared: bool,
-    communities: Cache<GrantKey, Known>,
-    finer: Cache<GrantKey, Known>,
+    communities: Arc<Cache<GrantKey, Known>>,
+    finer: Arc<Cache<GrantKey, Known>>,
     /// How many refusals of a user, of communities or of finer things, were kept for the whole time though they take nothing
     /// away, and when the last of them came.
-    refusals: Arc<bounded::Cache<(UserId, Layer), (u32, Instant)>>,
+    refusals: Arc<Cache<(UserId, Layer), (u32, Instant)>>,
     queue: mpsc::Sender<GrantKey>,
     /// Whether something that is to be written is not in the queue.
     has_more: Arc<AtomicBool>,
@@ -91,19 +71,12 @@ impl Memory {
     /// An empty one, and the queue of what is to be written.
     pub(super) fn new(kept: Duration, is_shared: bool) -> (Self, mpsc::Receiver<GrantKey>) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let cache = || {
-            Cache::builder()
-                .max_capacity(CAPACITY as u64)
-                .eviction_policy(EvictionPolicy::lru())
-                .expire_after(WhileItCounts)
-                .build()
-        };
         let memory = Self {
             kept,
             is_shared,
-            communities: cache(),
-            finer: cache(),
-            refusals: Arc::new(bounded::Cache::new(CAPACITY)),
+            communities: Arc::new(cache()),
+            finer: Arc::new(cache()),
+            refusals: Arc::new(Cache::new(CAPACITY)),
             queue: sender,
             has_more: Arc::default(),
         };
@@ -112,17 +85,14 @@ impl Memory {
 
     /// What is known, and still counts.
     pub(super) fn get(&self, key: &GrantKey) -> Option<Known> {
-        self.of(key).get(key).filter(|known| Moment::now() < known.until)
+        self.of(key).get(key).filter(counts)
     }
 
     /// Takes what is news, and queues it where the store must have it.
     pub(super) fn put(&self, key: GrantKey, news: News, at: Moment) {
         let mut is_queued = false;
-        self.of(&key).entry_by_ref(&key).and_compute_with(|before| {
-            let before = before.map(moka::Entry::into_value);
-            let Some((verdict, answered)) = self.answer(before, news, at) else {
-                return Op::Nop;
-            };
+        self.change(&key, |before| {
+            let (verdict, answered) = self.answer(before, news, at)?;
             let is_brief = verdict == Verdict::Refused
                 && match before {
                     Some(before) if before.verdict == Verdict::Shown => false,
@@ -164,7 +134,7 @@ impl Memory {
                     Recorded::Queued
                 }
             };
-            Op::Put(Known {
+            Some(Known {
                 verdict,
                 at: answered,
                 until,
@@ -232,17 +202,12 @@ impl Memory {
             }
             _ => {}
         }
-        let taken = self.of(key).entry_by_ref(key).and_compute_with(|before| {
-            let before = before.map(moka::Entry::into_value);
-            match before {
-                Some(before) if before.verdict == noted.verdict => Op::Put(before.with(noted)),
-                Some(before) if before.at > noted.at => Op::Nop,
-                _ => Op::Put(noted),
-            }
+        let taken = self.change(key, |before| match before {
+            Some(before) if before.verdict == noted.verdict => Some(before.with(noted)),
+            Some(before) if before.at > noted.at => None,
+            _ => Some(noted),
         });
-        taken
-            .into_entry()
-            .map_or(noted.verdict, |known| known.into_value().verdict)
+        taken.map_or(noted.verdict, |known| known.verdict)
     }
 
     /// Has the store told once more, unless something else is known by now.
@@ -273,16 +238,9 @@ impl Memory {
 
     fn mark(&self, key: &GrantKey, own: Known, recorded: Recorded) -> bool {
         let mut is_new = false;
-        self.of(key).entry_by_ref(key).and_compute_with(|before| {
-            is_new = before.is_some_and(|before| {
-                let before = before.into_value();
-                before == own && before.recorded != Recorded::Queued
-            });
-            if is_new {
-                Op::Put(Known { recorded, ..own })
-            } else {
-                Op::Nop
-            }
+        self.change(key, |before| {
+            is_new = before.is_some_and(|before| before == own && before.recorded != Recorded::Queued);
+            is_new.then_some(Known { recorded, ..own })
         });
         is_new
     }
@@ -296,15 +254,13 @@ impl Memory {
         called: Moment,
     ) -> bool {
         let mut is_queued = false;
-        self.of(key).entry_by_ref(key).and_compute_with(|before| {
-            let Some(before) = before.map(moka::Entry::into_value) else {
-                return Op::Nop;
-            };
+        self.change(key, |before| {
+            let before = before?;
             if before != sent {
                 is_queued = before.is_queued();
-                return Op::Nop;
+                return None;
             }
-            Op::Put(match stands.map(|stands| Known::noted(stands, called)) {
+            Some(match stands.map(|stands| Known::noted(stands, called)) {
                 Some(stands) if stands.verdict == sent.verdict => sent.with(stands),
                 // The store has judged: it is later, whatever the clocks make of that here.
                 Some(stands) => Known {
@@ -324,9 +280,42 @@ impl Memory {
     }
 
     /// What is known of those of whom this is asked.
-    pub(super) fn all(&self, is_wanted: impl Fn(&GrantKey, &Known) -> bool) -> Vec<(Arc<GrantKey>, Known)> {
+    pub(super) fn all(&self, is_wanted: impl Fn(&GrantKey, &Known) -> bool) -> Vec<(GrantKey, Known)> {
         let all = self.communities.iter().chain(self.finer.iter());
-        all.filter(|(key, known)| is_wanted(key, known)).collect()
+        all.filter(|(key, known)| counts(known) && is_wanted(key, known))
+            .collect()
+    }
+
+    /// Forgets what counts no more.
+    pub(super) fn forget_ended(&self) {
+        self.communities.retain(|_, known| counts(known));
+        self.finer.retain(|_, known| counts(known));
+    }
+
+    /// Changes what is known to what `change` makes of it; nothing is changed where that is none. What is known then.
+    fn change(&self, key: &GrantKey, change: impl FnOnce(Option<Known>) -> Option<Known>) -> Option<Known> {
+        let mut change = Some(change);
+        let mut apply = |before| change.take().and_then(|change| change(before));
+        let changed = self.of(key).entry(key, None, |_, known| {
+            let before = Some(*known).filter(counts);
+            match apply(before) {
+                Some(after) => {
+                    *known = after;
+                    EntryAction::Retain(Some(after))
+                }
+                None => EntryAction::Retain(before),
+            }
+        });
+        match changed {
+            EntryResult::Retained(known) => known,
+            EntryResult::Vacant(place) => {
+                let known = apply(None)?;
+                let _ = place.insert(known);
+                Some(known)
+            }
+            // Nothing is removed above, and nothing limits the time.
+            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => None,
+        }
     }
 
     /// Whether the worker must look for what is to be written; that is then noted as done.
@@ -337,13 +326,6 @@ impl Memory {
     /// What is to be written is not in the worker's hands.
     pub(super) fn leave(&self) {
         self.has_more.store(true, Ordering::Relaxed);
-    }
-
-    /// Does what the cache does now and then.
-    #[cfg(test)]
-    pub(super) fn settle(&self) {
-        self.communities.run_pending_tasks();
-        self.finer.run_pending_tasks();
     }
 
     /// Where a grant of its layer is.
@@ -359,4 +341,28 @@ impl Memory {
             self.leave();
         }
     }
+}
+
+/// An empty cache.
+fn cache() -> Cache<GrantKey, Known> {
+    let mut options = OptionsBuilder::new();
+    options
+        .estimated_items_capacity(CAPACITY)
+        .weight_capacity(CAPACITY as u64)
+        .hot_allocation(ASKED_AGAIN);
+    match options.build() {
+        Ok(options) => Cache::with_options(
+            options,
+            UnitWeighter,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ),
+        // It fails where a capacity is left out.
+        Err(_) => Cache::new(CAPACITY),
+    }
+}
+
+/// Whether it still counts.
+fn counts(known: &Known) -> bool {
+    Moment::now() < known.until
 }

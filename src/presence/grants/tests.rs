@@ -185,9 +185,7 @@ async fn a9_refusals_keep_no_grant_out() {
         // Asked again and again, so that they count as much used.
         one.0.memory.get(&(community, user.clone()));
     }
-    one.0.memory.settle();
     one.shows(Verdict::Shown, Duration::ZERO);
-    one.0.memory.settle();
     assert_eq!(one.known().map(|known| known.verdict), Some(Verdict::Shown));
 }
 
@@ -274,7 +272,6 @@ async fn a9_views_of_many_posts_keep_no_grant_of_a_community_out() {
     for key in 0..CAPACITY + CAPACITY / 10 {
         one.note(&post(key), &reader, SHOWN, Moment::now());
     }
-    one.0.memory.settle();
     assert_eq!(one.known().map(|known| known.verdict), Some(Verdict::Shown));
     let all = one.0.memory.all(|(scope, _), _| scope.finer().is_some());
     assert!(all.len() <= CAPACITY, "{}", all.len());

@@ -9,7 +9,7 @@ use crate::page_view::Exchange;
 const TOKEN: &str = "token-of-alice-token-of-alice";
 
 /// The app's answer to a request with the session's cookie.
-async fn answers(intake: &Intake, set_cookie: &'static str) {
+fn answers(intake: &Intake, set_cookie: &'static str) {
     let cookie = &crate::config::Session::default().cookie;
     let header = |text: String| HeaderValue::from_str(&text).expect("a header");
     let request = HeaderMap::from_iter([(COOKIE, header(format!("{cookie}={TOKEN}")))]);
@@ -30,7 +30,7 @@ async fn answers(intake: &Intake, set_cookie: &'static str) {
         started_at: facts.at,
         duration: Duration::ZERO,
     };
-    intake.record_exchange(&facts, exchange).await;
+    intake.record_exchange(&facts, exchange);
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn a29_a_sign_out_is_noticed_where_nothing_is_recorded() {
         assert!(is_somebody().await);
         bench.table.rows.lock().unwrap().clear();
         assert!(is_somebody().await, "from the cache");
-        answers(&intake, set_cookie).await;
+        answers(&intake, set_cookie);
         assert_eq!(is_somebody().await, !is_over, "{set_cookie}");
     }
 }

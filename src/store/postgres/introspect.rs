@@ -12,9 +12,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::partitions::{Month, is_partitioned, missing};
 use super::statement::{query, query_as};
 use super::trigger;
-use crate::config::Schema;
+use crate::config::Revocation;
 use crate::store::StoreError;
-use crate::store::schema::{Dialect, LiveLookup, LiveSchema, LiveTable, OwnTables};
+use crate::store::schema::{Dialect, LiveLookup, LiveSchema, LiveTable, OwnTables, Requirements};
 pub(in crate::store) use table::{TAKES_COPY, in_schema, kind, split};
 use table::{has_index, tables};
 
@@ -43,8 +43,7 @@ async fn site(
 
 pub(super) async fn live_schema(
     connection: &mut PgConnection,
-    names: &Schema,
-    time_zone: Option<Tz>,
+    wanted: &Requirements,
 ) -> Result<LiveSchema, sqlx::Error> {
     let (user, database, oid, read_only, may_ask): (String, String, String, bool, bool) = query_as(
         "SELECT current_user::text, datname::text, oid::text,
@@ -54,6 +53,7 @@ pub(super) async fn live_schema(
     )
     .fetch_one(&mut *connection)
     .await?;
+    let names = &wanted.names;
     let own = [
         &*names.session.table,
         &names.event.table,
@@ -96,11 +96,12 @@ pub(super) async fn live_schema(
     } else {
         None
     };
-    let lacks_zone = match time_zone {
+    let lacks_zone = match wanted.time_zone {
         Some(zone) => lacks_zone(connection, zone).await?,
         None => false,
     };
-    let session_trigger = trigger::is_installed(connection, &names.session.table).await?;
+    let session_trigger = wanted.revocation == Revocation::Trigger
+        && trigger::is_installed(connection, &names.session.table).await?;
     let site = site(connection, format!("{oid} {database}"), may_ask).await?;
     Ok(LiveSchema {
         dialect: Dialect::Postgres,

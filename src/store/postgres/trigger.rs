@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 
+use super::introspect::split;
 use super::statement::query_scalar;
 
 /// Where the trigger notifies.
@@ -17,10 +18,7 @@ pub(in crate::store) async fn is_installed(
     connection: &mut PgConnection,
     configured: &str,
 ) -> Result<bool, sqlx::Error> {
-    let (schema, name) = match configured.split_once('.') {
-        Some((schema, name)) => (Some(schema), name),
-        None => (None, configured),
-    };
+    let (schema, name) = split(configured);
     query_scalar(
         "SELECT count(*) = 2
          FROM pg_catalog.pg_trigger t

@@ -32,8 +32,8 @@ impl Late {
         self.scene.authenticator.appeared(self.scene.token.fingerprint());
     }
 
-    async fn may_appear(&self) -> bool {
-        self.scene.authenticator.may_appear(&self.scene.token).await
+    fn may_appear(&self) -> bool {
+        self.scene.authenticator.may_appear(&self.scene.token)
     }
 }
 
@@ -50,15 +50,12 @@ async fn i10_a_view_of_a_new_token_is_asked_about_once_more_after_a_second() {
         Identified::NotYet(now + Duration::from_secs(1))
     );
     assert_eq!(
-        late.scene.knows(at(0)).await,
+        late.scene.knows(at(0)),
         CachedSession::Unknown,
         "further views wait, too"
     );
     assert_eq!(
-        late.scene
-            .authenticator
-            .cached_now(&late.scene.token, at(0))
-            .await,
+        late.scene.authenticator.cached_now(&late.scene.token, at(0)),
         CachedSession::NoSession(Absent::NotFound)
     );
     late.appears();
@@ -79,7 +76,7 @@ async fn i10_a_token_without_a_session_is_asked_about_ever_more_rarely() {
         let before = late.scene.reads();
         let whose = late.whose().await;
         assert_eq!(matches!(whose, Identified::NotYet(_)), second == 0, "{second}");
-        assert_eq!(late.may_appear().await, second < 15, "{second}");
+        assert_eq!(late.may_appear(), second < 15, "{second}");
         if late.scene.reads() > before {
             asked.push(second);
         }
@@ -95,7 +92,7 @@ async fn i10_a_session_of_which_is_told_that_it_appears_is_found_at_once() {
     pass(1).await;
     assert_eq!(late.whose().await, Identified::NoSession(Absent::NotFound));
     late.told();
-    assert_eq!(late.scene.knows(at(0)).await, CachedSession::Unknown);
+    assert_eq!(late.scene.knows(at(0)), CachedSession::Unknown);
     assert!(
         matches!(late.whose().await, Identified::NotYet(_)),
         "the cookie may be there before the row"
@@ -132,7 +129,7 @@ async fn i10_nobody_waits_for_a_session_that_has_ended() {
     scene.hears();
     let whose = scene.authenticator.resolve_past(&scene.token, at(0), None).await;
     assert_eq!(whose.unwrap(), Identified::NoSession(Absent::NotFound));
-    assert!(!scene.authenticator.may_appear(&scene.token).await);
+    assert!(!scene.authenticator.may_appear(&scene.token));
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,10 +16,10 @@ async fn i4_a_session_that_changed_is_asked_for_again() {
     assert!(scene.remembers(at(1)));
 
     scene.hears();
-    assert_eq!(scene.knows(at(2)).await, CachedSession::Unknown);
+    assert_eq!(scene.knows(at(2)), CachedSession::Unknown);
     assert!(!scene.remembers(at(2)));
     assert!(!scene.resolves(at(2)).await);
-    assert_eq!(scene.knows(at(2)).await, CachedSession::NoSession(Absent::Ended));
+    assert_eq!(scene.knows(at(2)), CachedSession::NoSession(Absent::Ended));
     assert_eq!((scene.reads(), scene.evicted("changed")), (2, 1));
 }
 
@@ -40,9 +40,9 @@ async fn v6_a_view_that_began_before_the_session_ended_is_that_sessions() {
             .unwrap()
     };
     assert!(matches!(past(at(19)).await, Identified::Session(_)));
-    assert!(matches!(scene.knows(at(19)).await, CachedSession::Session(_)));
+    assert!(matches!(scene.knows(at(19)), CachedSession::Session(_)));
     assert_eq!(past(at(20)).await, Identified::NoSession(Absent::Ended));
-    assert_eq!(scene.knows(at(20)).await, CachedSession::NoSession(Absent::Ended));
+    assert_eq!(scene.knows(at(20)), CachedSession::NoSession(Absent::Ended));
     // A query for the present finds no session, whenever its request began.
     assert!(!scene.resolves(at(19)).await);
     assert!(!scene.remembers(at(19)));
@@ -56,7 +56,7 @@ async fn i4_a_session_of_somebody_else_that_changed_costs_no_lookup() {
         .authenticator
         .changed(SessionChange::Of(BrowserSessionId::from("2")));
     assert!(scene.resolves(at(1)).await);
-    assert!(matches!(scene.knows(at(1)).await, CachedSession::Session(_)));
+    assert!(matches!(scene.knows(at(1)), CachedSession::Session(_)));
     assert!(scene.remembers(at(1)));
     assert_eq!(scene.reads(), 1);
 }
@@ -68,7 +68,7 @@ async fn i4_an_answer_that_was_on_its_way_when_the_news_came_is_not_kept() {
     let (found, ()) = tokio::join!(scene.resolves(at(0)), news);
     assert!(!found, "it was read again");
     assert_eq!(scene.reads(), 2);
-    assert_eq!(scene.knows(at(1)).await, CachedSession::NoSession(Absent::Ended));
+    assert_eq!(scene.knows(at(1)), CachedSession::NoSession(Absent::Ended));
     assert!(!scene.remembers(at(1)));
 }
 
@@ -111,7 +111,7 @@ async fn i4_a_session_that_changes_at_each_look_is_not_looked_at_without_end() {
         () = news => unreachable!("there is always more news"),
     };
     assert!(found);
-    assert_eq!(scene.knows(at(1)).await, CachedSession::Unknown);
+    assert_eq!(scene.knows(at(1)), CachedSession::Unknown);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn i4_after_a_gap_sessions_are_asked_for_again_and_go_on_being_remembered(
     let scene = Scene::new();
     assert!(scene.resolves(at(0)).await);
     scene.authenticator.listening();
-    assert_eq!(scene.knows(at(1)).await, CachedSession::Unknown);
+    assert_eq!(scene.knows(at(1)), CachedSession::Unknown);
     // The database is down again before the next query.
     scene.away(true);
     assert!(scene.remembers(at(1)));
@@ -138,7 +138,7 @@ async fn i1_a_gap_does_not_make_made_up_tokens_worth_a_lookup_again() {
     assert_eq!(nobody.unwrap(), None);
     scene.authenticator.listening();
     scene.authenticator.changed(SessionChange::OfAny);
-    let known = scene.authenticator.cached_now(&made_up, at(1)).await;
+    let known = scene.authenticator.cached_now(&made_up, at(1));
     assert_eq!(
         (known, scene.reads()),
         (CachedSession::NoSession(Absent::NotFound), 1)

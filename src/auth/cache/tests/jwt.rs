@@ -32,7 +32,7 @@ async fn i23_a_jwt_that_names_no_session_identifies_its_user_without_a_query() {
     scene.table.away.store(true, Ordering::Relaxed);
     let token = jwt(None, 40);
     let authenticator = &scene.authenticator;
-    let CachedSession::Session(session) = authenticator.cached(&token, at(0)).await else {
+    let CachedSession::Session(session) = authenticator.cached(&token, at(0)) else {
         panic!("it is known at once");
     };
     // As the app's column has it.
@@ -45,16 +45,16 @@ async fn i23_a_jwt_that_names_no_session_identifies_its_user_without_a_query() {
     assert!(authenticator.last_known_session(&token, at(39)).is_some());
     assert_eq!(authenticator.resolve(&token, at(40)).await.unwrap(), None);
     assert_eq!(
-        authenticator.cached_now(&token, at(40)).await,
+        authenticator.cached_now(&token, at(40)),
         CachedSession::NoSession(Absent::Ended)
     );
-    assert!(!authenticator.may_appear(&token).await);
+    assert!(!authenticator.may_appear(&token));
     let other = SessionToken::of_jwt(Claims {
         account: AccountId::from("no number"),
         ..token.claims().unwrap().clone()
     });
     assert_eq!(
-        authenticator.cached(&other, at(0)).await,
+        authenticator.cached(&other, at(0)),
         CachedSession::NoSession(Absent::NotFound)
     );
 }
@@ -70,7 +70,7 @@ async fn i25_a_session_that_a_jwt_names_is_cached_and_lasts_no_longer_than_the_j
     let session = authenticator.resolve(&renewed, at(1)).await.unwrap().unwrap();
     assert_eq!(session.expires_at, at(50));
     assert_eq!(
-        authenticator.cached_now(&scene.token, at(40)).await,
+        authenticator.cached_now(&scene.token, at(40)),
         CachedSession::NoSession(Absent::Ended)
     );
     assert_eq!(authenticator.resolve(&scene.token, at(40)).await.unwrap(), None);
