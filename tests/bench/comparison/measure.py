@@ -1,5 +1,6 @@
 """CPU time and memory of process trees, from /proc."""
 
+import contextlib
 import os
 import pathlib
 import statistics
@@ -13,11 +14,11 @@ def tree(pid):
     while waiting:
         each = waiting.pop()
         found.append(each)
-        for children in pathlib.Path(f'/proc/{each}/task').glob('*/children'):
-            try:
-                waiting.extend(map(int, children.read_text().split()))
-            except OSError:
-                pass
+        # A process may end meanwhile, and its folder with it.
+        with contextlib.suppress(OSError):
+            for children in pathlib.Path(f'/proc/{each}/task').glob('*/children'):
+                with contextlib.suppress(OSError):
+                    waiting.extend(map(int, children.read_text().split()))
     return found
 
 
