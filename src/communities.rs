@@ -39,10 +39,10 @@ const MISSING_TTL: Duration = Duration::from_secs(5);
 /// Lookups at the same time.
 const MAX_LOOKUPS: usize = 8;
 
-/// What a name of a community stands for, or that it stands for nothing. One type for ids and slugs, since there is as
-/// much code again for each type of cache.
+/// What a name of a community stands for, or that it stands for nothing. One type for ids and slugs: there is as much code
+/// again for each type of cache.
 type CommunityNames = SharedResults<CommunityRef, Option<Arc<str>>, Arc<StoreError>>;
-/// What a name stood for when that was looked up last.
+/// What a name stood for when that was looked up last; it does not end.
 type LastNames = Cache<CommunityRef, Arc<str>>;
 
 /// The app's communities.
@@ -92,7 +92,7 @@ impl Communities {
     /// The same with another [`FOUND_TTL`].
     fn remembering(store: Arc<dyn Store>, found: Duration) -> Self {
         let names = || {
-            CommunityNames::lasting(
+            CommunityNames::with_ttl_of(
                 CAPACITY,
                 move |name| {
                     if name.is_some() { found } else { MISSING_TTL }

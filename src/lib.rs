@@ -45,6 +45,7 @@ pub mod widget;
 // across
 pub mod admin;
 pub mod demo;
+mod expiring_cache;
 pub mod handover;
 pub mod metrics;
 pub mod reload;

@@ -1,74 +1,86 @@
 //! Results that requests for the same thing share: who asks while one is computed is answered with it, failed or not, and
-//! so is who asks later, for as long as it lasts. Failures do not last.
-//!
-//! What has ended is removed each time when half as many results were added as there are, so that the work is shared by those
-//! who add.
+//! so is who asks later, for as long as it lasts. Failures do not last, though they are kept for a moment, for those who wait.
 
 use std::hash::Hash;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quick_cache::sync::{Cache, EntryAction, EntryResult};
+use quick_cache::sync::{EntryAction, EntryResult};
 use tokio::time::Instant;
+
+use crate::expiring_cache::{Ends, ExpiringCache};
 
 /// Longest time of a result, whatever is configured.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// Fewest results that are added between two removals of what has ended.
-const LEAST_ADDED: usize = 1_000;
+/// How long a result stays at least: who waits for it reads it then.
+const FOR_WAITERS: Duration = Duration::from_secs(1);
 
 /// The results of so many things; of more, those asked for least are forgotten.
 pub(crate) struct SharedResults<K, V, E> {
-    results: Cache<K, Finished<V, E>>,
+    results: ExpiringCache<K, Finished<V, E>>,
     /// How long a result lasts.
     ttl: Box<dyn Fn(&V) -> Duration + Send + Sync>,
-    /// Results added since what has ended was removed.
-    added: AtomicUsize,
 }
 
 #[derive(Clone)]
 struct Finished<V, E> {
     outcome: Result<V, E>,
     at: Instant,
+    /// How long it lasts.
     until: Instant,
+}
+
+impl<V, E> Finished<V, E> {
+    fn lasts_at(&self, moment: Instant) -> bool {
+        moment < self.until
+    }
+}
+
+impl<V: Clone, E: Clone> Ends for Finished<V, E> {
+    fn counts_now() -> impl Fn(&Self) -> bool {
+        let now = Instant::now();
+        move |finished| finished.lasts_at(now) || now < finished.at + FOR_WAITERS
+    }
 }
 
 impl<K, V, E> SharedResults<K, V, E>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
-    E: Clone,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
 {
     /// No results yet. Each lasts for `ttl`.
     pub(crate) fn new(capacity: usize, ttl: Duration) -> Self {
-        Self::lasting(capacity, move |_| ttl)
+        Self::with_ttl_of(capacity, move |_| ttl)
     }
 
     /// The same, where how long a result lasts depends on it.
-    pub(crate) fn lasting(capacity: usize, ttl: impl Fn(&V) -> Duration + Send + Sync + 'static) -> Self {
+    pub(crate) fn with_ttl_of(capacity: usize, ttl: impl Fn(&V) -> Duration + Send + Sync + 'static) -> Self {
         Self {
-            results: Cache::new(capacity),
+            results: ExpiringCache::new(capacity),
             ttl: Box::new(ttl),
-            added: AtomicUsize::new(0),
         }
     }
 
     /// The result for a key, if there is one that lasts. Never waits.
     pub(crate) fn known(&self, key: &K) -> Option<V> {
-        let finished = self.results.get(key)?;
-        finished.lasts_at(Instant::now()).then(|| finished.outcome.ok())?
+        let finished = self.results.entries().get(key)?;
+        if finished.lasts_at(Instant::now()) {
+            finished.outcome.ok()
+        } else {
+            None
+        }
     }
 
     /// Forgets the result for a key if it is as described; not one that is being computed.
     pub(crate) fn forget_if(&self, key: &K, is_so: impl Fn(&V) -> bool) {
-        self.results
-            .remove_if(key, |finished| finished.outcome.as_ref().is_ok_and(&is_so));
+        let results = self.results.entries();
+        results.remove_if(key, |finished| finished.outcome.as_ref().is_ok_and(&is_so));
     }
 
     /// The result for a key, which `compute` computes where there is none. Given up, it leaves that to the next who waits.
     pub(crate) async fn get(&self, key: &K, compute: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let asked = Instant::now();
-        let known = self.results.entry_async(key, |_, finished| {
+        let known = self.results.entries().entry_async(key, |_, finished| {
             if finished.lasts_at(asked) || asked < finished.at {
                 EntryAction::Retain(finished.outcome.clone())
             } else {
@@ -89,23 +101,8 @@ where
             at,
             until: at + ttl.min(LONGEST),
         });
-        self.remove_ended(at);
+        self.results.added();
         outcome
-    }
-
-    /// A result was added.
-    fn remove_ended(&self, now: Instant) {
-        let added = self.added.fetch_add(1, Ordering::Relaxed) + 1;
-        if added >= LEAST_ADDED.max(self.results.len() / 2) {
-            self.added.store(0, Ordering::Relaxed);
-            self.results.retain(|_, finished| finished.lasts_at(now));
-        }
-    }
-}
-
-impl<V, E> Finished<V, E> {
-    fn lasts_at(&self, moment: Instant) -> bool {
-        moment < self.until
     }
 }
 
@@ -145,28 +142,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_lasts_as_long_as_it_says_and_is_removed_after_it() {
-        let results =
-            SharedResults::<usize, u64, &str>::lasting(100_000, |found| Duration::from_secs(*found));
-        let get = async |key, found| results.get(&key, async { Ok(found) }).await.unwrap();
-        for key in 0..LEAST_ADDED {
-            get(key, if key < 10 { 60 } else { 5 }).await;
-        }
+    async fn each_lasts_as_long_as_it_says() {
+        let results = SharedResults::<u8, u64, &str>::with_ttl_of(10, |found| Duration::from_secs(*found));
+        assert_eq!(results.get(&1, async { Ok(60) }).await, Ok(60));
+        assert_eq!(results.get(&2, async { Ok(5) }).await, Ok(5));
+        assert_eq!(results.get(&3, async { Err("down") }).await, Err("down"));
         assert_eq!(
-            (results.known(&1), results.known(&20), results.results.len()),
-            (Some(60), Some(5), LEAST_ADDED)
+            (results.known(&1), results.known(&2), results.known(&3)),
+            (Some(60), Some(5), None)
         );
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!((results.known(&1), results.known(&20)), (Some(60), None));
-        for key in 0..LEAST_ADDED {
-            get(LEAST_ADDED + key, 60).await;
+        assert_eq!((results.known(&1), results.known(&2)), (Some(60), None));
+        results.forget_if(&1, |found| *found == 8);
+        assert_eq!(results.known(&1), Some(60));
+        results.forget_if(&1, |found| *found == 60);
+        assert_eq!(results.known(&1), None);
+    }
+
+    /// Which is when failures are kept that did not last at all.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told_of_a_failure_while_what_has_ended_is_removed() {
+        let results = SharedResults::<u32, u32, &str>::new(100_000, LONG);
+        for key in 1..1_000 {
+            let failed = results.get(&key, async { Err("down") });
+            assert_eq!(failed.await, Err("down"));
         }
-        assert_eq!(results.results.len(), LEAST_ADDED + 10, "the others are gone");
-        assert_eq!(get(20, 7).await, 7, "computed anew");
-        results.forget_if(&20, |found| *found == 8);
-        assert_eq!(results.known(&20), Some(7));
-        results.forget_if(&20, |found| *found == 7);
-        assert_eq!(results.known(&20), None);
+        let (release, released) = oneshot::channel();
+        let mut first = pin!(results.get(&0, async { released.await.unwrap() }));
+        let mut next = pin!(results.get(&0, async { Ok(1) }));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut next).is_pending());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        release.send(Err("away")).unwrap();
+        assert_eq!(first.await, Err("away"));
+        while results.results.entries().len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(next.await, Err("away"));
     }
 
     #[tokio::test]

@@ -49,20 +49,19 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     let counted = CountedTypes::new(&config.record, Arc::clone(&routes));
     let store = store::open_counting(&config, counted.clone()).context("the database")?;
     let api_keys = key_files.api_keys.clone();
+    // Takes milliseconds: done while the database is looked at.
+    let policy = spawn_blocking({
+        let (record, privacy) = (config.record.clone(), config.privacy.clone());
+        move || Policy::new(&record, &privacy)
+    });
     let look = async {
         let found = at_start::look(&store, &config, &routes.load(), ports.are_taken_over()).await?;
         check_api_keys(api_keys.as_deref(), &store)?;
-        Ok(found)
+        Ok((found, policy.await.context("user agents")?))
     };
     let status = Status::default();
-    let policy = spawn_blocking({
-        let (record, privacy) = (config.record.clone(), config.privacy.clone());
-        // Takes milliseconds, meanwhile.
-        move || Policy::new(&record, &privacy)
-    });
-    let (inspection, spool) = create_spool_during(look, spools, &status).await?;
+    let ((inspection, policy), spool) = create_spool_during(look, spools, &status).await?;
 
-    let policy = policy.await.context("the list of robots")?;
     config.limits.max_connections = Some(open_files::connections(&config.limits));
     let shared = SharedParts::new(
         config,

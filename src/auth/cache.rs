@@ -71,7 +71,7 @@ impl Authenticator {
             longest_absence: session.negative_ttl,
         };
         Self {
-            cache: SharedResults::lasting(capacity, move |entry| lifetimes.of(entry)),
+            cache: SharedResults::with_ttl_of(capacity, move |entry| lifetimes.of(entry)),
             fallback: FallbackSessions::new(session.cache_capacity),
             changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),

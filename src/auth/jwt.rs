@@ -14,16 +14,17 @@ mod verify;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue};
-use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::cookie::{TokenFound, session_token};
 use super::metrics::{JwtRefusal, Metrics};
 use crate::config;
+use crate::expiring_cache::{Ends, ExpiringCache};
 use crate::ids::SessionToken;
 use crate::reload::KeyFile;
 use verify::{ClaimRules, MAX_JWT, Verified};
@@ -60,7 +61,7 @@ pub struct Jwts {
     rules: ClaimRules,
     keys: Arc<KeyFile>,
     /// By the JWT's SHA-256.
-    known: Cache<[u8; 32], CachedVerification>,
+    known: ExpiringCache<[u8; 32], CachedVerification>,
     /// One more than the number of the set of keys for which an unknown key was last logged.
     warned: AtomicU64,
     metrics: Arc<Metrics>,
@@ -76,6 +77,13 @@ struct CachedVerification {
     until: Instant,
 }
 
+impl Ends for CachedVerification {
+    fn counts_now() -> impl Fn(&Self) -> bool {
+        let now = Instant::now();
+        move |known| now < known.until
+    }
+}
+
 impl Jwts {
     /// Verifies with the keys of `keys`. Up to `capacity` outcomes are remembered.
     pub fn new(settings: &config::Jwt, keys: Arc<KeyFile>, capacity: u64, metrics: Arc<Metrics>) -> Self {
@@ -84,7 +92,7 @@ impl Jwts {
             rules: ClaimRules::new(settings),
             settings: settings.clone(),
             keys,
-            known: Cache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
+            known: ExpiringCache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
             warned: AtomicU64::new(0),
             metrics,
         }
@@ -179,7 +187,6 @@ impl Jwts {
         let hash = <[u8; 32]>::from(Sha256::digest(jwt.as_bytes()));
         if let Some(known) = self.known.get(&hash)
             && known.reading == reading
-            && Instant::now() < known.until
         {
             return known.outcome;
         }

@@ -175,15 +175,12 @@ async fn v25_the_community_of_a_topic_is_asked_for_once_like_that_of_a_slug() {
 async fn v24_a_page_says_a_key_that_its_script_may_ask_for() {
     let (_, communities) = forgetting("42");
     let topic = CommunityRef::Lookup("topic".into(), "7".into());
-    let key = async |named: &CommunityRef, key| communities.last_known_key(named, key);
-    assert_eq!(
-        key(&slug("rust"), CommunityKey::Slug).await.as_deref(),
-        Some("rust")
-    );
-    assert_eq!(key(&topic, CommunityKey::Slug).await, None, "not known yet");
+    let key = |named: &CommunityRef, key| communities.last_known_key(named, key);
+    assert_eq!(key(&slug("rust"), CommunityKey::Slug).as_deref(), Some("rust"));
+    assert_eq!(key(&topic, CommunityKey::Slug), None, "not known yet");
     communities.named(&topic).await.unwrap();
-    assert_eq!(key(&topic, CommunityKey::Id).await.as_deref(), Some("42"));
-    assert_eq!(key(&topic, CommunityKey::Either).await.as_deref(), Some("42"));
+    assert_eq!(key(&topic, CommunityKey::Id).as_deref(), Some("42"));
+    assert_eq!(key(&topic, CommunityKey::Either).as_deref(), Some("42"));
     let communities = Arc::new(Communities::new(communities.store.clone()));
     communities.refresh(&topic, CommunityKey::Slug, &Handle::current());
     let all = u32::try_from(MAX_LOOKUPS).unwrap();
@@ -203,7 +200,7 @@ async fn v23_the_last_slug_of_a_community_outlives_what_is_surely_known() {
         drop(communities.refreshes.acquire_many(all).await.unwrap());
         std::mem::take(&mut *store.asked.lock().unwrap())
     };
-    let slug = async || communities.last_known_slug(&topic, CommunityKey::Either);
+    let slug = || communities.last_known_slug(&topic, CommunityKey::Either);
     let both = ["topic 7", "slug of 42"];
     for _ in 0..2 {
         assert_eq!(
@@ -217,12 +214,12 @@ async fn v23_the_last_slug_of_a_community_outlives_what_is_surely_known() {
                 .known(&as_name(&CommunityId::from("42")))
                 .is_none()
         );
-        assert_eq!(slug().await.as_deref(), Some("slug-42"));
+        assert_eq!(slug().as_deref(), Some("slug-42"));
         let key = communities.last_known_key(&topic, CommunityKey::Slug);
         assert_eq!(key.as_deref(), Some("slug-42"));
     }
     // It has none any more.
     *store.id.lock().unwrap() = None;
     assert_eq!(communities.slug_of(&"42".into()).await.unwrap(), None);
-    assert_eq!(slug().await, None);
+    assert_eq!(slug(), None);
 }

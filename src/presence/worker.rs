@@ -50,7 +50,10 @@ const DUE_TOGETHER: Duration = Duration::from_millis(100);
 /// Pause between two looks at the queue. During it views do not wake the worker: a wake-up is a system call in the
 /// request, and each look takes calls of the store. A view that comes alone does not wait; whoever asks who is there ends
 /// the pause ([`PresenceHandle::catch_up`]).
-const REST: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_millis(100);
+
+/// Longest time for which whoever asks who is there waits for the views before.
+const CATCHING_UP: Duration = Duration::from_millis(50);
 
 /// The least, however many ask.
 const LEAST_REST: Duration = Duration::from_millis(10);

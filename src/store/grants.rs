@@ -13,7 +13,8 @@ pub(super) fn sql(resolved: &ResolvedSchema, role: &str) -> String {
     let role = quoted(role);
     let mut sql = format!(
         "-- The rights that the sidecar's role needs with this configuration. Run it as a superuser, or as the owner of the\n\
-         -- tables, after `headcount migrate`, which the owner runs. The role itself:\n\
+         -- tables, after `headcount migrate`, which the owner runs. The role itself is made by a superuser, or by a role with\n\
+         -- CREATEROLE:\n\
          --   CREATE ROLE {role} LOGIN PASSWORD '…';\n"
     );
     let statements = resolved.needed.statements().into_iter();

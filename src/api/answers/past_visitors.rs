@@ -66,7 +66,8 @@ pub(in crate::api) struct PastVisitorAnswer {
     /// Visits: page views of the community in the window, of which one that comes more than 30 minutes after the user's
     /// former one begins another.
     visit_count: i64,
-    /// Page views of the community in the window.
+    /// Page views of the community in the window. Those of `pages` may be fewer, as only some pages are named, and more, where
+    /// pages of the whole site are.
     page_views: i64,
     /// The first of them.
     first_visit: Timestamp,

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{NotedGrant, Verdict};
+use crate::expiring_cache::Ends;
 use crate::ids::UserId;
 use crate::presence::Scope;
 use crate::presence::moment::Moment;
@@ -33,6 +34,13 @@ pub(super) enum Recorded {
     There { at: Moment, until: Moment },
     /// It had it, and was seen at that time to have it no more. The worker is to write it again, after others' refusals.
     Lost(Instant),
+}
+
+impl Ends for Known {
+    fn counts_now() -> impl Fn(&Self) -> bool {
+        let now = Moment::now();
+        move |known| now < known.until
+    }
 }
 
 impl Known {

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
+use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::known::{GrantKey, Known, Recorded};
 use super::{News, NotedGrant, OPEN_FOR, Verdict};
+use crate::expiring_cache::ExpiringCache;
 use crate::ids::UserId;
 use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
 /// Users remembered, counted once per community, and as many counted once per finer thing; some 200 bytes each. Beyond that,
-/// the oldest of those that were not asked about again are forgotten, then those not asked about for longest: whoever asks for
-/// many communities keeps nobody's grant out, nor does whoever views many posts.
+/// roughly those not used for longest are forgotten: whoever asks for many communities keeps nobody's grant out, nor does
+/// whoever views many posts.
 pub(super) const CAPACITY: usize = 100_000;
-/// Part of the places that those have which were asked about again.
-const ASKED_AGAIN: f64 = 0.5;
+/// Part of the places that those may take which are used again and again: as many are for new ones.
+const USED_AGAIN: f64 = 0.5;
 /// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
 /// store, of each user's only those beyond [`KEPT_REFUSALS`].
 const NOTHING_TAKEN: Duration = Duration::from_secs(60);
@@ -57,8 +57,8 @@ pub(super) struct Memory {
     kept: Duration,
     /// Whether a store is to have it.
     is_shared: bool,
-    communities: Arc<Cache<GrantKey, Known>>,
-    finer: Arc<Cache<GrantKey, Known>>,
+    communities: ExpiringCache<GrantKey, Known>,
+    finer: ExpiringCache<GrantKey, Known>,
     /// How many refusals of a user, of communities or of finer things, were kept for the whole time though they take nothing
     /// away, and when the last of them came.
     refusals: Arc<Cache<(UserId, Layer), (u32, Instant)>>,
@@ -74,8 +74,8 @@ impl Memory {
         let memory = Self {
             kept,
             is_shared,
-            communities: Arc::new(cache()),
-            finer: Arc::new(cache()),
+            communities: ExpiringCache::with_places_for_new_ones(CAPACITY, USED_AGAIN),
+            finer: ExpiringCache::with_places_for_new_ones(CAPACITY, USED_AGAIN),
             refusals: Arc::new(Cache::new(CAPACITY)),
             queue: sender,
             has_more: Arc::default(),
@@ -85,13 +85,13 @@ impl Memory {
 
     /// What is known, and still counts.
     pub(super) fn get(&self, key: &GrantKey) -> Option<Known> {
-        self.of(key).get(key).filter(counts)
+        self.of(key).get(key)
     }
 
     /// Takes what is news, and queues it where the store must have it.
     pub(super) fn put(&self, key: GrantKey, news: News, at: Moment) {
         let mut is_queued = false;
-        self.change(&key, |before| {
+        self.of(&key).change(&key, |before| {
             let (verdict, answered) = self.answer(before, news, at)?;
             let is_brief = verdict == Verdict::Refused
                 && match before {
@@ -202,7 +202,7 @@ impl Memory {
             }
             _ => {}
         }
-        let taken = self.change(key, |before| match before {
+        let taken = self.of(key).change(key, |before| match before {
             Some(before) if before.verdict == noted.verdict => Some(before.with(noted)),
             Some(before) if before.at > noted.at => None,
             _ => Some(noted),
@@ -238,7 +238,7 @@ impl Memory {
 
     fn mark(&self, key: &GrantKey, own: Known, recorded: Recorded) -> bool {
         let mut is_new = false;
-        self.change(key, |before| {
+        self.of(key).change(key, |before| {
             is_new = before.is_some_and(|before| before == own && before.recorded != Recorded::Queued);
             is_new.then_some(Known { recorded, ..own })
         });
@@ -254,7 +254,7 @@ impl Memory {
         called: Moment,
     ) -> bool {
         let mut is_queued = false;
-        self.change(key, |before| {
+        self.of(key).change(key, |before| {
             let before = before?;
             if before != sent {
                 is_queued = before.is_queued();
@@ -281,41 +281,9 @@ impl Memory {
 
     /// What is known of those of whom this is asked.
     pub(super) fn all(&self, is_wanted: impl Fn(&GrantKey, &Known) -> bool) -> Vec<(GrantKey, Known)> {
-        let all = self.communities.iter().chain(self.finer.iter());
-        all.filter(|(key, known)| counts(known) && is_wanted(key, known))
-            .collect()
-    }
-
-    /// Forgets what counts no more.
-    pub(super) fn forget_ended(&self) {
-        self.communities.retain(|_, known| counts(known));
-        self.finer.retain(|_, known| counts(known));
-    }
-
-    /// Changes what is known to what `change` makes of it; nothing is changed where that is none. What is known then.
-    fn change(&self, key: &GrantKey, change: impl FnOnce(Option<Known>) -> Option<Known>) -> Option<Known> {
-        let mut change = Some(change);
-        let mut apply = |before| change.take().and_then(|change| change(before));
-        let changed = self.of(key).entry(key, None, |_, known| {
-            let before = Some(*known).filter(counts);
-            match apply(before) {
-                Some(after) => {
-                    *known = after;
-                    EntryAction::Retain(Some(after))
-                }
-                None => EntryAction::Retain(before),
-            }
-        });
-        match changed {
-            EntryResult::Retained(known) => known,
-            EntryResult::Vacant(place) => {
-                let known = apply(None)?;
-                let _ = place.insert(known);
-                Some(known)
-            }
-            // Nothing is removed above, and nothing limits the time.
-            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => None,
-        }
+        let mut all = self.communities.all(&is_wanted);
+        all.extend(self.finer.all(&is_wanted));
+        all
     }
 
     /// Whether the worker must look for what is to be written; that is then noted as done.
@@ -329,7 +297,7 @@ impl Memory {
     }
 
     /// Where a grant of its layer is.
-    fn of(&self, (scope, _): &GrantKey) -> &Cache<GrantKey, Known> {
+    fn of(&self, (scope, _): &GrantKey) -> &ExpiringCache<GrantKey, Known> {
         match Layer::of(scope) {
             Layer::Community => &self.communities,
             Layer::Finer => &self.finer,
@@ -341,28 +309,4 @@ impl Memory {
             self.leave();
         }
     }
-}
-
-/// An empty cache.
-fn cache() -> Cache<GrantKey, Known> {
-    let mut options = OptionsBuilder::new();
-    options
-        .estimated_items_capacity(CAPACITY)
-        .weight_capacity(CAPACITY as u64)
-        .hot_allocation(ASKED_AGAIN);
-    match options.build() {
-        Ok(options) => Cache::with_options(
-            options,
-            UnitWeighter,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        ),
-        // It fails where a capacity is left out.
-        Err(_) => Cache::new(CAPACITY),
-    }
-}
-
-/// Whether it still counts.
-fn counts(known: &Known) -> bool {
-    Moment::now() < known.until
 }

@@ -187,6 +187,15 @@ async fn a9_refusals_keep_no_grant_out() {
     }
     one.shows(Verdict::Shown, Duration::ZERO);
     assert_eq!(one.known().map(|known| known.verdict), Some(Verdict::Shown));
+    // And while it is asked about now and then it stays.
+    for community in 0..CAPACITY + CAPACITY / 10 {
+        let name = Scope::from(CommunityId::new(format!("another {community}")));
+        one.note(&name, &user, News::Answer(Verdict::Refused), Moment::now());
+        one.0.memory.get(&(name, user.clone()));
+        if community % (CAPACITY / 10) == 0 {
+            assert!(one.known().is_some(), "{community}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,9 +32,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks for grants that were seen to be missing.
 const MISSING: Duration = Duration::from_secs(1);
 
-/// Between two times at which memory forgets what counts no more.
-const FORGETTING: Duration = Duration::from_secs(60);
-
 /// A failure domain that may have lost something, by its place, and what tells the next time.
 type Loss = BoxFuture<'static, (usize, watch::Receiver<u64>)>;
 
@@ -89,7 +86,6 @@ impl Worker {
 
     async fn run(&mut self) {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut forget = Instant::now() + FORGETTING;
         loop {
             let (again, grants_again, missing_again) = (self.again, self.grants_again, self.missing_again);
             tokio::select! {
@@ -116,10 +112,6 @@ impl Worker {
                     self.grants_again = None;
                 }
                 () = at(missing_again) => self.write_missing(),
-                () = sleep_until(forget) => {
-                    self.memory.forget_ended();
-                    forget = Instant::now() + FORGETTING;
-                }
             }
             if self.again.is_none() {
                 self.write().await;

@@ -6,7 +6,7 @@ use prometheus::Gauge;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::REST;
+use super::CATCHING_UP;
 use super::progress::TouchProgress;
 
 use crate::ids::UserId;
@@ -49,11 +49,11 @@ impl PresenceHandle {
 
     /// Waits until the store has been told of every view handed over before that is in one of these scopes: a page's own
     /// script, which asks at once who is there, finds its visitor. Deferred touches are of users who are there already. Waits
-    /// no longer than the worker would rest, and for no call of another scope: a Redis node that hangs delays only reads of
+    /// for a moment only, and for no call of another scope: a Redis node that hangs delays only reads of
     /// the scopes that it has.
     pub async fn catch_up(&self, scopes: &[Scope]) {
         // A store that is slow must not delay a read; it would be answered from memory.
-        let _ = timeout(REST, self.progress.catch_up(scopes)).await;
+        let _ = timeout(CATCHING_UP, self.progress.catch_up(scopes)).await;
     }
 
     /// Waits until everything handed over before has been sent to the store, with or without success, or the

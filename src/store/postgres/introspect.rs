@@ -101,7 +101,7 @@ pub(super) async fn live_schema(
         None => false,
     };
     let session_trigger = wanted.revocation == Revocation::Trigger
-        && trigger::is_installed(connection, &names.session.table).await?;
+        && trigger::is_installed(connection, split(&names.session.table)).await?;
     let site = site(connection, format!("{oid} {database}"), may_ask).await?;
     Ok(LiveSchema {
         dialect: Dialect::Postgres,

@@ -12,6 +12,7 @@ use sqlx::{Acquire as _, ConnectOptions as _, Connection as _};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
+use super::introspect::split;
 use super::statement::query;
 use super::trigger::{self, ALL, APPEARED, CHANNEL};
 use super::{connect_options, pooler};
@@ -177,7 +178,7 @@ impl SessionListener {
                 .bind(&self.own_channel)
                 .execute(&mut line.listener)
                 .await?;
-            trigger::is_installed((&mut line.listener).acquire().await?, &self.table).await
+            trigger::is_installed((&mut line.listener).acquire().await?, split(&self.table)).await
         };
         match timeout_at(line.until, probe).await {
             Ok(installed) => Ok(installed?),

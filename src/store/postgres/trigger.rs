@@ -2,7 +2,6 @@
 
 use sqlx::PgConnection;
 
-use super::introspect::split;
 use super::statement::query_scalar;
 
 /// Where the trigger notifies.
@@ -12,13 +11,12 @@ pub(in crate::store) const APPEARED: &str = "headcount_session_appeared";
 /// Payload that stands for all rows.
 pub(super) const ALL: &str = "*";
 
-/// Whether the trigger is on the table of this configured name and fires. Every role can read the catalogue, so no
+/// Whether the trigger is on the table of this schema, or on the search path, and fires. Every role can read the catalogue, so no
 /// rights on the schema `headcount` are needed.
 pub(in crate::store) async fn is_installed(
     connection: &mut PgConnection,
-    configured: &str,
+    (schema, name): (Option<&str>, &str),
 ) -> Result<bool, sqlx::Error> {
-    let (schema, name) = split(configured);
     query_scalar(
         "SELECT count(*) = 2
          FROM pg_catalog.pg_trigger t

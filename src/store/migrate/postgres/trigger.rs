@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use super::{begin_briefly, execute, forget, record, recorded};
 use crate::config::{Config, Revocation, TokenHash};
 use crate::store::migrate::{Addition, MigrateError, Step};
+use crate::store::postgres::introspect::split;
 use crate::store::postgres::trigger::{APPEARED, CHANNEL, is_installed};
 use crate::store::schema::{AppSchema, Column, SessionTable, SessionUser, all};
 
@@ -26,7 +27,11 @@ pub(super) async fn settle(
     let addition = Addition::new(NAME, &app.session.table, &template, app, &names);
     let wanted = config.session.revocation == Revocation::Trigger;
     let words = recorded(connection, NAME).await?;
-    let whole = is_installed(connection, config.schema.sessions_table(config.session.kind)).await?;
+    let whole = is_installed(
+        connection,
+        split(config.schema.sessions_table(config.session.kind)),
+    )
+    .await?;
     let fits = whole
         && if let Some(words) = &words {
             *words == addition.create

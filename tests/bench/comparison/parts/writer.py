@@ -17,9 +17,11 @@ def run(world, report, options):
     postgres, sidecar = world.postgres, world.headcount()
     load.saturate(sidecar.port, 1)
     sidecar.drained()
-    copies_of_each = ROWS_BEFORE // int(postgres.sql('SELECT count(*) FROM accounts_userevent'))
+    count = int(postgres.sql('SELECT count(*) FROM accounts_userevent'))
+    copies_of_each = 1 + ROWS_BEFORE // max(count, 1)
     postgres.sql(f'INSERT INTO accounts_userevent ({COLUMNS})'
-                 f' SELECT {COLUMNS} FROM accounts_userevent, generate_series(1, {copies_of_each});'
+                 f' SELECT {COLUMNS} FROM accounts_userevent, generate_series(1, {copies_of_each})'
+                 f' LIMIT {max(ROWS_BEFORE - count, 0)};'
                  'CREATE TABLE copied (LIKE accounts_userevent INCLUDING ALL);'
                  'ALTER TABLE copied ADD FOREIGN KEY (user_id) REFERENCES accounts_userprofile (id)'
                  ' DEFERRABLE INITIALLY DEFERRED;'
@@ -28,7 +30,6 @@ def run(world, report, options):
     ours, copies, cpu_ours, cpu_copy = [], [], [], []
     for _ in range(min(3, options.rounds)):
         before = int(postgres.sql('SELECT count(*) FROM accounts_userevent'))
-        postgres.sql('CHECKPOINT')
         # A lock keeps the writer away while the backlog grows.
         hold = world.stack.add(services.Service(
             'lock', postgres.psql('BEGIN; LOCK accounts_userevent; SELECT pg_sleep(120)')))
@@ -37,6 +38,7 @@ def run(world, report, options):
             made += load.saturate(sidecar.port, 2)
         services.wait_until('all views to be in the spool', lambda: not sidecar.metric('headcount_recorder_queue_views'))
         waiting = int(sidecar.metric('headcount_spool_views'))
+        postgres.sql('CHECKPOINT')
         with Used(postgres) as used:
             start = time.monotonic()
             postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)%'"
@@ -60,7 +62,7 @@ def run(world, report, options):
         copies.append(rows / took)
         cpu_copy.append(used.seconds / rows * 1e6)
     report.extend('Headcount, views of a backlog, per second', '', ours)
-    report.extend('COPY of the same rows into the same table, rows per second', '', copies)
+    report.extend('COPY of the same rows into a table like it, rows per second', '', copies)
     report.extend("Postgres' CPU per view: event, session and profile", 'µs', cpu_ours)
     report.extend("Postgres' CPU per row of COPY", 'µs', cpu_copy)
     report.ratio('rate of the backlog / rate of COPY', ours, copies, '≥ 0.8')
