@@ -1,7 +1,7 @@
 //! A bounded cache whose entries count until a time of their own.
 //!
-//! When as many entries were added as half of those that are there, and a thousand at least, those that have ended are removed,
-//! on a thread for blocking work: whoever adds one does not wait for that. Where nothing is added nothing is removed.
+//! After each thousand additions, and a quarter of what is there, those that have ended are removed by a task, a few at a time:
+//! whoever adds one does not wait for that. Where nothing is added nothing is removed.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -10,15 +10,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 
 /// Fewest entries that are added between two removals.
 const LEAST_ADDED: usize = 1_000;
-/// Parts with a lock each, whatever the number of cores: the parts share the capacity.
+/// Part of the places that those may take which came first and those which are used again and again. The others are for new
+/// ones, of which the oldest are forgotten first.
+const LASTING_PLACES: f64 = 0.5;
+/// Entries that are looked at before others of the thread go on.
+const LOOKED_AT: usize = 100;
+/// Parts with a lock each, whatever the number of cores: they share the capacity.
 const SHARDS: usize = 16;
 
 /// An entry that counts until a time of its own.
 pub(crate) trait Ends: Clone {
-    /// Tells of entries whether they count now. The clock is read once for all of them.
+    /// Tells of entries whether they count at this moment: the clock is read once for all of them.
     fn counts_now() -> impl Fn(&Self) -> bool;
 }
 
@@ -27,6 +33,7 @@ pub(crate) struct ExpiringCache<K, V>(Arc<Inner<K, V>>);
 
 struct Inner<K, V> {
     entries: Cache<K, V>,
+    capacity: usize,
     /// Entries added since those that have ended were removed.
     added: AtomicUsize,
 }
@@ -42,34 +49,26 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Ends + Send + Sync + 'static,
 {
-    /// An empty one for so many entries. Beyond that, roughly those not used for longest are forgotten.
+    /// An empty one for so many entries. Beyond that, roughly those are forgotten that were not used again, the oldest first.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self::of(Cache::new(capacity))
-    }
-
-    /// The same for exactly so many, of which a part, from 0 to 1, is for those that were used again. The others are for new
-    /// ones, of which the oldest are forgotten first.
-    pub(crate) fn with_places_for_new_ones(capacity: usize, used_again: f64) -> Self {
         let mut options = OptionsBuilder::new();
         options
             .estimated_items_capacity(capacity)
             .weight_capacity(capacity as u64)
             .shards(SHARDS)
-            .hot_allocation(used_again);
+            .hot_allocation(LASTING_PLACES);
         let Ok(options) = options.build() else {
             unreachable!("both capacities are set");
         };
-        Self::of(Cache::with_options(
+        let entries = Cache::with_options(
             options,
             UnitWeighter,
             DefaultHashBuilder::default(),
             DefaultLifecycle::default(),
-        ))
-    }
-
-    fn of(entries: Cache<K, V>) -> Self {
+        );
         Self(Arc::new(Inner {
             entries,
+            capacity,
             added: AtomicUsize::new(0),
         }))
     }
@@ -130,14 +129,16 @@ where
     pub(crate) fn added(&self) {
         let inner = &self.0;
         let added = inner.added.fetch_add(1, Ordering::Relaxed) + 1;
-        if added < LEAST_ADDED || added < inner.entries.len() / 2 {
+        // What has ended must not fill the places of what counts.
+        let is_due = || added >= inner.entries.len().min(inner.capacity / 2) / 4;
+        if !added.is_multiple_of(LEAST_ADDED) || !is_due() {
             return;
         }
         inner.added.store(0, Ordering::Relaxed);
-        let inner = Arc::clone(inner);
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || inner.remove_ended())),
-            Err(_) => inner.remove_ended(),
+        // Without one, nothing is removed: as in tests.
+        if let Ok(runtime) = Handle::try_current() {
+            let inner = Arc::clone(inner);
+            runtime.spawn(async move { inner.remove_ended().await });
         }
     }
 }
@@ -148,10 +149,14 @@ where
     V: Ends,
 {
     /// Each by itself: no lock is held for long.
-    fn remove_ended(&self) {
-        let counts = V::counts_now();
-        for (key, _) in self.entries.iter().filter(|(_, value)| !counts(value)) {
-            self.entries.remove_if(&key, |value| !counts(value));
+    async fn remove_ended(&self) {
+        for (nth, (key, value)) in self.entries.iter().enumerate() {
+            if nth % LOOKED_AT == 0 {
+                yield_now().await;
+            }
+            if !V::counts_now()(&value) {
+                self.entries.remove_if(&key, |value| !V::counts_now()(value));
+            }
         }
     }
 }
@@ -180,17 +185,19 @@ mod tests {
         }
     }
 
-    async fn becomes(cache: &ExpiringCache<usize, Number>, len: usize) {
-        while cache.entries().len() != len {
-            tokio::task::yield_now().await;
+    /// Lets the task look at all there is.
+    async fn looked_at(cache: &ExpiringCache<usize, Number>) -> usize {
+        for _ in 0..1_000 {
+            yield_now().await;
         }
+        cache.entries().len()
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_has_ended_does_not_count_and_is_removed_as_others_are_added() {
         let cache = ExpiringCache::new(100_000);
-        for key in 0..LEAST_ADDED {
-            let seconds = if key < 10 { 60 } else { 5 };
+        for key in 1..LEAST_ADDED {
+            let seconds = if key <= 10 { 60 } else { 5 };
             cache.insert(key, Number::lasting(seconds, seconds));
         }
         let is = |key: usize| cache.get(&key).map(|number| number.0);
@@ -198,27 +205,44 @@ mod tests {
         advance(Duration::from_secs(5)).await;
         assert_eq!((is(1), is(20)), (Some(60), None));
         assert_eq!(cache.all(|_, _| true).len(), 10);
-        assert_eq!(cache.entries().len(), LEAST_ADDED, "it is there still");
-        for key in 0..LEAST_ADDED {
-            cache.insert(LEAST_ADDED + key, Number::lasting(60, 60));
-        }
-        becomes(&cache, LEAST_ADDED + 10).await;
-        // More have to be added before the next look at more of them.
-        for key in 2 * LEAST_ADDED..8 * LEAST_ADDED {
-            cache.insert(key, Number::lasting(5, 5));
+        assert_eq!(cache.entries().len(), LEAST_ADDED - 1, "they are there still");
+        cache.insert(LEAST_ADDED, Number::lasting(60, 60));
+        assert_eq!(looked_at(&cache).await, 11);
+        // What a change adds counts, too.
+        let add = |key, seconds| cache.change(&key, |_| Some(Number::lasting(seconds, seconds)));
+        for key in 2_001..3_000 {
+            add(key, 5);
         }
         advance(Duration::from_secs(5)).await;
-        let there = cache.entries().len();
-        for key in 0..there / 2 {
-            let key = 8 * LEAST_ADDED + key;
-            cache.change(&key, |before| before.or(Some(Number::lasting(60, 60))));
+        add(3_000, 60);
+        assert_eq!(looked_at(&cache).await, 12);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_much_more_is_added_between_two_looks_at_it() {
+        let cache = ExpiringCache::new(100_000);
+        let mut keys = 0..;
+        let mut add = |number: usize, seconds| {
+            for key in keys.by_ref().take(number) {
+                cache.insert(key, Number::lasting(seconds, seconds));
+            }
+        };
+        add(20_000, 600);
+        while cache.0.added.load(Ordering::Relaxed) > 0 {
+            add(1, 600);
         }
-        becomes(&cache, LEAST_ADDED + 10 + there / 2).await;
+        add(100, 5);
+        let there = looked_at(&cache).await;
+        advance(Duration::from_secs(5)).await;
+        add(3_900, 600);
+        assert_eq!(looked_at(&cache).await, there + 3_900, "a quarter is more");
+        add(6_000, 600);
+        assert_eq!(looked_at(&cache).await, there + 9_900 - 100);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_sees_what_counts() {
-        let cache = ExpiringCache::with_places_for_new_ones(1_600, 0.5);
+        let cache = ExpiringCache::new(1_600);
         let add = |before: Option<Number>| Some(Number::lasting(before.map_or(1, |before| before.0 + 1), 5));
         let number = |changed: Option<Number>| changed.map(|number| number.0);
         assert_eq!(number(cache.change(&1, |_| None)), None);

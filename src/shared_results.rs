@@ -1,18 +1,15 @@
 //! Results that requests for the same thing share: who asks while one is computed is answered with it, failed or not, and
-//! so is who asks later, for as long as it lasts. Failures do not last, though they are kept for a moment, for those who wait.
+//! so is who asks later, for as long as it lasts. Failures are kept for nobody who asks later.
 
 use std::hash::Hash;
 use std::time::Duration;
 
-use quick_cache::sync::{EntryAction, EntryResult};
 use tokio::time::Instant;
 
 use crate::expiring_cache::{Ends, ExpiringCache};
 
 /// Longest time of a result, whatever is configured.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// How long a result stays at least: who waits for it reads it then.
-const FOR_WAITERS: Duration = Duration::from_secs(1);
 
 /// The results of so many things; of more, those asked for least are forgotten.
 pub(crate) struct SharedResults<K, V, E> {
@@ -38,7 +35,7 @@ impl<V, E> Finished<V, E> {
 impl<V: Clone, E: Clone> Ends for Finished<V, E> {
     fn counts_now() -> impl Fn(&Self) -> bool {
         let now = Instant::now();
-        move |finished| finished.lasts_at(now) || now < finished.at + FOR_WAITERS
+        move |finished| finished.lasts_at(now)
     }
 }
 
@@ -80,18 +77,18 @@ where
     /// The result for a key, which `compute` computes where there is none. Given up, it leaves that to the next who waits.
     pub(crate) async fn get(&self, key: &K, compute: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let asked = Instant::now();
-        let known = self.results.entries().entry_async(key, |_, finished| {
-            if finished.lasts_at(asked) || asked < finished.at {
-                EntryAction::Retain(finished.outcome.clone())
-            } else {
-                EntryAction::ReplaceWithGuard
+        let results = self.results.entries();
+        let place = loop {
+            if let Some(found) = self.known(key) {
+                return Ok(found);
             }
-        });
-        let place = match known.await {
-            EntryResult::Retained(outcome) => return outcome,
-            EntryResult::Vacant(place) | EntryResult::Replaced(place, _) => place,
-            // Nothing is removed above, and nothing limits the time.
-            EntryResult::Removed(..) | EntryResult::Timeout => return compute.await,
+            results.remove_if(key, |finished| !finished.lasts_at(asked));
+            // Who waits gets the result itself, whatever has become of its place since.
+            match results.get_value_or_guard_async(key).await {
+                Ok(finished) if finished.lasts_at(asked) || asked < finished.at => return finished.outcome,
+                Ok(_) => {}
+                Err(place) => break place,
+            }
         };
         let outcome = compute.await;
         let at = Instant::now();
@@ -101,7 +98,11 @@ where
             at,
             until: at + ttl.min(LONGEST),
         });
-        self.results.added();
+        if outcome.is_err() {
+            results.remove_if(key, |finished| finished.outcome.is_err());
+        } else {
+            self.results.added();
+        }
         outcome
     }
 }
@@ -159,25 +160,19 @@ mod tests {
         assert_eq!(results.known(&1), None);
     }
 
-    /// Which is when failures are kept that did not last at all.
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_is_told_of_a_failure_while_what_has_ended_is_removed() {
-        let results = SharedResults::<u32, u32, &str>::new(100_000, LONG);
-        for key in 1..1_000 {
-            let failed = results.get(&key, async { Err("down") });
-            assert_eq!(failed.await, Err("down"));
-        }
+    #[tokio::test]
+    async fn who_waits_is_told_of_a_failure_though_the_next_computes_anew() {
+        let results = SharedResults::<u8, u32, &str>::new(10, LONG);
         let (release, released) = oneshot::channel();
-        let mut first = pin!(results.get(&0, async { released.await.unwrap() }));
-        let mut next = pin!(results.get(&0, async { Ok(1) }));
-        assert!(poll!(&mut first).is_pending() && poll!(&mut next).is_pending());
-        tokio::time::advance(Duration::from_secs(2)).await;
-        release.send(Err("away")).unwrap();
-        assert_eq!(first.await, Err("away"));
-        while results.results.entries().len() > 1 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(next.await, Err("away"));
+        let mut first = pin!(results.get(&1, async { released.await.unwrap() }));
+        let mut waits = pin!(results.get(&1, async { Ok(1) }));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut waits).is_pending());
+        release.send(Err("down")).unwrap();
+        assert_eq!(first.await, Err("down"));
+        assert_eq!(results.results.entries().len(), 0, "it takes no place");
+        let mut next = pin!(results.get(&1, pending()));
+        assert!(poll!(&mut next).is_pending(), "it computes");
+        assert_eq!(waits.await, Err("down"));
     }
 
     #[tokio::test]

@@ -17,11 +17,9 @@ use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
 /// Users remembered, counted once per community, and as many counted once per finer thing; some 200 bytes each. Beyond that,
-/// roughly those not used for longest are forgotten: whoever asks for many communities keeps nobody's grant out, nor does
-/// whoever views many posts.
+/// those are forgotten that were not used again, roughly the oldest first: whoever asks for many communities keeps nobody's grant
+/// out, nor does whoever views many posts.
 pub(super) const CAPACITY: usize = 100_000;
-/// Part of the places that those may take which are used again and again: as many are for new ones.
-const USED_AGAIN: f64 = 0.5;
 /// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
 /// store, of each user's only those beyond [`KEPT_REFUSALS`].
 const NOTHING_TAKEN: Duration = Duration::from_secs(60);
@@ -74,8 +72,8 @@ impl Memory {
         let memory = Self {
             kept,
             is_shared,
-            communities: ExpiringCache::with_places_for_new_ones(CAPACITY, USED_AGAIN),
-            finer: ExpiringCache::with_places_for_new_ones(CAPACITY, USED_AGAIN),
+            communities: ExpiringCache::new(CAPACITY),
+            finer: ExpiringCache::new(CAPACITY),
             refusals: Arc::new(Cache::new(CAPACITY)),
             queue: sender,
             has_more: Arc::default(),

@@ -14,7 +14,7 @@ LIMIT = 90
 CONNECTIONS = 10_000
 COMMUNITIES = 1_000
 # Between two looks of the worker that touches, in seconds.
-LOOK = 0.05
+LOOK = 0.1
 # Presence alone is recorded.
 PRESENCE = '''events = false
 pages_visited = false
@@ -93,7 +93,7 @@ def touches(world, report, options):
         walked += (requests // services.PEOPLE + 1) * services.PEOPLE
         # The first round makes the communities.
         if round > 0:
-            report.add('touched communities per look of 50 ms', '', touched / options.seconds * LOOK)
+            report.add('touched communities per look of 100 ms', '', touched / options.seconds * LOOK)
             report.add("sidecar's background CPU per touched community", 'µs', background / touched * 1e6)
             report.add("Redis' CPU per touched community", 'µs', used.seconds / touched * 1e6)
 
