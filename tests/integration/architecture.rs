@@ -13,10 +13,10 @@ use crate::rules::{project, sources};
 use imports::{Import, Sources, contains, file, imports, room, types, unreadable};
 
 /// The top-level modules, from the top. `src/README.md` has the same order.
-const ORDER: &str = "main cli app admin proxy explain demo init api recorder live writer counters auth communities store \
-                     recent_pages batch widget reload page_view presence routes handover tasks shutdown telemetry \
-                     metrics status retry shared_results geoip json key_type printable browser_session ids header_edits \
-                     header_list rate_limit from_row systemd config";
+const ORDER: &str = "main cli app admin proxy explain demo init api recorder live writer counters auth communities \
+                     store recent_pages batch widget reload page_view presence routes handover tasks shutdown \
+                     telemetry metrics status retry shared_results expiring_cache geoip json key_type printable \
+                     browser_session ids header_edits header_list rate_limit from_row systemd config";
 
 /// Names of types that several modules define, each for the same thing: a module's metrics; what its handle sends to its
 /// worker; that worker; what the clones of a handle share; what a lock guards, or the states that one thing passes through.
