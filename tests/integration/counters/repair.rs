@@ -13,7 +13,7 @@ use crate::support::world::{Wanted, World, any_prefix};
 #[tokio::test]
 async fn k5_repair_waits_for_the_whole_interval() {
     let mut world = start(Wanted {
-        config: format!("{ON}interval = \"60m\"\n"),
+        config: format!("{ON}interval = \"50s\"\n"),
         ..wanted()
     })
     .await;
@@ -22,7 +22,7 @@ async fn k5_repair_waits_for_the_whole_interval() {
     execute(
         &world,
         "UPDATE communities_community SET page_views = 50 WHERE id = 42;
-         UPDATE headcount.counter_lease SET round_at = now() - interval '50 minutes'",
+         UPDATE headcount.counter_lease SET round_at = now() - interval '22 s'",
     )
     .await;
     let told = command(&world.sidecar, &["counters", "repair", "--community", "42"]);
