@@ -1,5 +1,5 @@
 //! What this sidecar knows of grants: the app's last answers that it passed on, and what others have told. Pure but for
-//! the clock; what the store must have is queued for the worker by its key alone.
+//! the clock and the removal of what has ended; what the store must have is queued for the worker by its key alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
