@@ -25,7 +25,7 @@ const SHARDS: usize = 16;
 /// An entry that counts until a time of its own.
 pub(crate) trait Ends: Clone {
     /// Tells of entries whether they count at this moment: the clock is read once for all of them.
-    fn counts_now() -> impl Fn(&Self) -> bool;
+    fn counts_now() -> impl Fn(&Self) -> bool + Send;
 }
 
 /// The cache. Cheap to clone; clones share the entries.
@@ -150,12 +150,13 @@ where
 {
     /// Each by itself: no lock is held for long.
     async fn remove_ended(&self) {
+        let counts = V::counts_now();
         for (nth, (key, value)) in self.entries.iter().enumerate() {
             if nth % LOOKED_AT == 0 {
                 yield_now().await;
             }
-            if !V::counts_now()(&value) {
-                self.entries.remove_if(&key, |value| !V::counts_now()(value));
+            if !counts(&value) {
+                self.entries.remove_if(&key, |value| !counts(value));
             }
         }
     }
@@ -179,7 +180,7 @@ mod tests {
     }
 
     impl Ends for Number {
-        fn counts_now() -> impl Fn(&Self) -> bool {
+        fn counts_now() -> impl Fn(&Self) -> bool + Send {
             let now = Instant::now();
             move |number| now < number.1
         }

@@ -33,7 +33,7 @@ impl<V, E> Finished<V, E> {
 }
 
 impl<V: Clone, E: Clone> Ends for Finished<V, E> {
-    fn counts_now() -> impl Fn(&Self) -> bool {
+    fn counts_now() -> impl Fn(&Self) -> bool + Send {
         let now = Instant::now();
         move |finished| finished.lasts_at(now)
     }
@@ -60,12 +60,7 @@ where
 
     /// The result for a key, if there is one that lasts. Never waits.
     pub(crate) fn known(&self, key: &K) -> Option<V> {
-        let finished = self.results.entries().get(key)?;
-        if finished.lasts_at(Instant::now()) {
-            finished.outcome.ok()
-        } else {
-            None
-        }
+        self.results.get(key)?.outcome.ok()
     }
 
     /// Forgets the result for a key if it is as described; not one that is being computed.

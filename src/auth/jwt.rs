@@ -78,7 +78,7 @@ struct CachedVerification {
 }
 
 impl Ends for CachedVerification {
-    fn counts_now() -> impl Fn(&Self) -> bool {
+    fn counts_now() -> impl Fn(&Self) -> bool + Send {
         let now = Instant::now();
         move |known| now < known.until
     }

@@ -37,7 +37,7 @@ pub(super) enum Recorded {
 }
 
 impl Ends for Known {
-    fn counts_now() -> impl Fn(&Self) -> bool {
+    fn counts_now() -> impl Fn(&Self) -> bool + Send {
         let now = Moment::now();
         move |known| now < known.until
     }
