@@ -1,6 +1,7 @@
 //! Background checks: database ping, schema and ledger, session changes. They tell an operator of a problem before a
 //! visitor does.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ impl Watched<'_> {
             let (store, database) = (store.clone(), status.database.clone());
             let place = store::place(&config.database);
             let (api_keys, of_keys) = (self.api_keys.clone(), status.api_keys.clone());
+            let looked = self.inspection.as_ref();
+            let mut has_answered = looked.is_some_and(|found| found.incomplete().is_none());
             move || {
                 let (api_keys, of_keys) = (api_keys.clone(), of_keys.clone());
                 let answers = move || {
@@ -51,7 +54,13 @@ impl Watched<'_> {
                         check_at_last(api_keys, &of_keys);
                     }
                 };
-                watch_database(store.clone(), place.clone(), database.clone(), answers)
+                watch_database(
+                    store.clone(),
+                    place.clone(),
+                    database.clone(),
+                    take(&mut has_answered),
+                    answers,
+                )
             }
         });
         tasks.keep(Task::SchemaWatch, {
@@ -111,14 +120,25 @@ async fn wait(pause: Duration, least: Duration, wake_up: &Notify) {
 }
 
 /// Reports whether the database answers, even while nothing is recorded, and as soon as a use of it fails. An answer that
-/// takes until the next ping is due counts as none, whatever the timeout of statements. `answers` is called after each answer.
-async fn watch_database(store: Arc<dyn Store>, place: String, database: Component, answers: impl Fn()) {
+/// takes until the next ping is due counts as none, whatever the timeout of statements. `answers` is called after each answer;
+/// `has_answered` says that there was one just now.
+async fn watch_database(
+    store: Arc<dyn Store>,
+    place: String,
+    database: Component,
+    mut has_answered: bool,
+    answers: impl Fn(),
+) {
     let state = store.state();
     loop {
-        let error = match tokio::time::timeout(DATABASE_PING, store.ping()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.chain()),
-            Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
+        let error = if take(&mut has_answered) {
+            None
+        } else {
+            match tokio::time::timeout(DATABASE_PING, store.ping()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.chain()),
+                Err(_) => Some(format!("no answer to a ping within {DATABASE_PING:?}")),
+            }
         };
         if let Some(error) = error {
             database.down(format!("{place}: {error}"), |error| {

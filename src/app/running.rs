@@ -16,7 +16,7 @@ use super::serving::Serving;
 use super::shared_parts::SharedParts;
 use super::{App, StartError, at_start, counting, live_connections, open_files, operators, proxying};
 use crate::metrics::LabelValue as _;
-use crate::page_view::Policy;
+use crate::page_view::{Agents, Policy};
 use crate::reload::{ApiKeyFile, KeyFiles, LoadedRoutes, Reloader, SharedRoutes};
 use crate::routes::{CountedTypes, RouteFile};
 use crate::shutdown::{Closing, InFlight, Shutdown, SignalPolicy, Signals};
@@ -52,7 +52,10 @@ pub(super) async fn run(app: App, background: &Handle) -> Result<(), StartError>
     // Takes milliseconds: done while the database is looked at.
     let policy = spawn_blocking({
         let (record, privacy) = (config.record.clone(), config.privacy.clone());
-        move || Policy::new(&record, &privacy)
+        move || {
+            Agents::read_usual();
+            Policy::new(&record, &privacy)
+        }
     });
     let look = async {
         let found = at_start::look(&store, &config, &routes.load(), ports.are_taken_over()).await?;

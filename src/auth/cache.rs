@@ -65,13 +65,12 @@ pub struct Authenticator {
 impl Authenticator {
     /// An empty cache in front of `store`.
     pub fn new(session: &config::Session, store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        let capacity = usize::try_from(session.cache_capacity).unwrap_or(usize::MAX);
         let lifetimes = Lifetimes {
             found: session.cache_ttl,
             longest_absence: session.negative_ttl,
         };
         Self {
-            cache: SharedResults::with_ttl_of(capacity, move |entry| lifetimes.of(entry)),
+            cache: SharedResults::with_ttl_of(session.cache_capacity, move |entry| lifetimes.of(entry)),
             fallback: FallbackSessions::new(session.cache_capacity),
             changes: SessionChanges::new(session.cache_capacity),
             subscribers: broadcast::Sender::new(SUBSCRIBERS_BACKLOG),

@@ -39,11 +39,11 @@ struct ChangeLog {
 
 impl SessionChanges {
     /// Remembers up to `capacity` sessions. When more have changed, all count as changed.
-    pub(super) fn new(capacity: u64) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             latest: AtomicU64::new(0),
             known: RwLock::default(),
-            capacity: usize::try_from(capacity).unwrap_or(usize::MAX),
+            capacity,
             appearances: OnceLock::new(),
         }
     }

@@ -28,9 +28,9 @@ pub(super) struct FallbackSession {
 }
 
 impl FallbackSessions {
-    pub(super) fn new(capacity: u64) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
-            sessions: Cache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
+            sessions: Cache::new(capacity),
         }
     }
 

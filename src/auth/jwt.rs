@@ -86,13 +86,13 @@ impl Ends for CachedVerification {
 
 impl Jwts {
     /// Verifies with the keys of `keys`. Up to `capacity` outcomes are remembered.
-    pub fn new(settings: &config::Jwt, keys: Arc<KeyFile>, capacity: u64, metrics: Arc<Metrics>) -> Self {
+    pub fn new(settings: &config::Jwt, keys: Arc<KeyFile>, capacity: usize, metrics: Arc<Metrics>) -> Self {
         crypto::install();
         Self {
             rules: ClaimRules::new(settings),
             settings: settings.clone(),
             keys,
-            known: ExpiringCache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
+            known: ExpiringCache::new(capacity),
             warned: AtomicU64::new(0),
             metrics,
         }

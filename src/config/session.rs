@@ -31,7 +31,7 @@ pub struct Session {
     #[serde(with = "humantime_serde")]
     pub negative_ttl: Duration,
     /// Upper bound of cached tokens, found or not.
-    pub cache_capacity: u64,
+    pub cache_capacity: usize,
     /// Upper bound of lookup statements in flight, of up to 500 tokens each; views beyond wait in the recorder's queue.
     pub max_lookups: usize,
     /// Whether the database notifies of sessions that end.

@@ -87,12 +87,16 @@ impl Default for Agents {
 impl Agents {
     /// With these corrections to the list of robots. Takes milliseconds.
     pub fn new(patterns: &BotPatterns) -> Self {
-        for browser in USUAL {
-            DeviceInfo::of(&Agent::of(browser, &HeaderMap::new()));
-        }
         Self {
             robots: Robots::new(patterns),
             read: Arc::new(Cache::new(CAPACITY)),
+        }
+    }
+
+    /// Reads the usual browsers, so that the first visitor with one of them does not wait for it. Takes milliseconds.
+    pub fn read_usual() {
+        for browser in USUAL {
+            DeviceInfo::of(&Agent::of(browser, &HeaderMap::new()));
         }
     }
 
