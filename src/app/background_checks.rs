@@ -251,6 +251,7 @@ fn pause_after(faults: &[String], ledger: Option<&LedgerProblem>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Secret};
 
     #[tokio::test(start_paused = true)]
     async fn d12_a_failed_use_is_looked_into_at_once() {
@@ -264,6 +265,20 @@ mod tests {
         wake_up.notify_one();
         assert_eq!(took().await, DATABASE_RETRY.1);
         assert_eq!(took().await, DATABASE_PING, "it is woken once");
+    }
+
+    #[tokio::test]
+    async fn what_has_just_answered_is_not_asked() {
+        let mut config = Config::default();
+        config.database.url = Some(Secret::new("postgres://nobody@127.0.0.1:1/none"));
+        for has_answered in [true, false] {
+            let store = store::open(&config).unwrap();
+            let database = Component::default();
+            database.down("nothing is known yet", |_| {});
+            let watch = watch_database(store, String::new(), database.clone(), has_answered, || {});
+            assert!(watch.now_or_never().is_none());
+            assert_eq!(database.is_down(), !has_answered);
+        }
     }
 
     #[test]
