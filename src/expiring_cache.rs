@@ -1,21 +1,21 @@
 //! A bounded cache whose entries count until a time of their own.
 //!
-//! After each thousand additions, and a quarter of what is there, those that have ended are removed by a task, a few at a time:
-//! whoever adds one does not wait for that. Where nothing is added nothing is removed.
+//! Those that have ended are removed by a task, a few at a time, so that whoever adds one does not wait for that: each time when
+//! some thousands were added, a quarter of what is there and never more than an eighth of the capacity. Where nothing is added
+//! nothing is removed.
 
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
+use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult, PlaceholderGuard};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 
 /// Fewest entries that are added between two removals.
 const LEAST_ADDED: usize = 1_000;
-/// Part of the places that those may take which came first and those which are used again and again. The others are for new
-/// ones, of which the oldest are forgotten first.
+/// Part of the places that those may take which came first and those which are used again and again.
 const LASTING_PLACES: f64 = 0.5;
 /// Entries that are looked at before others of the thread go on.
 const LOOKED_AT: usize = 100;
@@ -49,7 +49,8 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Ends + Send + Sync + 'static,
 {
-    /// An empty one for so many entries. Beyond that, roughly those are forgotten that were not used again, the oldest first.
+    /// An empty one for so many entries. Beyond that some are forgotten that were not used again: half of the places keep what
+    /// came first until others are used again, and of the rest the oldest goes.
     pub(crate) fn new(capacity: usize) -> Self {
         let mut options = OptionsBuilder::new();
         options
@@ -73,8 +74,13 @@ where
         }))
     }
 
-    /// The entries, whether they count or not. Who adds one says so ([`ExpiringCache::added`]).
-    pub(crate) fn entries(&self) -> &Cache<K, V> {
+    /// How many entries there are, whether they count or not.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    fn entries(&self) -> &Cache<K, V> {
         &self.0.entries
     }
 
@@ -87,6 +93,18 @@ where
     pub(crate) fn insert(&self, key: K, value: V) {
         self.entries().insert(key, value);
         self.added();
+    }
+
+    /// Removes what a key has, if it is as described, whether it counts or not.
+    pub(crate) fn remove_if(&self, key: &K, is_so: impl FnOnce(&V) -> bool) {
+        self.entries().remove_if(key, is_so);
+    }
+
+    /// What a key has, whether it counts or not, else the place for it. While somebody else has the place this waits for what
+    /// is put there, and gets that, or the place if nothing was.
+    pub(crate) async fn place(&self, key: &K) -> Result<V, Place<'_, K, V>> {
+        let found = self.entries().get_value_or_guard_async(key).await;
+        found.map_err(|guard| Place { cache: self, guard })
     }
 
     /// Changes what a key has to what `change` makes of it; nothing is changed where that is none. What it has then, if that
@@ -126,7 +144,7 @@ where
     }
 
     /// An entry was added.
-    pub(crate) fn added(&self) {
+    fn added(&self) {
         let inner = &self.0;
         let added = inner.added.fetch_add(1, Ordering::Relaxed) + 1;
         // What has ended must not fill the places of what counts.
@@ -140,6 +158,24 @@ where
             let inner = Arc::clone(inner);
             runtime.spawn(async move { inner.remove_ended().await });
         }
+    }
+}
+
+/// A place that one has and others wait for. Dropped, it is the next one's.
+pub(crate) struct Place<'a, K, V> {
+    cache: &'a ExpiringCache<K, V>,
+    guard: PlaceholderGuard<'a, K, V, UnitWeighter, DefaultHashBuilder, DefaultLifecycle<K, V>>,
+}
+
+impl<K, V> Place<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Ends + Send + Sync + 'static,
+{
+    /// Fills it. Those who wait get the value itself, whatever becomes of the entry.
+    pub(crate) fn insert(self, value: V) {
+        let _ = self.guard.insert(value);
+        self.cache.added();
     }
 }
 
@@ -191,7 +227,7 @@ mod tests {
         for _ in 0..1_000 {
             yield_now().await;
         }
-        cache.entries().len()
+        cache.len()
     }
 
     #[tokio::test(start_paused = true)]
@@ -206,7 +242,7 @@ mod tests {
         advance(Duration::from_secs(5)).await;
         assert_eq!((is(1), is(20)), (Some(60), None));
         assert_eq!(cache.all(|_, _| true).len(), 10);
-        assert_eq!(cache.entries().len(), LEAST_ADDED - 1, "they are there still");
+        assert_eq!(cache.len(), LEAST_ADDED - 1, "they are there still");
         cache.insert(LEAST_ADDED, Number::lasting(60, 60));
         assert_eq!(looked_at(&cache).await, 11);
         // What a change adds counts, too.
@@ -247,7 +283,7 @@ mod tests {
         let add = |before: Option<Number>| Some(Number::lasting(before.map_or(1, |before| before.0 + 1), 5));
         let number = |changed: Option<Number>| changed.map(|number| number.0);
         assert_eq!(number(cache.change(&1, |_| None)), None);
-        assert_eq!(cache.entries().len(), 0);
+        assert_eq!(cache.len(), 0);
         assert_eq!(number(cache.change(&1, add)), Some(1));
         assert_eq!(number(cache.change(&1, add)), Some(2));
         assert_eq!(number(cache.change(&1, |_| None)), Some(2), "it stays");
@@ -257,6 +293,6 @@ mod tests {
         for key in 0..3_200 {
             cache.change(&key, add);
         }
-        assert!(cache.entries().len() <= 1_600);
+        assert!(cache.len() <= 1_600);
     }
 }

@@ -4,6 +4,7 @@
 use std::hash::Hash;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::expiring_cache::{Ends, ExpiringCache};
@@ -11,7 +12,7 @@ use crate::expiring_cache::{Ends, ExpiringCache};
 /// Longest time of a result, whatever is configured.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The results of so many things; of more, those asked for least are forgotten.
+/// The results of so many things; of more, some are forgotten ([`ExpiringCache::new`]).
 pub(crate) struct SharedResults<K, V, E> {
     results: ExpiringCache<K, Finished<V, E>>,
     /// How long a result lasts.
@@ -65,38 +66,35 @@ where
 
     /// Forgets the result for a key if it is as described; not one that is being computed.
     pub(crate) fn forget_if(&self, key: &K, is_so: impl Fn(&V) -> bool) {
-        let results = self.results.entries();
-        results.remove_if(key, |finished| finished.outcome.as_ref().is_ok_and(&is_so));
+        self.results
+            .remove_if(key, |finished| finished.outcome.as_ref().is_ok_and(&is_so));
     }
 
     /// The result for a key, which `compute` computes where there is none. Given up, it leaves that to the next who waits.
     pub(crate) async fn get(&self, key: &K, compute: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let asked = Instant::now();
-        let results = self.results.entries();
         let place = loop {
             if let Some(found) = self.known(key) {
                 return Ok(found);
             }
-            results.remove_if(key, |finished| !finished.lasts_at(asked));
-            // Who waits gets the result itself, whatever has become of its place since.
-            match results.get_value_or_guard_async(key).await {
+            self.results.remove_if(key, |finished| !finished.lasts_at(asked));
+            match self.results.place(key).await {
                 Ok(finished) if finished.lasts_at(asked) || asked < finished.at => return finished.outcome,
-                Ok(_) => {}
+                // It was told to those who waited, and is on the way to its place, from where it will be removed.
+                Ok(_) => yield_now().await,
                 Err(place) => break place,
             }
         };
         let outcome = compute.await;
         let at = Instant::now();
         let ttl = outcome.as_ref().map_or(Duration::ZERO, |found| (self.ttl)(found));
-        let _ = place.insert(Finished {
+        place.insert(Finished {
             outcome: outcome.clone(),
             at,
             until: at + ttl.min(LONGEST),
         });
         if outcome.is_err() {
-            results.remove_if(key, |finished| finished.outcome.is_err());
-        } else {
-            self.results.added();
+            self.results.remove_if(key, |finished| finished.outcome.is_err());
         }
         outcome
     }
@@ -164,7 +162,7 @@ mod tests {
         assert!(poll!(&mut first).is_pending() && poll!(&mut waits).is_pending());
         release.send(Err("down")).unwrap();
         assert_eq!(first.await, Err("down"));
-        assert_eq!(results.results.entries().len(), 0, "it takes no place");
+        assert_eq!(results.results.len(), 0, "it takes no place");
         let mut next = pin!(results.get(&1, pending()));
         assert!(poll!(&mut next).is_pending(), "it computes");
         assert_eq!(waits.await, Err("down"));

@@ -2,7 +2,7 @@
 //! Each task has a name; `/readyz` reports its end or panic. Where it cannot be started again, the process shuts down.
 //!
 //! Architecture invariant: every task for the process' life is started here; elsewhere only tasks of one request, one
-//! connection or one lookup are spawned. Imports only modules that all use.
+//! connection or one lookup are spawned, and those that remove what has ended from a cache. Imports only modules that all use.
 
 #[cfg(debug_assertions)]
 mod fault;

@@ -121,7 +121,7 @@ async fn wait(pause: Duration, least: Duration, wake_up: &Notify) {
 
 /// Reports whether the database answers, even while nothing is recorded, and as soon as a use of it fails. An answer that
 /// takes until the next ping is due counts as none, whatever the timeout of statements. `answers` is called after each answer;
-/// `has_answered` says that there was one just now.
+/// `has_answered` says that there was one at the start, which counts as the first.
 async fn watch_database(
     store: Arc<dyn Store>,
     place: String,
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_just_answered_is_not_asked() {
+    async fn a_database_that_has_answered_counts_as_up_before_it_is_asked_again() {
         let mut config = Config::default();
         config.database.url = Some(Secret::new("postgres://nobody@127.0.0.1:1/none"));
         for has_answered in [true, false] {

@@ -1,21 +1,21 @@
 //! Sessions kept beyond their time in the cache, for recording while the session table cannot be queried.
 //!
-//! Not a second cache: it is not used while the table can be queried. It keeps as many sessions as the cache, each
-//! until it expires; a new answer of the table replaces the kept one.
+//! Not a second cache: it is not used while the table can be queried. It has room for as many sessions as the cache, and keeps
+//! each until it expires; a new answer of the table replaces the kept one.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use quick_cache::sync::Cache;
 
 use super::changes::ChangeNumber;
 use crate::browser_session::BrowserSession;
+use crate::expiring_cache::{Ends, ExpiringCache};
 use crate::ids::SessionToken;
 
 /// The latest valid sessions of tokens.
 pub(super) struct FallbackSessions {
-    sessions: Cache<SessionToken, FallbackSession>,
+    sessions: ExpiringCache<SessionToken, FallbackSession>,
 }
 
 #[derive(Clone)]
@@ -27,10 +27,17 @@ pub(super) struct FallbackSession {
     until: Option<Instant>,
 }
 
+impl Ends for FallbackSession {
+    fn counts_now() -> impl Fn(&Self) -> bool + Send {
+        let now = Instant::now();
+        move |kept| kept.until.is_none_or(|until| now < until)
+    }
+}
+
 impl FallbackSessions {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            sessions: Cache::new(capacity),
+            sessions: ExpiringCache::new(capacity),
         }
     }
 
@@ -54,7 +61,7 @@ impl FallbackSessions {
     }
 
     pub(super) fn forget(&self, token: &SessionToken) {
-        self.sessions.remove(token);
+        self.sessions.remove_if(token, |_| true);
     }
 
     /// Whether anything is kept of a token.
@@ -64,9 +71,6 @@ impl FallbackSessions {
 
     /// What is kept of a token.
     pub(super) fn get(&self, token: &SessionToken) -> Option<FallbackSession> {
-        let kept = self.sessions.get(token)?;
-        kept.until
-            .is_none_or(|until| Instant::now() < until)
-            .then_some(kept)
+        self.sessions.get(token)
     }
 }

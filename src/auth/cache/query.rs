@@ -16,7 +16,7 @@ use crate::browser_session::Unusable;
 use crate::ids::SessionToken;
 use crate::store::StoreError;
 
-/// Most reads for one lookup, where the session changes while it is read.
+/// Most reads for one lookup, where the session changes while it is read, and most lookups for one answer.
 const READS: usize = 3;
 
 impl Authenticator {
@@ -27,21 +27,25 @@ impl Authenticator {
         now: DateTime<Utc>,
         from: Option<IpAddr>,
     ) -> Result<CacheEntry, Arc<StoreError>> {
-        let (entry, is_fresh) = self.entry(token, now, from, None).await?;
-        // A cached entry that no longer holds, or a new one that a change has overtaken.
-        let stands = if is_fresh {
-            !self.is_outdated(token, &entry)
-        } else {
-            self.holds(token, &entry, now)
-        };
-        if stands {
-            return Ok(entry);
+        let (mut before, mut asked) = (None, 1);
+        loop {
+            let (entry, is_fresh) = self.entry(token, now, from, before.as_ref()).await?;
+            // A cached entry that no longer holds, or a new one that a change has overtaken. What another task has asked
+            // since is as new.
+            let stands = if is_fresh || before.is_some() {
+                !self.is_outdated(token, &entry)
+            } else {
+                self.holds(token, &entry, now)
+            };
+            if stands || asked == READS {
+                return Ok(entry);
+            }
+            // Another task may have queried again already, and not have put the answer into its place yet. Nothing is waited
+            // for from here until this one queries: the next is to know what was before.
+            self.cache
+                .forget_if(token, |entry| !self.holds(token, entry, now));
+            (before, asked) = (Some(entry), asked + 1);
         }
-        // Another task may have queried again already.
-        self.cache
-            .forget_if(token, |entry| !self.holds(token, entry, now));
-        let (entry, _) = self.entry(token, now, from, Some(&entry)).await?;
-        Ok(entry)
     }
 
     /// The cached entry, else a new one from the table, and whether it was just read. `before` is the previous entry.

@@ -43,6 +43,21 @@ impl Ends for Known {
     }
 }
 
+/// How many refusals of one user were kept for the whole time though they take nothing away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeptRefusals {
+    pub(super) number: u32,
+    /// When they count no more: so long after the last of them as that is kept.
+    pub(super) until: Moment,
+}
+
+impl Ends for KeptRefusals {
+    fn counts_now() -> impl Fn(&Self) -> bool + Send {
+        let now = Moment::now();
+        move |refusals| now < refusals.until
+    }
+}
+
 impl Known {
     /// What the store had, when it was asked at `asked`.
     pub(super) fn noted(noted: NotedGrant, asked: Moment) -> Self {

@@ -5,20 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::known::{GrantKey, Known, Recorded};
+use super::known::{GrantKey, KeptRefusals, Known, Recorded};
 use super::{News, NotedGrant, OPEN_FOR, Verdict};
 use crate::expiring_cache::ExpiringCache;
 use crate::ids::UserId;
 use crate::presence::Scope;
 use crate::presence::moment::Moment;
 
-/// Users remembered, counted once per community, and as many counted once per finer thing; some 200 bytes each. Beyond that,
-/// those are forgotten that were not used again, roughly the oldest first: whoever asks for many communities keeps nobody's grant
-/// out, nor does whoever views many posts.
+/// Users remembered, counted once per community, and as many counted once per finer thing; some 200 bytes each. Beyond that some
+/// are forgotten that were not used again ([`ExpiringCache::new`]): whoever asks for many communities keeps nobody's grant out, nor
+/// does whoever views many posts.
 pub(super) const CAPACITY: usize = 100_000;
 /// How long a refusal that takes nothing away is kept: for as long as an earlier answer may be under way. With a shared
 /// store, of each user's only those beyond [`KEPT_REFUSALS`].
@@ -57,9 +56,8 @@ pub(super) struct Memory {
     is_shared: bool,
     communities: ExpiringCache<GrantKey, Known>,
     finer: ExpiringCache<GrantKey, Known>,
-    /// How many refusals of a user, of communities or of finer things, were kept for the whole time though they take nothing
-    /// away, and when the last of them came.
-    refusals: Arc<Cache<(UserId, Layer), (u32, Instant)>>,
+    /// By user, of communities and of finer things.
+    refusals: ExpiringCache<(UserId, Layer), KeptRefusals>,
     queue: mpsc::Sender<GrantKey>,
     /// Whether something that is to be written is not in the queue.
     has_more: Arc<AtomicBool>,
@@ -74,7 +72,7 @@ impl Memory {
             is_shared,
             communities: ExpiringCache::new(CAPACITY),
             finer: ExpiringCache::new(CAPACITY),
-            refusals: Arc::new(Cache::new(CAPACITY)),
+            refusals: ExpiringCache::new(CAPACITY),
             queue: sender,
             has_more: Arc::default(),
         };
@@ -164,28 +162,16 @@ impl Memory {
         if !self.is_shared {
             return false;
         }
-        let now = Instant::now();
-        let counted = self
-            .refusals
-            .entry(&(user.clone(), Layer::of(scope)), None, |_, (number, last)| {
-                if now.duration_since(*last) >= self.kept {
-                    *number = 0;
-                }
-                let keeps = *number < KEPT_REFUSALS;
-                if keeps {
-                    (*number, *last) = (*number + 1, now);
-                }
-                EntryAction::Retain(keeps)
-            });
-        match counted {
-            EntryResult::Retained(keeps) => keeps,
-            EntryResult::Vacant(place) => {
-                let _ = place.insert((1, now));
-                true
-            }
-            // Nothing is removed above, and nothing limits the time.
-            EntryResult::Removed(..) | EntryResult::Replaced(..) | EntryResult::Timeout => true,
-        }
+        let mut keeps = true;
+        self.refusals.change(&(user.clone(), Layer::of(scope)), |before| {
+            let number = before.map_or(0, |before| before.number);
+            keeps = number < KEPT_REFUSALS;
+            keeps.then(|| KeptRefusals {
+                number: number + 1,
+                until: Moment::now() + self.kept,
+            })
+        });
+        keeps
     }
 
     /// The later of this sidecar's answer and the store's.
@@ -210,7 +196,8 @@ impl Memory {
 
     /// Has the store told once more, unless something else is known by now.
     pub(super) fn write_again(&self, key: &GrantKey, own: Known) {
-        if self.mark_queued(key, own) {
+        let is_own = |known: &Known| known.verdict == own.verdict && known.at >= own.at;
+        if self.mark(key, Recorded::Queued, is_own) {
             self.queue(key.clone());
         }
     }
@@ -222,25 +209,26 @@ impl Memory {
             return Some(since);
         }
         let now = Instant::now();
-        let is_marked = self.mark(key, own, Recorded::Lost(now));
+        let is_marked = self.mark(key, Recorded::Lost(now), |known| *known == own);
         if is_marked {
             self.queue(key.clone());
         }
         is_marked.then_some(now)
     }
 
-    /// Notes that the worker is to write what it has; false where something else is known by now, or it is noted already.
-    pub(super) fn mark_queued(&self, key: &GrantKey, own: Known) -> bool {
-        self.mark(key, own, Recorded::Queued)
+    /// Notes that the worker is to write what is known now, if it is wanted; false where it is not, or it is noted already.
+    pub(super) fn mark_queued(&self, key: &GrantKey, is_wanted: impl Fn(&Known) -> bool) -> bool {
+        self.mark(key, Recorded::Queued, is_wanted)
     }
 
-    fn mark(&self, key: &GrantKey, own: Known, recorded: Recorded) -> bool {
-        let mut is_new = false;
+    fn mark(&self, key: &GrantKey, recorded: Recorded, is_wanted: impl Fn(&Known) -> bool) -> bool {
+        let mut is_marked = false;
         self.of(key).change(key, |before| {
-            is_new = before.is_some_and(|before| before == own && before.recorded != Recorded::Queued);
-            is_new.then_some(Known { recorded, ..own })
+            let before = before.filter(|before| is_wanted(before) && before.recorded != Recorded::Queued)?;
+            is_marked = true;
+            Some(Known { recorded, ..before })
         });
-        is_new
+        is_marked
     }
 
     /// The store has been told `sent` at `called`, and has this now. Whether something else is to be written by now.

@@ -7,6 +7,7 @@ mod waiting;
 use std::sync::atomic::Ordering;
 
 use self::shared_store::{HOUR, SHOWN, Shared, shown_by_one_and_refused_by_the_other, sidecar, told};
+use super::known::Recorded;
 use super::*;
 use crate::ids::CommunityId;
 
@@ -65,8 +66,10 @@ async fn a9_page_after_page_is_written_once_in_some_seconds_and_an_open_one_in_a
     let store = Arc::<Shared>::default();
     let one = sidecar(&store);
     // From the oldest on, two a second.
+    let now = Moment::now();
     for half in (0..60).rev() {
-        one.shows(Verdict::Shown, Duration::from_millis(500 * half));
+        let at = now.before(Duration::from_millis(500 * half));
+        one.note(&"42".into(), &"7".into(), News::Answer(Verdict::Shown), at);
         one.writes().await;
     }
     assert_eq!(store.writes.swap(0, Ordering::Relaxed), 6);
@@ -149,6 +152,25 @@ async fn a10_an_open_page_prolongs_a_grant_and_takes_no_refusal_back() {
     other.writes().await;
     open();
     assert!(!one.lets_see().await && !other.lets_see().await);
+}
+
+/// While the worker looks for what it is to write again.
+#[tokio::test(start_paused = true)]
+async fn a9_what_is_lost_is_written_again_though_an_open_page_prolongs_it() {
+    let one = sidecar(&Arc::default());
+    let key: GrantKey = ("42".into(), "7".into());
+    one.shows(Verdict::Shown, Duration::ZERO);
+    one.writes().await;
+    let is_lost = |known: &Known| matches!(known.recorded, Recorded::Lost(_));
+    let before = one.known().unwrap();
+    assert!(one.0.memory.lose(&key, before).is_some());
+    one.0
+        .memory
+        .put(key.clone(), News::StillShown, before.at + HOUR / 2);
+    let after = one.known().unwrap();
+    assert!(is_lost(&after) && after.until > before.until, "{after:?}");
+    assert!(one.0.memory.mark_queued(&key, is_lost));
+    assert!(!one.0.memory.mark_queued(&key, is_lost), "it is queued");
 }
 
 /// A page that stays open asks nothing of the app.

@@ -140,8 +140,8 @@ impl Worker {
     /// Takes up grants that were seen long enough ago to be missing.
     fn write_missing(&mut self) {
         self.missing_again = None;
-        let is_missing = |_: &GrantKey, known: &Known| matches!(known.recorded, Recorded::Lost(_));
-        for (key, known) in self.memory.all(is_missing) {
+        let is_lost = |known: &Known| matches!(known.recorded, Recorded::Lost(_));
+        for (key, known) in self.memory.all(|_, known| is_lost(known)) {
             let Recorded::Lost(since) = known.recorded else {
                 continue;
             };
@@ -149,7 +149,7 @@ impl Worker {
             let is_due = since.elapsed() >= GRANTS_AFTER && !self.loses(&key);
             if !is_due {
                 self.missing_again = Some(Instant::now() + MISSING);
-            } else if self.memory.mark_queued(&key, known) {
+            } else if self.memory.mark_queued(&key, is_lost) {
                 self.take(key);
             }
         }
@@ -169,8 +169,9 @@ impl Worker {
         let is_wanted = |(scope, _): &GrantKey, known: &Known| {
             known.verdict == verdict && places.contains(&domains.index_of(scope))
         };
-        for (key, known) in self.memory.all(is_wanted) {
-            if self.memory.mark_queued(&key, known) {
+        for (key, _) in self.memory.all(is_wanted) {
+            // It may have been prolonged since, or answered once more.
+            if self.memory.mark_queued(&key, |known| known.verdict == verdict) {
                 self.take(key);
             }
         }

@@ -12,26 +12,48 @@ use crate::support::world::{Wanted, World, any_prefix};
 /// However long `counters.interval` is: as long as that after the last write.
 #[tokio::test]
 async fn k5_repair_waits_for_the_whole_interval() {
+    const WAITS: &str = "were written less than counters.interval ago: written in ";
     let mut world = start(Wanted {
-        config: format!("{ON}interval = \"50s\"\n"),
+        config: format!("{ON}interval = \"1h\"\n"),
         ..wanted()
     })
     .await;
     world.sidecar.signal("TERM");
     assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    let written_ago = async |minutes: u32| {
+        let sql = format!("UPDATE headcount.counter_lease SET round_at = now() - interval '{minutes} min'");
+        execute(&world, &sql).await;
+    };
     execute(
         &world,
-        "UPDATE communities_community SET page_views = 50 WHERE id = 42;
-         UPDATE headcount.counter_lease SET round_at = now() - interval '22 s'",
+        "UPDATE communities_community SET page_views = 50 WHERE id = 42",
     )
     .await;
-    let told = command(&world.sidecar, &["counters", "repair", "--community", "42"]);
-    assert_eq!(told.code, Some(0), "{}", told.err);
+    let repair = ["counters", "repair", "--community", "42"];
+
+    written_ago(30).await;
+    let directory = tempfile::tempdir().expect("a folder");
+    let config = world.sidecar.directory().join("headcount.toml");
+    let config = ["--config", config.to_str().expect("UTF-8")];
+    let waiting = Process::start(directory.path(), &[&repair[..], &config].concat(), &[]);
+    waiting.says(WAITS);
+    waiting.says(" s\n");
+    let told = waiting.log();
+    let (_, seconds) = told.split_once(WAITS).expect("what was said");
+    let seconds = seconds
+        .split_once(' ')
+        .and_then(|(seconds, _)| seconds.parse().ok());
     assert!(
-        told.out.contains("were written less than counters.interval ago"),
-        "{}",
-        told.out
+        seconds.is_some_and(|seconds: u32| (1..=1_800).contains(&seconds)),
+        "{told}"
     );
+    assert_eq!(by_the_columns(&world, "rust").await["page_views"], 50);
+    drop(waiting);
+
+    written_ago(60).await;
+    let told = command(&world.sidecar, &repair);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    assert!(!told.out.contains(WAITS), "{}", told.out);
     assert_eq!(by_the_columns(&world, "rust").await["page_views"], 0);
 }
 
