@@ -75,6 +75,7 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
             is_kept: false,
             seen: 0,
             differing: Vec::new(),
+            unwritten: Vec::new(),
         };
         let outcome = work.all(which.community).await;
         tasks.end();
@@ -115,6 +116,9 @@ struct ComparisonRun<'a> {
     seen: usize,
     /// Those that differed.
     differing: Vec<Difference>,
+    /// Those that agree, and of which the app's columns are still to be written, where no sidecar does: as after a repair that was
+    /// ended while it waited for that.
+    unwritten: Vec<CommunityId>,
 }
 
 /// A community whose counters, or whose `current_visitors`, differed.

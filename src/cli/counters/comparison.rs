@@ -8,6 +8,15 @@ use crate::cli::print_line;
 use crate::ids::CommunityId;
 use crate::store::{Comparison, StoreError};
 
+/// Counters, and the app's columns of them, beside the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Columns {
+    Agree,
+    /// The counters agree, and the columns are still to be written.
+    Unwritten,
+    Differ,
+}
+
 impl ComparisonRun<'_> {
     /// Compares each community.
     pub(super) async fn each(&mut self) -> Result<(), StoreError> {
@@ -28,28 +37,37 @@ impl ComparisonRun<'_> {
     /// Compares one, and counts it anew where it differs and is to be repaired.
     pub(super) async fn one(&mut self, community: CommunityId) -> Result<(), StoreError> {
         self.seen += 1;
-        let differs = self.counters.of_events() && self.events_of(&community).await?;
+        let columns = if self.counters.of_events() {
+            self.events_of(&community).await?
+        } else {
+            Columns::Agree
+        };
         let of_present = self.present_in(&community).await?;
-        if differs || of_present {
+        if of_present || columns == Columns::Differ {
             self.differing.push(Difference {
                 community,
                 of_present,
             });
+        } else if columns == Columns::Unwritten && !self.is_kept {
+            self.unwritten.push(community);
         }
         Ok(())
     }
 
-    /// Whether a community's counters differ from its events.
-    async fn events_of(&self, community: &CommunityId) -> Result<bool, StoreError> {
+    /// How a community's counters are beside its events.
+    async fn events_of(&self, community: &CommunityId) -> Result<Columns, StoreError> {
         let comparison = self.store.compare(community).await?;
         if comparison.agrees() {
-            return Ok(false);
+            return Ok(match comparison.shown {
+                Some(_) => Columns::Agree,
+                None => Columns::Unwritten,
+            });
         }
         print_line(line(community, &comparison));
         if self.repairs {
             self.store.recount(community).await?;
         }
-        Ok(true)
+        Ok(Columns::Differ)
     }
 
     /// Whether `current_visitors` of a community is wrong. While a sidecar keeps the counters, what was written last is right,

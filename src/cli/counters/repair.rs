@@ -23,9 +23,18 @@ struct Left {
 }
 
 impl ComparisonRun<'_> {
-    /// Writes the app's columns of what was counted, unless a sidecar does; at the earliest a whole `counters.interval` after
+    /// Writes the app's columns of what was counted, now or before, unless a sidecar does; at the earliest a whole `counters.interval` after
     /// the last write.
     pub(super) async fn write(&mut self) -> Result<(), StoreError> {
+        if !self.unwritten.is_empty() {
+            let unwritten = counted(self.unwritten.len(), "community has", "communities have");
+            print_line(format_args!("{unwritten} columns that are still to be written"));
+        }
+        let unwritten = self.unwritten.drain(..).map(|community| Difference {
+            community,
+            of_present: false,
+        });
+        self.differing.extend(unwritten);
         if self.differing.is_empty() {
             return Ok(());
         }
