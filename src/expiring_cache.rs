@@ -1,7 +1,7 @@
 //! A bounded cache whose entries count until a time of their own.
 //!
 //! Those that have ended are removed by a task, a few at a time, so that whoever adds one does not wait for that: each time when
-//! some thousands were added, a quarter of what is there and never more than an eighth of the capacity. Where nothing is added
+//! a quarter of what is there was added, or an eighth of the capacity, rounded up to whole thousands. Where nothing is added
 //! nothing is removed.
 
 use std::hash::Hash;

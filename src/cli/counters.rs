@@ -116,8 +116,8 @@ struct ComparisonRun<'a> {
     seen: usize,
     /// Those that differed.
     differing: Vec<Difference>,
-    /// Those that agree, and of which the app's columns are still to be written, where no sidecar does: as after a repair that was
-    /// ended while it waited for that.
+    /// Those that agree, and of which the app's columns are still to be written, where no sidecar does: as after one that was
+    /// killed, or a repair that was ended while it waited.
     unwritten: Vec<CommunityId>,
 }
 
@@ -154,6 +154,12 @@ impl ComparisonRun<'_> {
         let seen = counted(self.seen, "community", "communities");
         let differ = counted(differing, "differs", "differ");
         print_line(format_args!("{seen} compared, {differ}"));
+        if !self.unwritten.is_empty() {
+            let unwritten = counted(self.unwritten.len(), "community has", "communities have");
+            print_line(format_args!(
+                "{unwritten} columns that are still to be written: by the next sidecar, or by `headcount counters repair`"
+            ));
+        }
         if self.counters.of_events() {
             print_line(
                 "they were compared with the events in the database: page views that wait in the spool of a sidecar are not yet \

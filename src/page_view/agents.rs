@@ -93,7 +93,7 @@ impl Agents {
         }
     }
 
-    /// Reads the usual browsers, so that the first visitor with one of them does not wait for it. Takes milliseconds.
+    /// Has the patterns of usual browsers compiled, so that their first visitors do not wait for that. Takes milliseconds.
     pub fn read_usual() {
         for browser in USUAL {
             DeviceInfo::of(&Agent::of(browser, &HeaderMap::new()));

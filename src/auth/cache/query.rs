@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::task::yield_now;
 use tokio::time;
 
 use super::Authenticator;
@@ -16,8 +17,10 @@ use crate::browser_session::Unusable;
 use crate::ids::SessionToken;
 use crate::store::StoreError;
 
-/// Most reads for one lookup, where the session changes while it is read, and most lookups for one answer.
+/// Most reads for one lookup, where the session changes while it is read.
 const READS: usize = 3;
+/// Most lookups for one answer, where the session has changed by the time that they are answered.
+const LOOKUPS: usize = 3;
 
 impl Authenticator {
     /// The current answer for a token, queried again where it may have changed.
@@ -37,13 +40,16 @@ impl Authenticator {
             } else {
                 self.holds(token, &entry, now)
             };
-            if stands || asked == READS {
+            if stands || asked == LOOKUPS {
                 return Ok(entry);
             }
-            // Another task may have queried again already, and not have put the answer into its place yet. Nothing is waited
-            // for from here until this one queries: the next is to know what was before.
+            // Another task may have queried again already.
             self.cache
                 .forget_if(token, |entry| !self.holds(token, entry, now));
+            if before.is_some() && !is_fresh {
+                // Others were told of it before it is in its place, where it can be forgotten.
+                yield_now().await;
+            }
             (before, asked) = (Some(entry), asked + 1);
         }
     }

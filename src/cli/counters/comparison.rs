@@ -12,7 +12,7 @@ use crate::store::{Comparison, StoreError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Columns {
     Agree,
-    /// The counters agree, and the columns are still to be written.
+    /// The counters agree; the columns are still to be written, and no sidecar runs that does.
     Unwritten,
     Differ,
 }
@@ -48,7 +48,7 @@ impl ComparisonRun<'_> {
                 community,
                 of_present,
             });
-        } else if columns == Columns::Unwritten && !self.is_kept {
+        } else if columns == Columns::Unwritten {
             self.unwritten.push(community);
         }
         Ok(())
@@ -58,10 +58,14 @@ impl ComparisonRun<'_> {
     async fn events_of(&self, community: &CommunityId) -> Result<Columns, StoreError> {
         let comparison = self.store.compare(community).await?;
         if comparison.agrees() {
-            return Ok(match comparison.shown {
-                Some(_) => Columns::Agree,
-                None => Columns::Unwritten,
-            });
+            if comparison.shown.is_some() || self.is_kept {
+                return Ok(Columns::Agree);
+            }
+            if self.repairs {
+                // What batches have added since the last round is among the totals then, which alone are written.
+                self.store.recount(community).await?;
+            }
+            return Ok(Columns::Unwritten);
         }
         print_line(line(community, &comparison));
         if self.repairs {

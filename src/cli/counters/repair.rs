@@ -1,4 +1,4 @@
-//! Writes the app's columns of what a repair has counted anew, unless a sidecar does.
+//! Writes the app's columns of what a repair has counted anew, and of what was not written before, unless a sidecar does.
 
 use std::time::Duration;
 
@@ -26,10 +26,6 @@ impl ComparisonRun<'_> {
     /// Writes the app's columns of what was counted, now or before, unless a sidecar does; at the earliest a whole `counters.interval` after
     /// the last write.
     pub(super) async fn write(&mut self) -> Result<(), StoreError> {
-        if !self.unwritten.is_empty() {
-            let unwritten = counted(self.unwritten.len(), "community has", "communities have");
-            print_line(format_args!("{unwritten} columns that are still to be written"));
-        }
         let unwritten = self.unwritten.drain(..).map(|community| Difference {
             community,
             of_present: false,

@@ -47,7 +47,7 @@ impl Ends for Known {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeptRefusals {
     pub(super) number: u32,
-    /// When they count no more: so long after the last of them as that is kept.
+    /// Until when they count: the time for which a grant is kept, after the last of them.
     pub(super) until: Moment,
 }
 
@@ -80,12 +80,17 @@ impl Known {
 
     /// Whether the store must have it, or was seen to have lost it.
     pub(super) fn was_recorded(&self, now: Moment) -> bool {
-        self.is_recorded(now) || matches!(self.recorded, Recorded::Lost(_))
+        self.is_recorded(now) || self.is_lost()
     }
 
     /// Whether the store must have a grant that an open page prolongs.
     pub(super) fn only_prolongs(&self, now: Moment) -> bool {
         matches!(self.recorded, Recorded::Prolonged { .. }) && self.is_recorded(now)
+    }
+
+    /// Whether the store was seen to have lost it.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.recorded, Recorded::Lost(_))
     }
 
     /// Whether the worker is to write it.

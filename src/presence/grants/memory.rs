@@ -196,7 +196,10 @@ impl Memory {
 
     /// Has the store told once more, unless something else is known by now.
     pub(super) fn write_again(&self, key: &GrantKey, own: Known) {
-        let is_own = |known: &Known| known.verdict == own.verdict && known.at >= own.at;
+        // Only prolonged, if anything.
+        let is_own = |known: &Known| {
+            (known.verdict, known.recorded) == (own.verdict, own.recorded) && known.at >= own.at
+        };
         if self.mark(key, Recorded::Queued, is_own) {
             self.queue(key.clone());
         }
@@ -216,9 +219,12 @@ impl Memory {
         is_marked.then_some(now)
     }
 
-    /// Notes that the worker is to write what is known now, if it is wanted; false where it is not, or it is noted already.
-    pub(super) fn mark_queued(&self, key: &GrantKey, is_wanted: impl Fn(&Known) -> bool) -> bool {
-        self.mark(key, Recorded::Queued, is_wanted)
+    /// Notes that the worker is to write those of whom this is asked, and that it has not in hand already. What has become of one
+    /// in the meantime is asked about once more.
+    pub(super) fn mark_queued(&self, is_wanted: impl Fn(&GrantKey, &Known) -> bool) -> Vec<GrantKey> {
+        let all = self.all(&is_wanted).into_iter().map(|(key, _)| key);
+        all.filter(|key| self.mark(key, Recorded::Queued, |known| is_wanted(key, known)))
+            .collect()
     }
 
     fn mark(&self, key: &GrantKey, recorded: Recorded, is_wanted: impl Fn(&Known) -> bool) -> bool {

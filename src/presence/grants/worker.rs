@@ -139,20 +139,16 @@ impl Worker {
 
     /// Takes up grants that were seen long enough ago to be missing.
     fn write_missing(&mut self) {
-        self.missing_again = None;
-        let is_lost = |known: &Known| matches!(known.recorded, Recorded::Lost(_));
-        for (key, known) in self.memory.all(|_, known| is_lost(known)) {
-            let Recorded::Lost(since) = known.recorded else {
-                continue;
-            };
-            // Those of a loss that was noticed are written with all others of it.
-            let is_due = since.elapsed() >= GRANTS_AFTER && !self.loses(&key);
-            if !is_due {
-                self.missing_again = Some(Instant::now() + MISSING);
-            } else if self.memory.mark_queued(&key, is_lost) {
-                self.take(key);
-            }
+        // Those of a loss that was noticed are written with all others of it.
+        let is_due = |key: &GrantKey, known: &Known| {
+            matches!(known.recorded, Recorded::Lost(since) if since.elapsed() >= GRANTS_AFTER)
+                && !self.loses(key)
+        };
+        for key in self.memory.mark_queued(is_due) {
+            self.take(key);
         }
+        let is_left = !self.memory.all(|_, known| known.is_lost()).is_empty();
+        self.missing_again = is_left.then(|| Instant::now() + MISSING);
     }
 
     /// Whether grants of this one's failure domain are still to be written again.
@@ -169,11 +165,8 @@ impl Worker {
         let is_wanted = |(scope, _): &GrantKey, known: &Known| {
             known.verdict == verdict && places.contains(&domains.index_of(scope))
         };
-        for (key, _) in self.memory.all(is_wanted) {
-            // It may have been prolonged since, or answered once more.
-            if self.memory.mark_queued(&key, |known| known.verdict == verdict) {
-                self.take(key);
-            }
+        for key in self.memory.mark_queued(is_wanted) {
+            self.take(key);
         }
     }
 

@@ -111,6 +111,7 @@ async fn i4_a_session_that_changes_at_each_look_is_not_looked_at_without_end() {
         () = news => unreachable!("there is always more news"),
     };
     assert!(found);
+    assert_eq!(scene.reads(), 9, "three lookups, of three reads each");
     assert_eq!(scene.knows(at(1)), CachedSession::Unknown);
 }
 
