@@ -231,6 +231,9 @@ pub enum PresenceError {
     /// The store answered something that is not of the expected form.
     #[error("unexpected answer from the presence store: {0}")]
     Unexpected(String),
+    /// The store has lost what the app has shown a visitor, and is told again in a moment.
+    #[error("what the app has shown is to be written once more")]
+    GrantLost,
     /// Only from `touch`: see [`keys::is_keyable`]. Other calls treat such a community as empty.
     #[error("the community's id is empty, too long, or has a character that separates scopes in keys")]
     Community,

@@ -105,12 +105,17 @@ impl Problem {
     /// The problem for a failed read of presence, which it logs.
     pub(super) fn from_presence(error: &PresenceError) -> Self {
         let cause: &dyn Error = error;
-        if matches!(error, PresenceError::Unavailable(_)) {
-            tracing::warn!(cause, "the visitors API cannot reach presence");
-            Self::Unavailable
-        } else {
-            tracing::error!(cause, "the visitors API cannot read presence");
-            Self::Internal
+        match error {
+            PresenceError::Unavailable(_) => {
+                tracing::warn!(cause, "the visitors API cannot reach presence");
+                Self::Unavailable
+            }
+            // The loss itself is logged where it is noticed.
+            PresenceError::GrantLost => Self::Unavailable,
+            PresenceError::Unexpected(_) | PresenceError::Community => {
+                tracing::error!(cause, "the visitors API cannot read presence");
+                Self::Internal
+            }
         }
     }
 

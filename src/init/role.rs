@@ -7,8 +7,8 @@ const ROLE: &str = "headcount";
 /// How to create it: a comment in the configuration.
 pub(super) const HOW: &str = "a role of the sidecar's own, with the rights that this configuration needs and no others. As \
     the owner: `headcount migrate`. As a superuser or a role with CREATEROLE, which the owner usually is not: \
-    CREATE ROLE headcount LOGIN PASSWORD '…'. As the owner again: `headcount grants | psql -v ON_ERROR_STOP=1` \
-    (it prints the rights as SQL). Then replace the other URL with this one, and keep the password in a file (url_file) or the environment. \
+    CREATE ROLE headcount LOGIN PASSWORD '…'. As the owner again: `headcount grants | psql -v ON_ERROR_STOP=1 \"$OWNER_URL\"` \
+    (it prints the rights as SQL, for a role of that name). Then replace the other URL with this one, and keep the password in a file (url_file) or the environment. \
     After an upgrade, too, run `headcount migrate` as the owner: HEADCOUNT__DATABASE__URL=… headcount migrate";
 /// The same, in the list of decisions for the operator.
 pub(super) const TO_DECIDE: &str = "database.url: it names a role that owns the app's tables; `headcount grants` prints the \

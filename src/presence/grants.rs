@@ -190,7 +190,7 @@ impl Grants {
                     inner.waited.insert(key.clone(), Instant::now());
                 }
                 return if is_lost {
-                    Err(PresenceError::Unexpected("it has lost a grant".into()))
+                    Err(PresenceError::GrantLost)
                 } else {
                     Ok(false)
                 };

@@ -81,7 +81,11 @@ async fn a18_no_caller_is_told_of_a_lost_grant_before_others_have_told_of_refusa
             })
             .collect();
         for asked in crowd {
-            assert!(asked.await.unwrap().is_err(), "{is_noticed}");
+            let told = asked.await.unwrap();
+            assert!(
+                matches!(told, Err(PresenceError::GrantLost)),
+                "{is_noticed} {told:?}"
+            );
         }
         // The other one is late.
         while began.elapsed() < LATE {

@@ -68,7 +68,8 @@ pub(super) fn why(grants: GrantsKey, is_looked_up: bool, community: &AppTable, o
                 .into()
         }
         GrantsKey::No => {
-            "; grants = false: people who are not members see such a page too, so that it proves no access to the community"
+            "; grants = false: people who are not members see such a page too, so that it proves no access to the community. \
+             Those who open it count as its visitors all the same, and are listed: track = \"none\" counts nobody"
                 .into()
         }
         GrantsKey::NotOwn => {
