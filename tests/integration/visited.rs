@@ -13,8 +13,7 @@ use crate::support::member::{FIREFOX, Member};
 use crate::support::postgres::Postgres;
 use crate::support::process::run;
 use crate::support::proxy::Proxy;
-use crate::support::redis::{RedisServer, eventually};
-use crate::support::service::in_time;
+use crate::support::redis::RedisServer;
 use crate::support::sidecar::{ROUTES, write_config};
 use crate::support::world::{Parts, Wanted, World, any_prefix};
 
@@ -335,48 +334,6 @@ async fn a9_while_redis_is_away_the_sidecar_that_served_the_page_knows() {
     let mallory = world.member("mallory").await;
     assert_eq!(status(&mallory, &count).await, 503);
     assert_eq!(status(&mallory, &absent(&count, &world)).await, 503);
-}
-
-/// Redis has forgotten everything, its connections living on. By the pages that this sidecar has passed on it tells Redis
-/// again, after the refusals of others; whoever asks meanwhile may come again.
-#[tokio::test]
-async fn a9_while_redis_is_told_again_what_it_has_lost_nothing_is_an_error_of_the_servers() {
-    let redis = RedisServer::start(&[]);
-    let mut wanted = wanted();
-    wanted.redis = Some(redis.url());
-    let world = wanted.start().await;
-    let alice = world.member("alice").await;
-    alice.sees(&world.community("hidden")).await;
-    eventually(async || {
-        let keys: Vec<String> = redis.does(&["KEYS", "*granted*"]).await;
-        !keys.is_empty()
-    })
-    .await;
-    redis.flush().await;
-    let (count, live) = (
-        world.visitors("hidden", "/count"),
-        world.visitors("hidden", "/live"),
-    );
-    let answered = async {
-        loop {
-            let request = alice
-                .request(Method::GET, &live)
-                .header("accept", "text/event-stream");
-            let stream = request.send().await.expect("an answer");
-            assert_eq!(
-                stream.status(),
-                StatusCode::OK,
-                "an EventSource comes again by itself"
-            );
-            let answer = alice.get(&count).await;
-            match answer.status() {
-                StatusCode::OK => break,
-                status => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE),
-            }
-            assert!(answer.headers().contains_key("retry-after"));
-        }
-    };
-    in_time("what was shown to count again", answered).await;
 }
 
 /// In an event stream the last word is that of a community that there is not.

@@ -1,10 +1,11 @@
 //! Who may see a community's visitors where nothing is configured, and what stands between the site's answer and that: a
 //! Redis that loses its data, and a cache that answers in the site's place.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 
 use crate::support::nginx::Nginx;
 use crate::support::redis::{RedisServer, eventually};
+use crate::support::service::in_time;
 use crate::support::world::any_prefix;
 use crate::visited::{expels, status, wanted};
 
@@ -41,6 +42,48 @@ async fn a18_a_refusal_outlives_redis_data() {
     assert_eq!(status(&alice, &count).await, 404);
     assert_eq!(status(&elsewhere, &count).await, 404);
     assert!(noted().await.starts_with('-'), "{}", noted().await);
+}
+
+/// Redis has forgotten everything, its connections living on. By the pages that this sidecar has passed on it tells Redis
+/// again, after the refusals of others; whoever asks meanwhile may come again.
+#[tokio::test]
+async fn a9_while_redis_is_told_again_what_it_has_lost_nothing_is_an_error_of_the_servers() {
+    let redis = RedisServer::start(&[]);
+    let mut wanted = wanted();
+    wanted.redis = Some(redis.url());
+    let world = wanted.start().await;
+    let alice = world.member("alice").await;
+    alice.sees(&world.community("hidden")).await;
+    eventually(async || {
+        let keys: Vec<String> = redis.does(&["KEYS", "*granted*"]).await;
+        !keys.is_empty()
+    })
+    .await;
+    redis.flush().await;
+    let (count, live) = (
+        world.visitors("hidden", "/count"),
+        world.visitors("hidden", "/live"),
+    );
+    let answered = async {
+        loop {
+            let request = alice
+                .request(Method::GET, &live)
+                .header("accept", "text/event-stream");
+            let stream = request.send().await.expect("an answer");
+            assert_eq!(
+                stream.status(),
+                StatusCode::OK,
+                "an EventSource comes again by itself"
+            );
+            let answer = alice.get(&count).await;
+            match answer.status() {
+                StatusCode::OK => break,
+                status => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE),
+            }
+            assert!(answer.headers().contains_key("retry-after"));
+        }
+    };
+    in_time("what was shown to count again", answered).await;
 }
 
 /// Between the sidecar and the site, and by the address alone: the site is not asked who may see its pages.
