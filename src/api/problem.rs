@@ -110,7 +110,7 @@ impl Problem {
                 tracing::warn!(cause, "the visitors API cannot reach presence");
                 Self::Unavailable
             }
-            // The loss itself is logged where it is noticed.
+            // For a few seconds after each loss, which is logged.
             PresenceError::GrantLost => Self::Unavailable,
             PresenceError::Unexpected(_) | PresenceError::Community => {
                 tracing::error!(cause, "the visitors API cannot read presence");
@@ -229,5 +229,16 @@ impl Problem {
             Self::TooOften(seconds) => Some((*seconds).into()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a9_what_is_to_be_written_once_more_is_no_error_of_the_servers() {
+        let problem = Problem::from_presence(&PresenceError::GrantLost);
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

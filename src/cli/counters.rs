@@ -156,8 +156,13 @@ impl ComparisonRun<'_> {
         print_line(format_args!("{seen} compared, {differ}"));
         if !self.unwritten.is_empty() {
             let unwritten = counted(self.unwritten.len(), "community has", "communities have");
+            let who = if self.repairs {
+                ""
+            } else {
+                ": by the next sidecar, or by `headcount counters repair`"
+            };
             print_line(format_args!(
-                "{unwritten} columns that are still to be written: by the next sidecar, or by `headcount counters repair`"
+                "{unwritten} columns that are still to be written{who}"
             ));
         }
         if self.counters.of_events() {

@@ -47,7 +47,8 @@ impl Authenticator {
             self.cache
                 .forget_if(token, |entry| !self.holds(token, entry, now));
             if before.is_some() && !is_fresh {
-                // Others were told of it before it is in its place, where it can be forgotten.
+                // Another task has told this one the same old answer, and is yet to put it into its place, where it can be
+                // forgotten.
                 yield_now().await;
             }
             (before, asked) = (Some(entry), asked + 1);

@@ -196,7 +196,7 @@ impl Memory {
 
     /// Has the store told once more, unless something else is known by now.
     pub(super) fn write_again(&self, key: &GrantKey, own: Known) {
-        // Only prolonged, if anything.
+        // Not one that the store was seen to have lost since, which waits for the refusals of others.
         let is_own = |known: &Known| {
             (known.verdict, known.recorded) == (own.verdict, own.recorded) && known.at >= own.at
         };

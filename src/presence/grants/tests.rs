@@ -4,7 +4,7 @@ mod losses;
 mod shared_store;
 mod waiting;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use self::shared_store::{HOUR, SHOWN, Shared, shown_by_one_and_refused_by_the_other, sidecar, told};
 use super::*;
@@ -153,30 +153,24 @@ async fn a10_an_open_page_prolongs_a_grant_and_takes_no_refusal_back() {
     assert!(!one.lets_see().await && !other.lets_see().await);
 }
 
-/// An open page, or a second answer, changes what is known while the worker looks for what it is to write again.
+/// It waits for the refusals of others, whatever an open page says.
 #[tokio::test(start_paused = true)]
-async fn a9_what_is_to_be_written_again_is_also_where_it_was_prolonged_meanwhile() {
-    for (verdict, is_lost) in [(Verdict::Shown, true), (Verdict::Refused, false)] {
-        let one = sidecar(&Arc::default());
-        let key: GrantKey = ("42".into(), "7".into());
-        one.shows(Verdict::Shown, Duration::from_secs(1));
-        one.shows(verdict, Duration::ZERO);
-        one.writes().await;
-        let before = one.known().unwrap();
-        if is_lost {
-            assert!(one.0.memory.lose(&key, before).is_some());
-        }
-        let is_wanted = |known: &Known| known.verdict == verdict && known.is_lost() == is_lost;
-        let asked = AtomicUsize::new(0);
-        let queued = one.0.memory.mark_queued(|_, known| {
-            // The second time of what is there by then.
-            asked.fetch_add(1, Ordering::Relaxed);
-            is_wanted(known)
-        });
-        assert_eq!((queued, asked.load(Ordering::Relaxed)), (vec![key.clone()], 2));
-        assert!(one.known().unwrap().is_queued());
-        assert_eq!(one.0.memory.mark_queued(|_, _| true), Vec::new(), "it is queued");
-    }
+async fn a9_a_lost_grant_that_an_open_page_prolongs_stays_lost_until_it_is_written_again() {
+    let one = sidecar(&Arc::default());
+    let key: GrantKey = ("42".into(), "7".into());
+    one.shows(Verdict::Shown, Duration::ZERO);
+    one.writes().await;
+    let before = one.known().unwrap();
+    assert!(one.0.memory.lose(&key, before).is_some());
+    one.0
+        .memory
+        .put(key.clone(), News::StillShown, before.at + HOUR / 2);
+    let after = one.known().unwrap();
+    assert!(after.is_lost() && after.until > before.until, "{after:?}");
+    let queued = one.0.memory.mark_queued(|_, known| known.is_lost());
+    assert_eq!(queued, vec![key]);
+    assert!(one.known().unwrap().is_queued());
+    assert_eq!(one.0.memory.mark_queued(|_, _| true), Vec::new(), "it is queued");
 }
 
 /// A page that stays open asks nothing of the app.

@@ -102,6 +102,9 @@ impl Worker {
                 () = at(again) => self.again = None,
                 Some((place, watch)) = self.losses.next() => {
                     self.losses.push(next_loss(place, watch));
+                    tracing::info!(
+                        "the presence store may have lost whom the app has shown what: it is told again, refusals first"
+                    );
                     self.write_again(&BTreeSet::from([place]), Verdict::Refused);
                     self.lost.insert(place);
                     self.grants_again = Some(Instant::now() + GRANTS_AFTER);

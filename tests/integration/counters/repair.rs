@@ -2,14 +2,14 @@
 
 use sqlx::Executor as _;
 
-use super::{ON, by_the_columns, command, execute, start, text, wanted};
+use super::{HELD, ON, by_the_columns, command, execute, start, text, wanted};
 use crate::support::postgres::Postgres;
 use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::redis::{self, eventually};
 use crate::support::world::{Wanted, World, any_prefix};
 
-const NONE_DIFFERS_ONE_UNWRITTEN: &str = "0 differ\n1 community has columns that are still to be written: ";
+const NONE_DIFFERS_ONE_UNWRITTEN: &str = "0 differ\n1 community has columns that are still to be written";
 
 /// However long `counters.interval` is: as long as that after the last write. What a repair has not written, as it was ended
 /// meanwhile, the next one writes.
@@ -66,17 +66,23 @@ async fn k5_repair_waits_for_the_whole_interval() {
 
 #[tokio::test]
 async fn k5_repair_writes_what_a_sidecar_that_was_killed_has_not() {
-    let mut world = start(Wanted {
+    let wanted = Wanted {
         // Nor does who is there differ.
         config: format!("{ON}interval = \"1h\"\ncurrent_visitors = \"\"\n"),
         ..wanted()
-    })
-    .await;
+    };
+    let mut world = start(wanted.clone()).await;
+    world.sidecar.signal("TERM");
+    assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    // The next one's first round comes in an hour.
+    execute(&world, "UPDATE headcount.counter_lease SET round_at = now()").await;
+    world.sidecar = world.another_sidecar(&wanted);
+    world.sidecar.wait_for_metric(HELD, |held| held == 1.0).await;
     let one = ["--community", "42"];
     let alice = world.member("alice").await;
     alice.sees(&world.community("rust")).await;
     world.wait_for_views(1).await;
-    // It is counted from here on; the sidecar's first round comes in an hour.
+    // It is counted from here on.
     let told = command(&world.sidecar, &[&["counters", "repair"], &one[..]].concat());
     assert_eq!(told.code, Some(0), "{}", told.err);
     let before = by_the_columns(&world, "rust").await["page_views"].clone();
