@@ -38,7 +38,9 @@ impl Service {
             echo $server
             exec >/dev/null 2>&1
             cat >/dev/null
-            kill -KILL $server
+            # Workers outlive the server that started them.
+            workers=$(cat /proc/$server/task/*/children)
+            kill -KILL $server $workers
             wait $server
         "#;
         let mut guard = Command::new("bash")
