@@ -74,8 +74,9 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
             repairs,
             is_kept: false,
             seen: 0,
-            differing: Vec::new(),
-            unwritten: Vec::new(),
+            differing: 0,
+            unwritten: 0,
+            to_write: Vec::new(),
         };
         let outcome = work.all(which.community).await;
         tasks.end();
@@ -114,15 +115,17 @@ struct ComparisonRun<'a> {
     here: Here,
     /// Communities that were compared.
     seen: usize,
-    /// Those that differed.
-    differing: Vec<Difference>,
-    /// Those that agree, and of which the app's columns are still to be written, where no sidecar does: as after one that was
-    /// killed, or a repair that was ended while it waited.
-    unwritten: Vec<CommunityId>,
+    /// Those whose counters, or whose `current_visitors`, differed.
+    differing: usize,
+    /// Those whose counters agree, and of which the app's columns are still to be written, where no sidecar does: as after one
+    /// that was killed, or a repair that was ended while it waited.
+    unwritten: usize,
+    /// Both.
+    to_write: Vec<ToWrite>,
 }
 
-/// A community whose counters, or whose `current_visitors`, differed.
-struct Difference {
+/// A community of which the app's columns are to be written.
+struct ToWrite {
     community: CommunityId,
     /// `current_visitors` did: it is wrong as long as it is not written.
     of_present: bool,
@@ -150,12 +153,11 @@ impl ComparisonRun<'_> {
             }
             None => self.each().await?,
         }
-        let differing = self.differing.len();
         let seen = counted(self.seen, "community", "communities");
-        let differ = counted(differing, "differs", "differ");
+        let differ = counted(self.differing, "differs", "differ");
         print_line(format_args!("{seen} compared, {differ}"));
-        if !self.unwritten.is_empty() {
-            let unwritten = counted(self.unwritten.len(), "community has", "communities have");
+        if self.unwritten > 0 {
+            let unwritten = counted(self.unwritten, "community has", "communities have");
             let who = if self.repairs {
                 ""
             } else {
@@ -176,7 +178,7 @@ impl ComparisonRun<'_> {
                 "current_visitors was compared with what was written last: {reason}"
             ));
         }
-        if !self.repairs && differing > 0 {
+        if !self.repairs && self.differing > 0 {
             let what = "counters differ; `headcount counters repair` puts them right";
             return Err(Stopped::Failure(Failure::Other(anyhow::anyhow!(what))));
         }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::present::Here;
-use super::{ComparisonRun, Difference, PAGE};
+use super::{ComparisonRun, PAGE, ToWrite};
 use crate::cli::print_line;
 use crate::ids::CommunityId;
 use crate::store::{Comparison, StoreError};
@@ -43,13 +43,13 @@ impl ComparisonRun<'_> {
             Columns::Agree
         };
         let of_present = self.present_in(&community).await?;
-        if of_present || columns == Columns::Differ {
-            self.differing.push(Difference {
+        self.differing += usize::from(of_present || columns == Columns::Differ);
+        self.unwritten += usize::from(columns == Columns::Unwritten);
+        if of_present || columns != Columns::Agree {
+            self.to_write.push(ToWrite {
                 community,
                 of_present,
             });
-        } else if columns == Columns::Unwritten {
-            self.unwritten.push(community);
         }
         Ok(())
     }

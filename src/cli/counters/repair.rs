@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::present::Here;
-use super::{ComparisonRun, Difference, PAGE};
+use super::{ComparisonRun, PAGE, ToWrite};
 use crate::cli::print_line;
 use crate::printable::counted;
 use crate::store::StoreError;
@@ -23,15 +23,10 @@ struct Left {
 }
 
 impl ComparisonRun<'_> {
-    /// Writes the app's columns of what was counted, now or before, unless a sidecar does; at the earliest a whole `counters.interval` after
-    /// the last write.
+    /// Writes the app's columns of what was counted, now or before, unless a sidecar does; at the earliest a whole
+    /// `counters.interval` after the last write.
     pub(super) async fn write(&mut self) -> Result<(), StoreError> {
-        let unwritten = self.unwritten.drain(..).map(|community| Difference {
-            community,
-            of_present: false,
-        });
-        self.differing.extend(unwritten);
-        if self.differing.is_empty() {
+        if self.to_write.is_empty() {
             return Ok(());
         }
         let holder = Uuid::new_v4();
@@ -92,14 +87,13 @@ impl ComparisonRun<'_> {
     /// the lease may have been waited for.
     async fn write_all(&mut self, holder: Uuid) -> Result<Option<Left>, StoreError> {
         let mut left = Left::default();
-        for chunk in self.differing.chunks(usize::try_from(PAGE).unwrap_or(1)) {
+        for chunk in self.to_write.chunks(usize::try_from(PAGE).unwrap_or(1)) {
             if self.store.take_lease(holder, TTL).await?.is_none() {
                 return Ok(None);
             }
-            let communities: Vec<_> = chunk.iter().map(|difference| &difference.community).collect();
+            let communities: Vec<_> = chunk.iter().map(|it| &it.community).collect();
             let now = self.here.counts(&communities).await;
-            let is_unknown =
-                |(difference, now): (&Difference, &Option<i64>)| difference.of_present && now.is_none();
+            let is_unknown = |(it, now): (&ToWrite, &Option<i64>)| it.of_present && now.is_none();
             left.unknown |= chunk.iter().zip(&now).any(is_unknown);
             let wishes: Vec<_> = communities.into_iter().cloned().zip(now).collect();
             let Some(published) = self.store.publish(holder, &wishes).await? else {
