@@ -30,7 +30,7 @@ pub(super) enum CountersCommand {
     /// written last. Changes nothing; the exit code is 1 where one differs.
     Verify(CommunityArgs),
     /// Compare them with the events, and count those anew that differ. The app's columns are written by the sidecar that
-    /// runs, or at once where none does.
+    /// runs, or at once where none does; the exit code is 1 where one of them could not be.
     Repair(CommunityArgs),
 }
 

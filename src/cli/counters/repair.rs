@@ -5,8 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::present::Here;
-use super::{ComparisonRun, PAGE, ToWrite};
-use crate::cli::print_line;
+use super::{ComparisonRun, PAGE, Stopped, ToWrite};
+use crate::cli::{Failure, print_line};
 use crate::printable::counted;
 use crate::store::StoreError;
 
@@ -24,8 +24,8 @@ struct Left {
 
 impl ComparisonRun<'_> {
     /// Writes the app's columns of what was counted, now or before, unless a sidecar does; at the earliest a whole
-    /// `counters.interval` after the last write.
-    pub(super) async fn write(&mut self) -> Result<(), StoreError> {
+    /// `counters.interval` after the last write. An error tells what neither of the two has written.
+    pub(super) async fn write(&mut self) -> Result<(), Stopped> {
         if self.to_write.is_empty() {
             return Ok(());
         }
@@ -43,22 +43,25 @@ impl ComparisonRun<'_> {
             return Ok(());
         };
         released?;
+        let mut unwritten = Vec::new();
         if locked > 0 {
             let locked = counted(locked, "community is", "communities are");
-            print_line(format_args!(
-                "{locked} locked by the app; the next sidecar writes what is left"
-            ));
+            unwritten.push(format!("{locked} locked by the app"));
         }
         if unknown {
             let why = match &self.here {
                 Here::Unknown(reason) => reason.as_str(),
                 _ => "who is there is not known",
             };
-            print_line(format_args!(
-                "no sidecar runs: the next one writes current_visitors ({why})"
-            ));
+            unwritten.push(format!("current_visitors is not known ({why})"));
         }
-        Ok(())
+        if unwritten.is_empty() {
+            return Ok(());
+        }
+        Err(Stopped::Failure(Failure::Other(anyhow::anyhow!(
+            "not all columns were written: {}; repeat `headcount counters repair`, or start a sidecar, which writes what is left",
+            unwritten.join("; ")
+        ))))
     }
 
     /// Takes the lease once a whole interval is over since the last write; whether nobody else has it. It is free while that

@@ -33,7 +33,8 @@ impl NoConnection {
     fn why(self, were: &str) -> String {
         match self {
             Self::NoAnswer => {
-                "the database did not answer, or was slow to, which no number of connections changes"
+                "the database gave none in that time: it does not run, refuses connections, does not answer, or is too slow; more \
+                 connections would not help"
                     .to_owned()
             }
             Self::AllInUse {

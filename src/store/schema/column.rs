@@ -54,6 +54,11 @@ impl Column {
         self.key_type().canonical(text).is_some_and(|key| key == text)
     }
 
+    /// Whether `text` has more characters than it takes.
+    pub(in crate::store) fn is_shorter_than(&self, text: &str) -> bool {
+        self.max_length.is_some_and(|limit| text.chars().count() > limit)
+    }
+
     /// Whether SQL compares its values with those of another column.
     pub(in crate::store) fn compares_with(&self, other: &Self) -> bool {
         let is_integer = |kind| matches!(kind, Kind::SmallInt | Kind::Integer | Kind::BigInt);

@@ -187,7 +187,7 @@ pub enum SchemaProblem {
     /// A constant for a column that is filled already.
     #[error("column {column} of table {table} is already filled: remove schema.event.constants.{column}")]
     NeedlessConstant { table: String, column: String },
-    /// A constant that is not of its column's type.
+    /// A constant that is not of its column's type, or longer than the column.
     #[error(
         "\"{value}\" is no value of column {column} ({type_name}) of table {table}: change schema.event.constants.{column}"
     )]

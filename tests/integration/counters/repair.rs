@@ -156,6 +156,53 @@ async fn k5_k13_without_a_sidecar_repair_writes_by_itself() {
     }
 }
 
+/// Without a sidecar, which would write it as soon as the app has given it up.
+#[tokio::test]
+async fn k3_k5_repair_fails_where_the_app_has_locked_a_row() {
+    let mut world = start(Wanted {
+        config: format!("{ON}interval = \"1h\"\n"),
+        ..wanted()
+    })
+    .await;
+    world.sidecar.signal("TERM");
+    assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    let spoil = "UPDATE communities_community SET page_views = 50 WHERE id IN (42, 43)";
+    execute(&world, spoil).await;
+    long_ago(&world).await;
+    let pool = Postgres::shared().pool(world.database.name());
+    let mut app = pool.begin().await.expect("a transaction");
+    app.execute("SELECT 1 FROM communities_community WHERE id = 42 FOR UPDATE")
+        .await
+        .expect("locked");
+    let repair = ["counters", "repair"];
+    let told = command(&world.sidecar, &repair);
+    assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
+    let locked = "not all columns were written: 1 community is locked by the app; repeat";
+    assert!(told.err.contains(locked), "{}", told.err);
+    assert_eq!(by_the_columns(&world, "django").await["page_views"], 0);
+    app.rollback().await.expect("the lock is given up");
+    pool.close().await;
+    long_ago(&world).await;
+    // Counted already, and one differs of which nothing is to be counted: verify tells of both.
+    execute(
+        &world,
+        "UPDATE communities_community SET current_visitors = 9 WHERE id = 43",
+    )
+    .await;
+    let told = command(&world.sidecar, &["counters", "verify"]);
+    assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
+    assert!(
+        told.out
+            .contains("1 differs\n1 community has columns that are still to be written"),
+        "{}",
+        told.out
+    );
+    let told = command(&world.sidecar, &repair);
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+    assert_eq!(by_the_columns(&world, "rust").await["page_views"], 0);
+    assert_eq!(by_the_columns(&world, "django").await["current_visitors"], 0);
+}
+
 /// The last write is so long ago that the next need not wait.
 async fn long_ago(world: &World) {
     execute(

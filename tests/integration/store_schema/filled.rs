@@ -161,6 +161,30 @@ async fn constants_that_make_no_sense_are_named() {
     }
 }
 
+/// W3: it would be cut in each event.
+#[tokio::test]
+async fn w3_a_constant_that_is_longer_than_its_column_is_named() {
+    for (variant, type_name) in DEFAULTS.into_iter().zip(["character varying(4)", "varchar(4)"]) {
+        let table = event_table(variant);
+        let change = "ALTER TABLE accounts_userevent ADD source varchar(4) NOT NULL DEFAULT 'x'";
+        for (value, fits) in [("prox", true), ("äöüß", true), ("proxy", false)] {
+            let found = problems_after(variant, change, |config| {
+                config
+                    .schema
+                    .event
+                    .constants
+                    .insert("source".into(), value.into());
+            })
+            .await;
+            let problem = format!(
+                "\"{value}\" is no value of column source ({type_name}) of table {table}: change \
+                 schema.event.constants.source"
+            );
+            assert_eq!(found, if fits { vec![] } else { vec![problem] });
+        }
+    }
+}
+
 #[tokio::test]
 async fn constants_are_cast_to_their_columns_types() {
     let site = Site::with(Variant::PostgresDefault, |config| {

@@ -127,7 +127,7 @@ impl Check<'_> {
                     table: table_name,
                     column,
                 });
-            } else if self.live.bad_constants.contains(name) {
+            } else if self.live.bad_constants.contains(name) || live.column.is_shorter_than(value) {
                 self.problems.push(SchemaProblem::BadConstant {
                     table: table_name,
                     column,
@@ -147,9 +147,10 @@ impl Check<'_> {
         for live in &table.columns {
             let column = &live.column;
             let fills_itself = column.nullable || live.has_default || live.generated || column.name == key;
+            let is_wrong = |problem: &SchemaProblem| matches!(problem, SchemaProblem::BadConstant { column: named, .. } if *named == column.name);
             // A wrong constant is a problem of its own.
             let named = written.iter().any(|written| written.name == column.name)
-                || self.live.bad_constants.contains(&column.name);
+                || self.problems.iter().any(is_wrong);
             if !fills_itself && !named {
                 self.problems.push(SchemaProblem::Unfilled {
                     table: table.name.to_string(),
