@@ -101,14 +101,15 @@ where
     }
 
     /// What a key has, whether it counts or not, else the place for it. While somebody else has the place this waits for what
-    /// is put there, and gets that, or the place if nothing was.
-    pub(crate) async fn place(&self, key: &K) -> Result<V, Place<'_, K, V>> {
+    /// is put there, and gets that, or the place if nothing was. [`Self::change`] blocks its thread meanwhile: a cache has one of
+    /// the two alone.
+    pub(crate) async fn place(&self, key: &K) -> Result<V, Vacancy<'_, K, V>> {
         let found = self.entries().get_value_or_guard_async(key).await;
-        found.map_err(|guard| Place { cache: self, guard })
+        found.map_err(|guard| Vacancy { cache: self, guard })
     }
 
     /// Changes what a key has to what `change` makes of it; nothing is changed where that is none. What it has then, if that
-    /// counts.
+    /// counts. Not of a cache whose places are kept across an `await` ([`Self::place`]).
     pub(crate) fn change(&self, key: &K, change: impl FnOnce(Option<V>) -> Option<V>) -> Option<V> {
         let mut change = Some(change);
         let mut apply = |before| change.take().and_then(|change| change(before));
@@ -161,13 +162,13 @@ where
     }
 }
 
-/// A place that one has and others wait for. Dropped, it is the next one's.
-pub(crate) struct Place<'a, K, V> {
+/// The place of a key without an entry, which one has and others wait for. Dropped, it is the next one's.
+pub(crate) struct Vacancy<'a, K, V> {
     cache: &'a ExpiringCache<K, V>,
     guard: PlaceholderGuard<'a, K, V, UnitWeighter, DefaultHashBuilder, DefaultLifecycle<K, V>>,
 }
 
-impl<K, V> Place<'_, K, V>
+impl<K, V> Vacancy<'_, K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Ends + Send + Sync + 'static,

@@ -102,7 +102,7 @@ impl Problem {
         }
     }
 
-    /// The problem for a failed read of presence, which it logs.
+    /// The problem for a failed read of presence, which it logs unless it was a grant that is being written again.
     pub(super) fn from_presence(error: &PresenceError) -> Self {
         let cause: &dyn Error = error;
         match error {
@@ -110,7 +110,7 @@ impl Problem {
                 tracing::warn!(cause, "the visitors API cannot reach presence");
                 Self::Unavailable
             }
-            // For a few seconds after each loss, which is logged.
+            // For a few seconds after each loss, which is logged where it is made good.
             PresenceError::GrantLost => Self::Unavailable,
             PresenceError::Unexpected(_) | PresenceError::Community => {
                 tracing::error!(cause, "the visitors API cannot read presence");

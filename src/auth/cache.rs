@@ -242,7 +242,7 @@ impl Authenticator {
         }
         let kept = self.fallback.get(token)?;
         if !self.changes.none_heard(&kept.session, kept.read) {
-            self.fallback.forget(token);
+            self.fallback.forget_outdated(token, kept.read);
             return None;
         }
         let session = Some(kept.session).filter(|session| session.is_valid_at(at))?;

@@ -64,6 +64,11 @@ impl FallbackSessions {
         self.sessions.remove_if(token, |_| true);
     }
 
+    /// Forgets what was read at this number, or earlier: not what another task has read since.
+    pub(super) fn forget_outdated(&self, token: &SessionToken, read: ChangeNumber) {
+        self.sessions.remove_if(token, |kept| kept.read <= read);
+    }
+
     /// Whether anything is kept of a token.
     pub(super) fn knows(&self, token: &SessionToken) -> bool {
         self.get(token).is_some()

@@ -18,7 +18,7 @@ use crate::ids::CommunityId;
 use crate::printable::counted;
 use crate::reload::load_routes;
 use crate::routes::{CountedTypes, RouteNames};
-use crate::store::{self, CounterStore, StoreError};
+use crate::store::{self, CounterStore, PresentComparison, StoreError};
 use crate::tasks::Tasks;
 
 /// Communities looked up, and written, at a time.
@@ -30,7 +30,8 @@ pub(super) enum CountersCommand {
     /// written last. Changes nothing; the exit code is 1 where one differs.
     Verify(CommunityArgs),
     /// Compare them with the events, and count those anew that differ. The app's columns are written by the sidecar that
-    /// runs, or at once where none does; the exit code is 1 where one of them could not be.
+    /// runs; where none does, here, once `counters.interval` is over since the last write. The exit code is 1 where not all
+    /// could be written.
     Repair(CommunityArgs),
 }
 
@@ -120,15 +121,15 @@ struct ComparisonRun<'a> {
     /// Those whose counters agree, and of which the app's columns are still to be written, where no sidecar does: as after one
     /// that was killed, or a repair that was ended while it waited.
     unwritten: usize,
-    /// Both.
+    /// Those of `differing` and those of `unwritten`.
     to_write: Vec<ToWrite>,
 }
 
 /// A community of which the app's columns are to be written.
 struct ToWrite {
     community: CommunityId,
-    /// `current_visitors` did: it is wrong as long as it is not written.
-    of_present: bool,
+    /// `current_visitors` beside what was written last, where it is wrong.
+    present: Option<PresentComparison>,
 }
 
 impl ComparisonRun<'_> {
@@ -159,7 +160,7 @@ impl ComparisonRun<'_> {
         if self.unwritten > 0 {
             let unwritten = counted(self.unwritten, "community has", "communities have");
             let who = if self.repairs {
-                ""
+                ", as no sidecar runs: they are written now"
             } else {
                 ": by the next sidecar, or by `headcount counters repair`"
             };

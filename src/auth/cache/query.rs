@@ -43,14 +43,14 @@ impl Authenticator {
             if stands || asked == LOOKUPS {
                 return Ok(entry);
             }
-            // Another task may have queried again already.
-            self.cache
-                .forget_if(token, |entry| !self.holds(token, entry, now));
             if before.is_some() && !is_fresh {
-                // Another task has told this one the same old answer, and is yet to put it into its place, where it can be
+                // Another task has told this one the same old answer, and may be yet to put it into its place, where it can be
                 // forgotten.
                 yield_now().await;
             }
+            // Another task may have queried again already.
+            self.cache
+                .forget_if(token, |entry| !self.holds(token, entry, now));
             (before, asked) = (Some(entry), asked + 1);
         }
     }

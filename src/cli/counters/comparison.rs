@@ -6,7 +6,7 @@ use super::present::Here;
 use super::{ComparisonRun, PAGE, ToWrite};
 use crate::cli::print_line;
 use crate::ids::CommunityId;
-use crate::store::{Comparison, StoreError};
+use crate::store::{Comparison, PresentComparison, StoreError};
 
 /// Counters, and the app's columns of them, beside the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +42,11 @@ impl ComparisonRun<'_> {
         } else {
             Columns::Agree
         };
-        let of_present = self.present_in(&community).await?;
-        self.differing += usize::from(of_present || columns == Columns::Differ);
+        let present = self.present_in(&community).await?;
+        self.differing += usize::from(present.is_some() || columns == Columns::Differ);
         self.unwritten += usize::from(columns == Columns::Unwritten);
-        if of_present || columns != Columns::Agree {
-            self.to_write.push(ToWrite {
-                community,
-                of_present,
-            });
+        if present.is_some() || columns != Columns::Agree {
+            self.to_write.push(ToWrite { community, present });
         }
         Ok(())
     }
@@ -74,19 +71,19 @@ impl ComparisonRun<'_> {
         Ok(Columns::Differ)
     }
 
-    /// Whether `current_visitors` of a community is wrong. While a sidecar keeps the counters, what was written last is right,
+    /// `current_visitors` of a community, if it is wrong. While a sidecar keeps the counters, what was written last is right,
     /// or will be in a moment.
-    async fn present_in(&mut self, community: &CommunityId) -> Result<bool, StoreError> {
+    async fn present_in(&mut self, community: &CommunityId) -> Result<Option<PresentComparison>, StoreError> {
         if matches!(self.here, Here::Unwritten) {
-            return Ok(false);
+            return Ok(None);
         }
         let Some(found) = self.store.compare_present(community).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let now = self.here.counts(&[community]).await[0];
         let is_late = !self.is_kept && now.is_some_and(|now| !found.shows(now));
         if !found.is_overwritten() && !is_late {
-            return Ok(false);
+            return Ok(None);
         }
         let shown = number(found.shown);
         let right = match now {
@@ -99,7 +96,7 @@ impl ComparisonRun<'_> {
         if self.repairs {
             self.store.note_shown(community, found).await?;
         }
-        Ok(true)
+        Ok(Some(found))
     }
 }
 

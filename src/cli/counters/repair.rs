@@ -7,8 +7,9 @@ use uuid::Uuid;
 use super::present::Here;
 use super::{ComparisonRun, PAGE, Stopped, ToWrite};
 use crate::cli::{Failure, print_line};
+use crate::ids::CommunityId;
 use crate::printable::counted;
-use crate::store::StoreError;
+use crate::store::{PresentComparison, StoreError};
 
 /// How long the lease is taken for one write.
 const TTL: Duration = Duration::from_secs(30);
@@ -20,6 +21,14 @@ struct Left {
     locked: u64,
     /// `current_visitors` of one is wrong, and what is right is not known.
     unknown: bool,
+}
+
+impl ToWrite {
+    /// What `current_visitors` was before somebody else wrote it: the best there is where who is there is not known.
+    fn before(&self) -> Option<i64> {
+        let overwritten = self.present.filter(PresentComparison::is_overwritten);
+        overwritten.map(|found| found.noted)
+    }
 }
 
 impl ComparisonRun<'_> {
@@ -56,6 +65,8 @@ impl ComparisonRun<'_> {
             unwritten.push(format!("current_visitors is not known ({why})"));
         }
         if unwritten.is_empty() {
+            let written = counted(self.to_write.len(), "community's columns", "communities' columns");
+            print_line(format_args!("{written} written"));
             return Ok(());
         }
         Err(Stopped::Failure(Failure::Other(anyhow::anyhow!(
@@ -86,8 +97,9 @@ impl ComparisonRun<'_> {
         }
     }
 
-    /// Writes all, and keeps the lease meanwhile; what is left. `None` once another has it. Who is there is asked only now:
-    /// the lease may have been waited for.
+    /// Writes all, and keeps the lease meanwhile; what is left. `None` once another has it. Who is there is asked only now,
+    /// as the lease may have been waited for; where that is not known, what somebody else has written is replaced by what
+    /// was there before.
     async fn write_all(&mut self, holder: Uuid) -> Result<Option<Left>, StoreError> {
         let mut left = Left::default();
         for chunk in self.to_write.chunks(usize::try_from(PAGE).unwrap_or(1)) {
@@ -96,9 +108,12 @@ impl ComparisonRun<'_> {
             }
             let communities: Vec<_> = chunk.iter().map(|it| &it.community).collect();
             let now = self.here.counts(&communities).await;
-            let is_unknown = |(it, now): (&ToWrite, &Option<i64>)| it.of_present && now.is_none();
-            left.unknown |= chunk.iter().zip(&now).any(is_unknown);
-            let wishes: Vec<_> = communities.into_iter().cloned().zip(now).collect();
+            let present = chunk.iter().zip(now).map(|(it, now)| now.or_else(|| it.before()));
+            let wishes: Vec<_> = communities.into_iter().cloned().zip(present).collect();
+            let is_unknown = |(it, (_, present)): (&ToWrite, &(CommunityId, Option<i64>))| {
+                it.present.is_some() && present.is_none()
+            };
+            left.unknown |= chunk.iter().zip(&wishes).any(is_unknown);
             let Some(published) = self.store.publish(holder, &wishes).await? else {
                 return Ok(None);
             };

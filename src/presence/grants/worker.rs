@@ -1,6 +1,7 @@
 //! Writes this sidecar's grants to the presence store, outside the requests: all that wait for one community in one
 //! call, as memory has them then. What the store does not take is written again, and all of it after a possible loss.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,9 +47,8 @@ pub(super) struct Worker {
     again: Option<Instant>,
     domains: Option<FailureDomains>,
     losses: FuturesUnordered<Loss>,
-    /// Those whose grants are still to be written again, and when that is time.
-    lost: BTreeSet<usize>,
-    grants_again: Option<Instant>,
+    /// When the grants of each of those are written again, by its place.
+    grants_again: BTreeMap<usize, Instant>,
     /// When grants that were seen to be missing in the store, without a loss that it knows of, are written again.
     missing_again: Option<Instant>,
 }
@@ -73,8 +73,7 @@ impl Worker {
             again: None,
             domains: domains.cloned(),
             losses,
-            lost: BTreeSet::new(),
-            grants_again: None,
+            grants_again: BTreeMap::new(),
             missing_again: None,
         }
     }
@@ -87,7 +86,8 @@ impl Worker {
     async fn run(&mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let (again, grants_again, missing_again) = (self.again, self.grants_again, self.missing_again);
+            let (again, missing_again) = (self.again, self.missing_again);
+            let grants_again = self.grants_again.values().min().copied();
             tokio::select! {
                 taken = self.queue.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
@@ -102,17 +102,19 @@ impl Worker {
                 () = at(again) => self.again = None,
                 Some((place, watch)) = self.losses.next() => {
                     self.losses.push(next_loss(place, watch));
-                    tracing::info!(
-                        "the presence store may have lost whom the app has shown what: it is told again, refusals first"
-                    );
                     self.write_again(&BTreeSet::from([place]), Verdict::Refused);
-                    self.lost.insert(place);
-                    self.grants_again = Some(Instant::now() + GRANTS_AFTER);
+                    self.grants_again.insert(place, Instant::now() + GRANTS_AFTER);
                 }
                 () = at(grants_again) => {
-                    let lost = std::mem::take(&mut self.lost);
-                    self.write_again(&lost, Verdict::Shown);
-                    self.grants_again = None;
+                    let (now, mut due) = (Instant::now(), BTreeSet::new());
+                    self.grants_again.retain(|place, at| {
+                        let is_due = *at <= now;
+                        if is_due {
+                            due.insert(*place);
+                        }
+                        !is_due
+                    });
+                    self.write_again(&due, Verdict::Shown);
                 }
                 () = at(missing_again) => self.write_missing(),
             }
@@ -142,22 +144,35 @@ impl Worker {
 
     /// Takes up grants that were seen long enough ago to be missing.
     fn write_missing(&mut self) {
-        // Those of a loss that was noticed are written with all others of it.
+        let is_left = Cell::new(false);
         let is_due = |key: &GrantKey, known: &Known| {
-            matches!(known.recorded, Recorded::Lost(since) if since.elapsed() >= GRANTS_AFTER)
-                && !self.loses(key)
+            let Recorded::Lost(since) = known.recorded else {
+                return false;
+            };
+            // Those of a loss that was noticed are written with all others of it.
+            let is_due = since.elapsed() >= GRANTS_AFTER && !self.loses(key);
+            if !is_due {
+                is_left.set(true);
+            }
+            is_due
         };
-        for key in self.memory.mark_queued(is_due) {
+        let missing = self.memory.mark_queued(is_due);
+        self.missing_again = is_left.get().then(|| Instant::now() + MISSING);
+        if !missing.is_empty() {
+            tracing::warn!(
+                grants = missing.len(),
+                "the presence store lacks what it had of whom the app has shown what (evicted, or deleted): it is told again"
+            );
+        }
+        for key in missing {
             self.take(key);
         }
-        let is_left = !self.memory.all(|_, known| known.is_lost()).is_empty();
-        self.missing_again = is_left.then(|| Instant::now() + MISSING);
     }
 
     /// Whether grants of this one's failure domain are still to be written again.
     fn loses(&self, (scope, _): &GrantKey) -> bool {
         let domains = self.domains.as_ref();
-        domains.is_some_and(|domains| self.lost.contains(&domains.index_of(scope)))
+        domains.is_some_and(|domains| self.grants_again.contains_key(&domains.index_of(scope)))
     }
 
     /// Takes up all that memory has of some failure domains.
@@ -168,7 +183,15 @@ impl Worker {
         let is_wanted = |(scope, _): &GrantKey, known: &Known| {
             known.verdict == verdict && places.contains(&domains.index_of(scope))
         };
-        for key in self.memory.mark_queued(is_wanted) {
+        let lost = self.memory.mark_queued(is_wanted);
+        if !lost.is_empty() {
+            tracing::info!(
+                number = lost.len(),
+                ?verdict,
+                "the presence store may have lost whom the app has shown what: it is told again, refusals first"
+            );
+        }
+        for key in lost {
             self.take(key);
         }
     }

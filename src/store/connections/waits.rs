@@ -18,7 +18,7 @@ impl NoConnection {
         let seconds = waited.as_secs_f64();
         format!(
             "{what} waited {seconds:.1} s for a connection to the database: {}",
-            self.why("were")
+            self.why("were", "it was slow to accept connections, or to answer")
         )
     }
 
@@ -26,17 +26,17 @@ impl NoConnection {
     pub(super) fn in_vain(self, what: &str) -> String {
         format!(
             "{what} got no connection within database.acquire_timeout: {}",
-            self.why("are")
+            self.why(
+                "are",
+                "it does not run, refuses connections, does not answer, or is too slow"
+            )
         )
     }
 
-    fn why(self, were: &str) -> String {
+    /// `were`: in use; `no_answer`: what that comes of.
+    fn why(self, were: &str, no_answer: &str) -> String {
         match self {
-            Self::NoAnswer => {
-                "the database gave none in that time: it does not run, refuses connections, does not answer, or is too slow; more \
-                 connections would not help"
-                    .to_owned()
-            }
+            Self::NoAnswer => format!("{no_answer}; more connections in the pool would not help"),
             Self::AllInUse {
                 connections,
                 of_counters: false,

@@ -54,9 +54,11 @@ impl Column {
         self.key_type().canonical(text).is_some_and(|key| key == text)
     }
 
-    /// Whether `text` has more characters than it takes.
-    pub(in crate::store) fn is_shorter_than(&self, text: &str) -> bool {
-        self.max_length.is_some_and(|limit| text.chars().count() > limit)
+    /// Whether it holds texts, and `text` has more characters than it takes. Values of other kinds have forms of their own: SQLite
+    /// has a `uuid` in 32 characters, however it is spelt.
+    pub(in crate::store) fn cuts(&self, text: &str) -> bool {
+        let limit = self.max_length.filter(|_| self.kind == Kind::Text);
+        limit.is_some_and(|limit| text.chars().count() > limit)
     }
 
     /// Whether SQL compares its values with those of another column.

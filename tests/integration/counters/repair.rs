@@ -47,7 +47,7 @@ async fn k5_repair_waits_for_the_whole_interval() {
         .split_once(' ')
         .and_then(|(seconds, _)| seconds.parse().ok());
     assert!(
-        seconds.is_some_and(|seconds: u32| (1..=1_800).contains(&seconds)),
+        seconds.is_some_and(|seconds: u32| (1_700..=1_800).contains(&seconds)),
         "{told}"
     );
     assert_eq!(by_the_columns(&world, "rust").await["page_views"], 50);
@@ -262,6 +262,14 @@ async fn k11_k22_current_visitors_that_something_else_overwrote_is_repaired() {
     ] {
         assert!(told.out.contains(said), "{}", told.out);
     }
+    // What is there is not known: what was written last is put back.
+    long_ago(&world).await;
+    let told = command(&world.sidecar, &["counters", "repair"]);
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+    assert!(told.out.contains("1 community's columns written"), "{}", told.out);
+    assert_eq!(current(&world).await, Some(0));
+    let told = command(&world.sidecar, &verify);
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
 }
 
 /// The lease may be waited for as long as `counters.interval`; here until the test lets it be taken.

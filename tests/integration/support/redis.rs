@@ -331,12 +331,12 @@ pub(crate) fn any_config() -> config::Redis {
 }
 
 /// Tries until it is so; fails the test after [`LONGEST_WAIT`].
-pub(crate) async fn eventually(is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn eventually(is_so: impl AsyncFnMut() -> bool) {
     eventually_or_else(is_so, || "in time".to_owned()).await;
 }
 
 /// The same; when it fails, with what `told` says.
-pub(crate) async fn eventually_or_else(is_so: impl AsyncFn() -> bool, told: impl FnOnce() -> String) {
+pub(crate) async fn eventually_or_else(mut is_so: impl AsyncFnMut() -> bool, told: impl FnOnce() -> String) {
     let tries = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,6 +1,8 @@
 //! Tests of grants that the store loses or cannot be told: the later of two answers counts, as far as any sidecar knows it.
 
-use super::shared_store::{Sidecar, shown_by_one_and_refused_by_the_other};
+use std::num::NonZeroU16;
+
+use super::shared_store::{Sidecar, shown_by_one_and_refused_by_the_other, sidecar_with};
 use super::*;
 use crate::presence::grants::known::Recorded;
 
@@ -241,6 +243,31 @@ async fn a18_a_grant_that_the_store_has_lost_is_written_again() {
     one.notices();
     while store.verdict().is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(store.verdict(), Some(Verdict::Shown));
+    assert!(one.lets_see().await);
+}
+
+/// As in a Cluster, one of whose nodes accepts connections and drops them.
+#[tokio::test(start_paused = true)]
+async fn a18_what_one_part_of_the_store_loses_over_and_over_delays_nothing_of_another() {
+    let store = Arc::<Shared>::default();
+    let one = sidecar_with(&store, NonZeroU16::new(16).unwrap());
+    one.shows(Verdict::Shown, AGO(30));
+    one.writes().await;
+    store.loses_everything();
+    let its_own = one.link.domains.of(&"42".into());
+    let another = one
+        .link
+        .domains
+        .all()
+        .find(|domain| !Arc::ptr_eq(domain, its_own));
+    its_own.note_loss();
+    let began = Instant::now();
+    while store.verdict().is_none() {
+        another.unwrap().note_loss();
+        tokio::time::sleep(AGO(1)).await;
+        assert!(began.elapsed() < AGO(60), "never written again");
     }
     assert_eq!(store.verdict(), Some(Verdict::Shown));
     assert!(one.lets_see().await);

@@ -127,12 +127,17 @@ impl std::ops::Deref for Sidecar {
 }
 
 pub(super) fn sidecar(store: &Arc<Shared>) -> Sidecar {
+    sidecar_with(store, NonZeroU16::MIN)
+}
+
+/// One whose store has so many failure domains.
+pub(super) fn sidecar_with(store: &Arc<Shared>, domains: NonZeroU16) -> Sidecar {
     let link = Arc::new(Link {
         store: store.clone(),
         is_away: AtomicBool::default(),
         takes_nothing: AtomicBool::default(),
         meanwhile: Mutex::default(),
-        domains: FailureDomains::new(NonZeroU16::MIN),
+        domains: FailureDomains::new(domains),
     });
     let tasks = Tasks::on_current_runtime();
     let patience = Duration::from_secs(1);

@@ -127,7 +127,7 @@ impl Check<'_> {
                     table: table_name,
                     column,
                 });
-            } else if self.live.bad_constants.contains(name) || live.column.is_shorter_than(value) {
+            } else if self.live.bad_constants.contains(name) || live.column.cuts(value) {
                 self.problems.push(SchemaProblem::BadConstant {
                     table: table_name,
                     column,
