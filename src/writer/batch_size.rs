@@ -44,17 +44,24 @@ impl BatchSize {
         }
     }
 
-    /// A batch of so many views was written, in this time.
+    /// A batch of so many views was written, in this time. What takes a fraction of it grows faster, so that a backlog is
+    /// soon written in large batches.
     pub(super) fn written(&mut self, views: usize, took: Duration) {
-        self.rows = (self.rows * 2).min(MOST_ROWS);
-        let usual = self.limits.batch_views.get() as u64;
-        if took > self.limits.slow {
+        self.rows = (self.rows * 4).min(MOST_ROWS);
+        let (usual, slow) = (self.limits.batch_views.get() as u64, self.limits.slow);
+        if took > slow {
             self.factor = (self.factor / 2).max(1);
-        } else if took < self.limits.slow / 2
-            && views as u64 >= usual * self.factor / 2
-            && usual * self.factor < self.limits.most_views
-        {
-            self.factor *= 2;
+            return;
+        }
+        let can_grow = usual * self.factor < self.limits.most_views;
+        if can_grow && views as u64 >= usual * self.factor / 2 {
+            self.factor *= if took < slow / 8 {
+                4
+            } else if took < slow / 2 {
+                2
+            } else {
+                1
+            };
         }
     }
 
@@ -88,13 +95,15 @@ mod tests {
         assert_eq!(size.most().views, 2_000);
         size.written(10, QUICK);
         assert_eq!(size.most().views, 2_000, "there was no more to write");
-        let mut sizes = Vec::new();
-        for _ in 0..10 {
-            size.written(usize::try_from(size.most().views).unwrap(), QUICK);
-            sizes.push(size.most().views);
+        for (took, then) in [
+            (size.limits.slow / 4, 4_000),
+            (QUICK, 16_000),
+            (QUICK, size.limits.most_views),
+            (QUICK, size.limits.most_views),
+        ] {
+            size.written(usize::try_from(size.most().views).unwrap(), took);
+            assert_eq!(size.most().views, then);
         }
-        assert_eq!(sizes[..3], [4_000, 8_000, 16_000]);
-        assert_eq!(sizes[9], size.limits.most_views);
         assert_eq!(size.most().bytes, size.limits.most_bytes);
     }
 
@@ -130,9 +139,9 @@ mod tests {
         let mut size = size();
         size.written(2_000, QUICK);
         size.failed(40);
-        assert_eq!((size.most().rows, size.most().views), (20, 4_000));
+        assert_eq!((size.most().rows, size.most().views), (20, 8_000));
         size.timed_out(20);
-        assert_eq!((size.most().rows, size.most().views), (10, 2_000));
+        assert_eq!((size.most().rows, size.most().views), (10, 4_000));
         size.failed(1);
         assert_eq!(size.most().rows, 1, "one at least");
         for _ in 0..20 {

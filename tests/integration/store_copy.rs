@@ -280,7 +280,7 @@ async fn w28_copy_and_insert_write_the_same_rows() {
     let constants = [
         ("tone", "high"),
         ("share", "1.239"),
-        ("code", "abcdef"),
+        ("code", "abc"),
         ("odd", "a\tb\\N"),
         ("since", "2024-03-01"),
         ("is_seen", "yes"),

@@ -15,10 +15,11 @@ use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use uuid::Uuid;
 
+use super::apply::CHECK_NOW;
 use super::introspect::TAKES_COPY;
 use super::statement::query_scalar;
 use crate::store::operations::InsertEvents;
-use crate::store::rows::{EventRow, cut, new_key, table_and_columns};
+use crate::store::rows::{EventRow, new_key, table_and_columns};
 use crate::store::schema::EventTable;
 
 /// What our statements begin with: the app may use COPY, too, and under the same role.
@@ -37,11 +38,7 @@ pub(super) async fn copy(
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     let InsertEvents { event, columns, .. } = operation;
-    let constants: String = columns
-        .constants
-        .iter()
-        .map(|(column, value)| field(&cut(value.into(), Some(column))))
-        .collect();
+    let constants: String = columns.constants.iter().map(|(_, value)| field(value)).collect();
     let sql = format!("{MARK} COPY {} FROM STDIN", table_and_columns(event, columns));
     let mut copy = connection.copy_in_raw(&sql).await?;
     let mut lines = Vec::with_capacity(CHUNK + CHUNK / 8);
@@ -62,16 +59,18 @@ pub(super) async fn copy(
     }
     copy.send(lines).await?;
     copy.finish().await?;
-    still_takes_copy(event, connection).await
+    checked(event, connection).await
 }
 
-/// Fails where a rule was made since the schema was read: COPY has gone past it, and the transaction must not be committed.
+/// Has the rows' constraints checked, and fails where a rule was made since the schema was read: COPY has gone past it, and the transaction must not be committed.
 /// The error has the schema read again, after which the batch is written with INSERT. From COPY until the end of the
 /// transaction no rule can be made, since that waits for the table's lock.
-async fn still_takes_copy(event: &EventTable, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+async fn checked(event: &EventTable, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let table = event.table.to_string().replace('\'', "''");
     // One round trip: a statement with parameters takes two.
-    let sql = format!("SELECT {TAKES_COPY} FROM pg_catalog.pg_class c WHERE c.oid = '{table}'::regclass");
+    let sql = format!(
+        "{CHECK_NOW}; SELECT {TAKES_COPY} FROM pg_catalog.pg_class c WHERE c.oid = '{table}'::regclass"
+    );
     let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
     if row.try_get(0)? {
         return Ok(());

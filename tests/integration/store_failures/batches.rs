@@ -9,6 +9,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use super::alices_view;
 use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
 use crate::support::examined;
+use crate::support::redis::eventually;
 
 #[tokio::test]
 async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_nothing() {
@@ -41,6 +42,44 @@ async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_
         }
         assert_eq!(site.pages_visited(&session).await, 0);
         site.store.apply(&views).await.unwrap();
+        assert_eq!(site.pages_visited(&session).await, 1);
+        assert_eq!(site.events().await.len(), 1);
+    }
+}
+
+/// Django's foreign keys are deferred, and take a considerable part of a transaction. Here the check waits for the test.
+#[tokio::test]
+async fn w7_what_is_checked_of_events_is_checked_before_rows_are_locked_that_the_app_writes() {
+    for is_copied in [true, false] {
+        let site = Site::new(Variant::PostgresDefault).await;
+        let (session, views) = alices_view(&site).await;
+        site.execute(
+            "CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON accounts_userevent DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION wait_for_the_test()",
+        )
+        .await;
+        if !is_copied {
+            site.execute("CREATE RULE also AS ON INSERT TO accounts_userevent DO ALSO NOTHING")
+                .await;
+        }
+        let mut test = site.postgres().begin().await.unwrap();
+        test.execute("SELECT pg_advisory_xact_lock(7)").await.unwrap();
+        let store = site.store.clone();
+        let written = tokio::spawn(async move { store.apply(&views).await });
+        let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                                    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)::text";
+        eventually(async || site.text(waits).await == "true").await;
+        let mut app = site.postgres().begin().await.unwrap();
+        for table in ["accounts_usersession", "accounts_userprofile"] {
+            let lock = format!("SELECT FROM {table} FOR NO KEY UPDATE NOWAIT");
+            let locked = sqlx::query(sqlx::AssertSqlSafe(lock)).fetch_all(&mut *app).await;
+            assert_eq!(locked.expect("it is not locked").len(), 1);
+        }
+        app.rollback().await.unwrap();
+        test.rollback().await.unwrap();
+        written.await.unwrap().unwrap();
         assert_eq!(site.pages_visited(&session).await, 1);
         assert_eq!(site.events().await.len(), 1);
     }
