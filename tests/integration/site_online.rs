@@ -230,7 +230,7 @@ async fn p23_two_sidecars_over_a_cluster_tell_the_same_of_posts_and_the_site() {
     let wanted = Wanted {
         redis_at: Some(cluster.keys()),
         key_prefix: Some(any_prefix()),
-        record: "window = \"2s\"".into(),
+        record: "window = \"15s\"".into(),
         ..Wanted::usual()
     };
     let world = wanted.clone().start().await;

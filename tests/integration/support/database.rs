@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::backend::{self, Seeded, Variant};
+use super::cleaner::{Cleaner, TestDatabase};
 use super::postgres::{self, Postgres};
 use super::process::run;
 use super::sidecar::write_config;
@@ -17,11 +18,7 @@ use super::world::{DJANGO_SESSIONS, Parts, UUID_SCHEMA};
 pub struct Database(Place);
 
 enum Place {
-    Postgres {
-        /// Port of its server.
-        port: u16,
-        name: String,
-    },
+    Postgres(TestDatabase),
     Sqlite(TempDir),
 }
 
@@ -30,6 +27,8 @@ struct Template {
     /// Name of the database, or path of the file.
     source: String,
     seeded: Seeded,
+    /// Removes the file at the end.
+    _cleaner: Option<Cleaner>,
 }
 
 impl Database {
@@ -43,8 +42,12 @@ impl Database {
                 let bare = bare_template(parts, variant).await;
                 let (database, seeded) = (copy(parts, &bare.source).await, bare.seeded.clone());
                 migrate(variant, &database.url());
-                let source = database.keep();
-                Template { source, seeded }
+                let (source, cleaner) = database.keep();
+                Template {
+                    source,
+                    seeded,
+                    _cleaner: cleaner,
+                }
             })
             .await;
         (copy(parts, &template.source).await, template.seeded.clone())
@@ -55,14 +58,13 @@ impl Database {
         copy(parts, &bare_template(parts, variant).await.source).await
     }
 
-    /// Keeps it for the whole process; returns what it is copied from.
-    fn keep(self) -> String {
+    /// Keeps it for the whole process; returns what it is copied from, and what removes a file at the end.
+    pub fn keep(self) -> (String, Option<Cleaner>) {
         match self.0 {
-            Place::Postgres { name, .. } => name,
-            // The system's temporary folder is cleaned by the system.
+            Place::Postgres(database) => (database.keep(), None),
             Place::Sqlite(directory) => {
-                let path = directory.keep().join("app.db");
-                path.to_str().expect("UTF-8").to_owned()
+                let (path, cleaner) = kept(directory, "app.db");
+                (path, Some(cleaner))
             }
         }
     }
@@ -70,8 +72,7 @@ impl Database {
     /// A seeded database on a server of the test's own.
     pub async fn seeded_on(server: &Postgres, variant: Variant) -> (Self, Seeded) {
         let name = server.database().await;
-        let port = server.port();
-        let database = Self(Place::Postgres { port, name });
+        let database = Self(Place::Postgres(TestDatabase::new(server.port(), name)));
         backend::migrate(variant, &database.url());
         let seeded = backend::seed(variant, &database.url());
         migrate(variant, &database.url());
@@ -81,7 +82,7 @@ impl Database {
     /// The database's own URL.
     pub fn url(&self) -> String {
         match &self.0 {
-            Place::Postgres { port, name } => postgres::url(*port, name),
+            Place::Postgres(database) => postgres::url(database.port, database.name()),
             Place::Sqlite(_) => format!("sqlite://{}", self.file().display()),
         }
     }
@@ -94,14 +95,14 @@ impl Database {
     /// Name of the database on the shared Postgres server.
     pub fn name(&self) -> &str {
         match &self.0 {
-            Place::Postgres { name, .. } => name,
+            Place::Postgres(database) => database.name(),
             Place::Sqlite(_) => panic!("a SQLite database has no name"),
         }
     }
 
     fn file(&self) -> PathBuf {
         match &self.0 {
-            Place::Postgres { .. } => panic!("a Postgres database is no file"),
+            Place::Postgres(_) => panic!("a Postgres database is no file"),
             Place::Sqlite(directory) => directory.path().join("app.db"),
         }
     }
@@ -131,25 +132,31 @@ fn migrate(variant: Variant, url: &str) {
 }
 
 async fn make_template(parts: Parts, variant: Variant) -> Template {
-    let (source, url) = match parts {
+    let (source, url, cleaner) = match parts {
         Parts::Production => {
             let name = Postgres::shared().database().await;
             let url = Postgres::shared().url(&name);
-            (name, url)
+            (name, url, None)
         }
         Parts::Embedded => {
-            // Kept for the whole process; the system's temporary folder is cleaned by the system.
-            let path = tempfile::tempdir()
-                .expect("a directory")
-                .keep()
-                .join("template.db");
-            let path = path.to_str().expect("UTF-8").to_owned();
-            (path.clone(), format!("sqlite://{path}"))
+            let (path, cleaner) = kept(tempfile::tempdir().expect("a directory"), "template.db");
+            (path.clone(), format!("sqlite://{path}"), Some(cleaner))
         }
     };
     backend::migrate(variant, &url);
     let seeded = backend::seed(variant, &url);
-    Template { source, seeded }
+    Template {
+        source,
+        seeded,
+        _cleaner: cleaner,
+    }
+}
+
+/// A file in a directory that goes with this process; its path, and what removes the directory.
+fn kept(directory: TempDir, file: &str) -> (String, Cleaner) {
+    let directory = directory.keep();
+    let path = directory.join(file).to_str().expect("UTF-8").to_owned();
+    (path, Cleaner::of(&directory))
 }
 
 async fn copy(parts: Parts, source: &str) -> Database {
@@ -163,8 +170,8 @@ async fn copy(parts: Parts, source: &str) -> Database {
                 .await
                 .expect("a copy is made");
             pool.close().await;
-            let port = Postgres::shared().port();
-            Database(Place::Postgres { port, name })
+            let database = TestDatabase::new(Postgres::shared().port(), name);
+            Database(Place::Postgres(database))
         }
         Parts::Embedded => {
             let directory = tempfile::tempdir().expect("a directory");
