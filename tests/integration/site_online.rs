@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -247,21 +248,26 @@ async fn p23_two_sidecars_over_a_cluster_tell_the_same_of_posts_and_the_site() {
             sockets.push(Socket::open(sidecar, &path, &alice).await);
         }
     }
+    // All at a time: who does not read answers no pings.
     let until = async |sockets: &mut Vec<Socket>, at_post: u64, on_site: u64| {
-        for (place, socket) in sockets.iter_mut().enumerate() {
-            let expected = if place % 2 == 0 { at_post } else { on_site };
+        let each = sockets.iter_mut().enumerate().map(async |(place, socket)| {
+            let (expected, scope) = if place % 2 == 0 {
+                (at_post, json!("1"))
+            } else {
+                (on_site, Value::Null)
+            };
             loop {
                 let message = socket.next().await;
-                assert_eq!(message["type"], "count");
                 assert_eq!(
-                    message["scope_id"],
-                    if place % 2 == 0 { json!("1") } else { Value::Null }
+                    (&message["type"], &message["scope_id"]),
+                    (&json!("count"), &scope)
                 );
                 if message["current_visitors"] == expected {
                     break;
                 }
             }
-        }
+        });
+        join_all(each).await;
     };
     until(&mut sockets, 0, 0).await;
     bob.at(other.url("")).sees(&post).await;

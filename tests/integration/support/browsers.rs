@@ -31,7 +31,7 @@ pub struct Browser {
 impl Engine {
     /// Opens a fresh browser at an address; it takes the certificate for `localhost` at this port.
     pub fn open(self, url: &str, certificate: &Certificate, port: u16) -> Browser {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         let path = directory.path();
         let [home, temporary] =
             ["HOME", "TMPDIR"].map(|name| (name, path.to_str().expect("UTF-8").to_owned()));

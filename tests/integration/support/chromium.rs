@@ -25,7 +25,7 @@ pub struct Chromium {
 impl Chromium {
     /// Starts Debian's Chromium with an empty window.
     pub async fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         // Started here and not by the driver, so that it ends with the test whatever becomes of the driver.
         let browser = start_browser(directory.path(), &[], "about:blank");
         let debugger = first_line_of(&directory.path().join("profile/DevToolsActivePort"));

@@ -1,15 +1,33 @@
 //! Removes what a test, or the whole test process, leaves on disk: folders, and databases of the shared server.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
 
 use super::postgres::url;
 use super::service::LONGEST_WAIT;
+
+/// A folder that goes when this is dropped, and with this process: what all tests share is never dropped.
+pub fn folder() -> TempDir {
+    static PARENT: LazyLock<(PathBuf, Cleaner)> = LazyLock::new(|| {
+        let parent = TempDir::with_prefix("headcount-tests-")
+            .expect("a directory")
+            .keep();
+        // Some is given to users that servers run as.
+        let others_pass = Permissions::from_mode(0o711);
+        std::fs::set_permissions(&parent, others_pass).expect("own folder");
+        let cleaner = Cleaner::of(&parent);
+        (parent, cleaner)
+    });
+    tempfile::tempdir_in(&PARENT.0).expect("a directory")
+}
 
 /// Removes a directory when it is dropped, after the server that uses it, and also when this process ends or is
 /// killed: a shell waits for its standard input to close.

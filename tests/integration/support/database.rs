@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::backend::{self, Seeded, Variant};
-use super::cleaner::{Cleaner, TestDatabase};
+use super::cleaner::{TestDatabase, folder};
 use super::postgres::{self, Postgres};
 use super::process::run;
 use super::sidecar::write_config;
@@ -27,8 +27,6 @@ struct Template {
     /// Name of the database, or path of the file.
     source: String,
     seeded: Seeded,
-    /// Removes the file at the end.
-    _cleaner: Option<Cleaner>,
 }
 
 impl Database {
@@ -42,12 +40,8 @@ impl Database {
                 let bare = bare_template(parts, variant).await;
                 let (database, seeded) = (copy(parts, &bare.source).await, bare.seeded.clone());
                 migrate(variant, &database.url());
-                let (source, cleaner) = database.keep();
-                Template {
-                    source,
-                    seeded,
-                    _cleaner: cleaner,
-                }
+                let source = database.keep();
+                Template { source, seeded }
             })
             .await;
         (copy(parts, &template.source).await, template.seeded.clone())
@@ -58,13 +52,13 @@ impl Database {
         copy(parts, &bare_template(parts, variant).await.source).await
     }
 
-    /// Keeps it for the whole process; returns what it is copied from, and what removes a file at the end.
-    pub fn keep(self) -> (String, Option<Cleaner>) {
+    /// Keeps it for the whole process; returns what it is copied from.
+    pub fn keep(self) -> String {
         match self.0 {
-            Place::Postgres(database) => (database.keep(), None),
+            Place::Postgres(database) => database.keep(),
             Place::Sqlite(directory) => {
-                let (path, cleaner) = kept(directory, "app.db");
-                (path, Some(cleaner))
+                let path = directory.keep().join("app.db");
+                path.to_str().expect("UTF-8").to_owned()
             }
         }
     }
@@ -125,38 +119,28 @@ fn migrate(variant: Variant, url: &str) {
         Variant::Uuid => UUID_SCHEMA,
     };
     let config = format!("[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{url}\"\n{schema}");
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = folder();
     let config = write_config(directory.path(), &config, "");
     let told = run(&["migrate", "--config", config.to_str().expect("UTF-8")], &[]);
     assert_eq!(told.code, Some(0), "{}", told.err);
 }
 
 async fn make_template(parts: Parts, variant: Variant) -> Template {
-    let (source, url, cleaner) = match parts {
+    let (source, url) = match parts {
         Parts::Production => {
             let name = Postgres::shared().database().await;
             let url = Postgres::shared().url(&name);
-            (name, url, None)
+            (name, url)
         }
         Parts::Embedded => {
-            let (path, cleaner) = kept(tempfile::tempdir().expect("a directory"), "template.db");
-            (path.clone(), format!("sqlite://{path}"), Some(cleaner))
+            let path = folder().keep().join("template.db");
+            let path = path.to_str().expect("UTF-8").to_owned();
+            (path.clone(), format!("sqlite://{path}"))
         }
     };
     backend::migrate(variant, &url);
     let seeded = backend::seed(variant, &url);
-    Template {
-        source,
-        seeded,
-        _cleaner: cleaner,
-    }
-}
-
-/// A file in a directory that goes with this process; its path, and what removes the directory.
-fn kept(directory: TempDir, file: &str) -> (String, Cleaner) {
-    let directory = directory.keep();
-    let path = directory.join(file).to_str().expect("UTF-8").to_owned();
-    (path, Cleaner::of(&directory))
+    Template { source, seeded }
 }
 
 async fn copy(parts: Parts, source: &str) -> Database {
@@ -174,7 +158,7 @@ async fn copy(parts: Parts, source: &str) -> Database {
             Database(Place::Postgres(database))
         }
         Parts::Embedded => {
-            let directory = tempfile::tempdir().expect("a directory");
+            let directory = folder();
             std::fs::copy(source, directory.path().join("app.db")).expect("a copy is made");
             Database(Place::Sqlite(directory))
         }
