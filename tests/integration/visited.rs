@@ -248,7 +248,10 @@ async fn a8_a_page_that_there_is_not_takes_nothing_away() {
 #[tokio::test]
 async fn a10_a_grant_ends_and_an_open_page_keeps_it() {
     let world = Wanted {
-        config: "[api]\nvisited_ttl = \"20s\"\n[live]\naccess_check_interval = \"1s\"\n".into(),
+        // Her end reads nothing meanwhile, and answers no ping.
+        config:
+            "[api]\nvisited_ttl = \"20s\"\n[live]\naccess_check_interval = \"1s\"\nping_interval = \"1h\"\n"
+                .into(),
         ..wanted()
     };
     let world = world.start().await;

@@ -131,9 +131,11 @@ const BLOCK: u16 = 200;
 
 /// The ports of this process.
 struct Ports {
-    /// Sockets whose names say which blocks are taken; the system frees them when the process ends.
-    claims: Vec<UnixListener>,
-    /// What has not been given out of the latest block.
+    /// Its blocks, each with the socket whose name says that it is taken: the system frees it when the process ends.
+    blocks: Vec<(UnixListener, Range<u16>)>,
+    /// How many blocks were begun again, after all were claimed.
+    again: usize,
+    /// What has not been given out of the present block.
     left: Range<u16>,
 }
 
@@ -144,12 +146,15 @@ impl Ports {
             if let Some(port) = self.left.next() {
                 return port;
             }
-            let (claim, block) = PORTS
-                .step_by(BLOCK.into())
-                .find_map(claimed)
-                .expect("a free block");
-            self.claims.push(claim);
-            self.left = block;
+            if let Some(block) = PORTS.step_by(BLOCK.into()).find_map(claimed) {
+                self.left = block.1.clone();
+                self.blocks.push(block);
+            } else {
+                // Most of those that used the oldest have ended.
+                assert!(!self.blocks.is_empty(), "other test processes have all ports");
+                self.left = self.blocks[self.again % self.blocks.len()].1.clone();
+                self.again += 1;
+            }
         }
     }
 }
@@ -162,10 +167,11 @@ fn claimed(first: u16) -> Option<(UnixListener, Range<u16>)> {
     Some((claim, first..first + BLOCK))
 }
 
-/// A free port, given out once.
+/// A free port, not given out before, as long as there are such.
 pub fn free_port() -> u16 {
     static MINE: Mutex<Ports> = Mutex::new(Ports {
-        claims: Vec::new(),
+        blocks: Vec::new(),
+        again: 0,
         left: 0..0,
     });
     let mut mine = MINE.lock().expect("no panic");
