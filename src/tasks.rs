@@ -210,12 +210,14 @@ impl Tasks {
     }
 
     fn count(&self, task: Task) {
-        self.0.metrics.failures[task].inc();
         let mut failures = self.lock();
         let latest = Instant::now();
-        let failures = failures.entry(task).or_insert(TaskFailures { number: 0, latest });
-        failures.number += 1;
-        failures.latest = latest;
+        let of_task = failures.entry(task).or_insert(TaskFailures { number: 0, latest });
+        of_task.number += 1;
+        of_task.latest = latest;
+        drop(failures);
+        // Last: whoever sees the metric finds the failure at `/readyz`.
+        self.0.metrics.failures[task].inc();
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Task, TaskFailures>> {

@@ -124,7 +124,7 @@ async fn h1_an_app_that_is_killed_and_started_again_is_told_by_probes() {
     says(&sidecar, "the app", false).await;
     assert_eq!(is_up(&sidecar, &server).await, 1.0);
     browser.wait_for(&shows("Answers", "ok")).await;
-    let log = sidecar.log();
+    let log = sidecar.says("a server of the app answers again");
     assert_eq!(lines(&log, "a server of the app does not answer"), 1, "{log}");
     assert_eq!(lines(&log, "a server of the app answers again"), 1, "{log}");
 }
@@ -164,7 +164,7 @@ async fn h1_why_it_does_not_answer_is_told() {
         assert_eq!(is_up(&sidecar, &server).await, 0.0);
         assert_eq!(status(&sidecar).await, 502);
         // Neither rounds of probes nor requests repeat the line.
-        let log = sidecar.log();
+        let log = sidecar.says("a server of the app does not answer");
         assert_eq!(lines(&log, "a server of the app does not answer"), 1, "{log}");
     }
 }
@@ -242,7 +242,8 @@ async fn h3_one_of_several_servers_that_dies_is_named_and_left_out() {
 /// The kernel takes connections for it: only what is sent and not answered tells.
 #[tokio::test]
 async fn h4_a_server_that_takes_connections_and_answers_nothing_is_down() {
-    let hung = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let hung = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).await;
+    let hung = hung.expect("a free port");
     let server = hung.local_addr().expect("an address").to_string();
     let sidecar = in_front_of(&[&server], OFTEN);
     sidecar.wait_for_metric(&up(&server), |up| up == 1.0).await;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use crate::support::process::{self, Told};
+use crate::support::service::free_port;
 use crate::support::sidecar;
 
 /// A configuration that is in order, but for what a test adds: its database is nowhere.
@@ -29,7 +30,7 @@ struct Folder {
 
 impl Folder {
     fn new(config: &str, routes: &str) -> Self {
-        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let taken = TcpListener::bind(("127.0.0.1", free_port())).expect("a free port");
         let port = taken.local_addr().expect("an address").port();
         let directory = tempfile::tempdir().expect("a directory");
         let config = format!("{config}\n[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:0\"\n");

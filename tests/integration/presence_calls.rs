@@ -339,7 +339,7 @@ async fn p25_many_of_whom_redis_refuses_some_are_not_reported_as_touched() {
 async fn p25_what_is_left_of_a_question_that_redis_leaves_unanswered_is_not_reported_as_touched() {
     let redis = FakeRedis::answering(hangs_at_the_first_user).await;
     let mut config = servers::config(&redis.url());
-    config.response_timeout = Duration::from_millis(200);
+    config.response_timeout = Duration::from_secs(2);
     let keys = Keys::new(&config.key_prefix, config.partitions).unwrap();
     let presence = redis_presence::open(&config, WINDOW);
     redis_presence::until_it_answers(&presence).await;

@@ -45,7 +45,7 @@ async fn impatient(server: &RedisServer) -> Arc<dyn Presence> {
 async fn p14_a_redis_that_was_killed_and_restarted_empty_fills_up_again() {
     let mut server = RedisServer::start(&[]);
     let sidecar = redis_presence::mirrored(&server.config(), WINDOW);
-    let leaves = WINDOW.checked_sub(Duration::from_secs(2)).unwrap();
+    let leaves = WINDOW.checked_sub(Duration::from_secs(15)).unwrap();
     let touches = [seen("a", MINUTE), seen("b", 2 * MINUTE), seen("leaves", leaves)];
     sidecar.touch(&"42".into(), &touches).await.unwrap();
     sidecar.touch(&"43".into(), &[Touch::now("a")]).await.unwrap();

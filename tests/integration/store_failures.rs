@@ -16,14 +16,19 @@ use tokio::net::TcpListener;
 use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
 use crate::support::log::Log;
 use crate::support::postgres::Postgres;
+use crate::support::redis::eventually;
 use crate::support::service::free_port;
 
-/// A store on any URL whose every wait is short.
+/// A store on any URL whose every wait is short: for what fails.
 fn impatient(url: &str) -> Arc<dyn Store> {
+    store_that_waits(url, Duration::from_secs(2))
+}
+
+fn store_that_waits(url: &str, longest: Duration) -> Arc<dyn Store> {
     let mut config = Config::default();
     config.database.url = Some(Secret::new(url));
-    config.database.acquire_timeout = Duration::from_secs(2);
-    config.database.statement_timeout = Duration::from_secs(2);
+    config.database.acquire_timeout = longest;
+    config.database.statement_timeout = longest;
     store::open(&config).expect("a store")
 }
 
@@ -106,7 +111,7 @@ async fn d27_who_waits_for_a_connection_of_a_small_pool_is_named_with_the_key() 
 async fn a_database_that_comes_up_later_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("db.sqlite3");
-    let store = impatient(&format!("sqlite://{}", place.display()));
+    let store = store_that_waits(&format!("sqlite://{}", place.display()), Duration::from_secs(60));
     store.browser_session(&token("token-of-alice")).await.unwrap_err();
 
     let site = Site::new(Variant::SqliteDefault).await;
@@ -149,7 +154,7 @@ async fn a_server_that_stops_answering_is_given_up_and_used_again_when_it_answer
     alices_view(&site).await;
     let store = site.reconfigured(|config| {
         config.database.max_connections = 2;
-        config.database.statement_timeout = Duration::from_secs(2);
+        config.database.statement_timeout = Duration::from_secs(5);
         config.database.acquire_timeout = Duration::from_secs(60);
     });
     let lookup = async || store.browser_session(&token("token-of-alice")).await;
@@ -160,7 +165,8 @@ async fn a_server_that_stops_answering_is_given_up_and_used_again_when_it_answer
     app.execute("LOCK TABLE accounts_usersession IN ACCESS EXCLUSIVE MODE")
         .await
         .unwrap();
-    for _ in 0..5 {
+    // More often than there are connections.
+    for _ in 0..3 {
         let error = lookup().await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     }
@@ -265,16 +271,14 @@ fn told(error: &StoreError) -> String {
 async fn w19_connections_that_the_server_closed_while_idle_are_no_outage() {
     let site = Site::new(Variant::PostgresDefault).await;
     let name = site.text("SELECT current_database()").await;
-    site.execute(&format!(
-        "ALTER DATABASE {name} SET idle_session_timeout = '50ms'"
-    ))
-    .await;
+    site.execute(&format!("ALTER DATABASE {name} SET idle_session_timeout = '2s'"))
+        .await;
     let store = site.reconfigured(|_| {});
     let (session, views) = alices_view(&site).await;
     let all_closed = async || {
         let open = "SELECT count(*)::text FROM pg_stat_activity
                     WHERE datname = current_database() AND application_name = 'headcount'";
-        while site.text(open).await != "0" {}
+        eventually(async || site.text(open).await == "0").await;
     };
     futures_util::future::join_all((0..8).map(|_| store.ping())).await;
     for _ in 0..3 {

@@ -20,6 +20,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, SqlitePool};
 use tempfile::TempDir;
 
+use crate::support::cleaner::TestDatabase;
 use crate::support::postgres::Postgres;
 pub use rows::{SessionRow, stored_key};
 
@@ -104,8 +105,11 @@ pub struct Site {
     pub config: Config,
     pub store: Arc<dyn Store>,
     app: App,
-    _directory: Option<TempDir>,
+    _left: Left,
 }
+
+/// What is removed when the test is over.
+type Left = (Option<TestDatabase>, Option<TempDir>);
 
 /// The app's own way to its database.
 enum App {
@@ -166,7 +170,7 @@ impl Site {
 
     fn at(
         variant: Variant,
-        (app, url, directory): (App, String, Option<TempDir>),
+        (app, url, left): (App, String, Left),
         configure: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = variant.config();
@@ -183,7 +187,7 @@ impl Site {
             store: store::open(&config).expect("a store"),
             config,
             app,
-            _directory: directory,
+            _left: left,
         }
     }
 
@@ -269,7 +273,7 @@ impl Site {
     }
 }
 
-async fn postgres(variant: Variant, options: &str) -> (App, String, Option<TempDir>) {
+async fn postgres(variant: Variant, options: &str) -> (App, String, Left) {
     let server = Postgres::shared();
     let name = server.database_with(options).await;
     let pool = server.pool(&name);
@@ -283,10 +287,12 @@ async fn postgres(variant: Variant, options: &str) -> (App, String, Option<TempD
     pool.execute(sqlx::raw_sql(AssertSqlSafe(ddl)))
         .await
         .expect("the app's tables are made");
-    (App::Postgres(pool), server.url(&name), None)
+    let url = server.url(&name);
+    let database = TestDatabase::new(server.port(), name);
+    (App::Postgres(pool), url, (Some(database), None))
 }
 
-async fn sqlite(variant: Variant) -> (App, String, Option<TempDir>) {
+async fn sqlite(variant: Variant) -> (App, String, Left) {
     let directory = TempDir::with_prefix("headcount-sqlite-").expect("a directory");
     let file = directory.path().join("db.sqlite3");
     let options = SqliteConnectOptions::new()
@@ -300,7 +306,7 @@ async fn sqlite(variant: Variant) -> (App, String, Option<TempDir>) {
         .await
         .expect("the app's tables are made");
     let url = format!("sqlite://{}", file.display());
-    (App::Sqlite(pool), url, Some(directory))
+    (App::Sqlite(pool), url, (None, Some(directory)))
 }
 
 /// A page view at a moment; tests change what they are about.

@@ -13,7 +13,7 @@ use crate::support::member::{FIREFOX, Member};
 use crate::support::postgres::Postgres;
 use crate::support::process::run;
 use crate::support::proxy::Proxy;
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, eventually};
 use crate::support::sidecar::{ROUTES, write_config};
 use crate::support::world::{Parts, Wanted, World, any_prefix};
 
@@ -248,7 +248,10 @@ async fn a8_a_page_that_there_is_not_takes_nothing_away() {
 #[tokio::test]
 async fn a10_a_grant_ends_and_an_open_page_keeps_it() {
     let world = Wanted {
-        config: "[api]\nvisited_ttl = \"4s\"\n[live]\naccess_check_interval = \"1s\"\n".into(),
+        // Her end reads nothing meanwhile, and answers no ping.
+        config:
+            "[api]\nvisited_ttl = \"20s\"\n[live]\naccess_check_interval = \"1s\"\nping_interval = \"1h\"\n"
+                .into(),
         ..wanted()
     };
     let world = world.start().await;
@@ -261,7 +264,7 @@ async fn a10_a_grant_ends_and_an_open_page_keeps_it() {
     let live = world.visitors("rust", "/live");
     let mut socket = Socket::open(&world.sidecar, &live, &alice).await;
     socket.count().await;
-    while status(&bob, &count).await == 200 {}
+    eventually(async || status(&bob, &count).await != 200).await;
     assert_eq!(status(&alice, &count).await, 200, "her page is open");
     socket
         .say(json!({"type": "subscribe", "communities": ["nowhere"]}).to_string())

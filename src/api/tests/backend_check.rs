@@ -10,7 +10,7 @@ use axum::response::Redirect;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::api::{BackendCheck, CheckError, UpstreamCheck};
 use crate::config::Upstream;
@@ -74,10 +74,11 @@ async fn raw_backend(answer: &'static [u8]) -> String {
     address
 }
 
-/// An address without a listener.
-async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
+/// An address at which nothing listens, and the socket that keeps it from others.
+fn nobody() -> (String, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (socket.local_addr().unwrap().to_string(), socket)
 }
 
 #[tokio::test]
@@ -179,7 +180,7 @@ async fn the_backend_gets_who_the_caller_is_and_no_conditions() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_passed_over() {
-    let (dead, alive) = (nobody().await, tcp_backend(Log::default()).await);
+    let ((dead, _nobody), alive) = (nobody(), tcp_backend(Log::default()).await);
     let check = check(&[&dead, "unix:/nowhere/app.sock", &alive]);
     let right = headers(&[("cookie", "key=right")]);
     for _ in 0..6 {
@@ -203,7 +204,7 @@ async fn servers_are_asked_in_turn() {
 
 #[tokio::test]
 async fn a_backend_that_cannot_be_reached_is_an_error() {
-    let dead = nobody().await;
+    let (dead, _nobody) = nobody();
     let error = check(&[&dead])
         .may_see("/c/1/", &HeaderMap::new())
         .await

@@ -48,9 +48,14 @@ impl IdlePolicy {
     }
 
     pub(super) fn of(&self, idle_for: Duration) -> IdleAction {
+        self.at(self.now(), idle_for)
+    }
+
+    /// The same at a moment, in milliseconds after `origin`.
+    fn at(&self, now: u64, idle_for: Duration) -> IdleAction {
         let since_before = |moment: &AtomicU64| match moment.load(Ordering::Acquire) {
             0 => false,
-            moment => millis(idle_for) + moment > self.now(),
+            moment => millis(idle_for) + moment > now,
         };
         if since_before(&self.unusable_at) {
             IdleAction::Replace
@@ -76,18 +81,19 @@ mod tests {
 
     #[test]
     fn only_connections_idle_since_before_the_break_are_doubted() {
-        let minute_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-        let idle_policy = |broken_at, unusable_at| IdlePolicy {
-            origin: minute_ago,
-            broken_at: AtomicU64::new(broken_at),
-            unusable_at: AtomicU64::new(unusable_at),
-            times: AtomicU64::new(0),
+        let a_minute_later = |broken_at, unusable_at, idle_for| {
+            let policy = IdlePolicy {
+                broken_at: AtomicU64::new(broken_at),
+                unusable_at: AtomicU64::new(unusable_at),
+                ..IdlePolicy::default()
+            };
+            policy.at(60_000, idle_for)
         };
         let (longer, shorter) = (Duration::from_secs(61), Duration::from_secs(1));
-        assert_eq!(idle_policy(0, 0).of(longer), IdleAction::Use);
-        assert_eq!(idle_policy(1, 0).of(longer), IdleAction::Test);
-        assert_eq!(idle_policy(1, 0).of(shorter), IdleAction::Use);
-        assert_eq!(idle_policy(1, 1).of(longer), IdleAction::Replace);
-        assert_eq!(idle_policy(1, 1).of(shorter), IdleAction::Use);
+        assert_eq!(a_minute_later(0, 0, longer), IdleAction::Use);
+        assert_eq!(a_minute_later(1, 0, longer), IdleAction::Test);
+        assert_eq!(a_minute_later(1, 0, shorter), IdleAction::Use);
+        assert_eq!(a_minute_later(1, 1, longer), IdleAction::Replace);
+        assert_eq!(a_minute_later(1, 1, shorter), IdleAction::Use);
     }
 }

@@ -53,7 +53,7 @@ async fn is_pictured(browser: &Chromium, name: &str) {
 #[tokio::test]
 async fn it_follows_members_who_come_and_go_without_a_reload() {
     let world = Wanted {
-        record: "window = \"6s\"".into(),
+        record: "window = \"15s\"".into(),
         ..Wanted::usual()
     }
     .start()

@@ -36,10 +36,14 @@ async fn without_any_server_the_answer_is_502() {
 async fn an_app_that_takes_too_long_is_504_and_the_next_request_is_fine() {
     let world = World::shared().await;
     let mut wanted = Wanted::usual();
-    wanted.upstream = "read_timeout = \"200ms\"".into();
+    wanted.upstream = "read_timeout = \"5s\"".into();
     let sidecar = world.another_sidecar(&wanted);
-    let answer = error_page(&sidecar, "GET /slow?ms=1500 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let gate = uuid::Uuid::new_v4().simple();
+    let poll = format!("GET /longpoll?gate={gate} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = error_page(&sidecar, poll).await;
     assert_eq!((answer.status, answer.text()), (504, "504 Gateway Timeout\n"));
+    let open = get(&format!("/gates/{gate}/open"));
+    assert_eq!(exchange(world.site.port(), open, false).await.status, 204);
     assert_eq!(exchange(sidecar.port, get("/healthz"), false).await.status, 200);
 }
 

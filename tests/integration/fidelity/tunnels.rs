@@ -110,15 +110,15 @@ async fn the_handshake_has_the_same_headers_as_any_request() {
 async fn a_silent_tunnel_outlives_the_timeouts_of_ordinary_requests() {
     let world = World::shared().await;
     let mut wanted = Wanted::usual();
-    wanted.upstream = "read_timeout = \"1s\"\nwrite_timeout = \"1s\"\ntunnel_timeout = \"1h\"".into();
-    wanted.config = "[limits]\nread_timeout = \"1s\"\nwrite_timeout = \"1s\"\nkeepalive_timeout = \"1s\"\n\
-                     header_timeout = \"1s\""
+    wanted.upstream = "read_timeout = \"5s\"\nwrite_timeout = \"5s\"\ntunnel_timeout = \"1h\"".into();
+    wanted.config = "[limits]\nread_timeout = \"5s\"\nwrite_timeout = \"5s\"\nkeepalive_timeout = \"5s\"\n\
+                     header_timeout = \"5s\""
         .into();
     let sidecar = world.another_sidecar(&wanted);
     let mut socket = socket(&sidecar).await;
     assert_eq!(answer(&mut socket, "before").await, Message::text("before"));
     // The site itself lets time pass.
-    let slow = exchange(world.site.port(), request("GET /slow?ms=2500", &[], ""), false).await;
+    let slow = exchange(world.site.port(), request("GET /slow?ms=7000", &[], ""), false).await;
     assert_eq!(slow.status, 200);
     assert_eq!(answer(&mut socket, "after").await, Message::text("after"));
 }

@@ -31,11 +31,11 @@ pub(super) fn ends_well(old: &mut Process) {
 }
 
 /// A gate in the site that is this test's own.
-fn any_gate() -> String {
+pub(super) fn any_gate() -> String {
     format!("gate{}", uuid::Uuid::new_v4().simple())
 }
 
-async fn open(gate: &str) {
+pub(super) async fn open(gate: &str) {
     let site = &World::shared().await.site;
     let opened = reqwest::get(site.url(&format!("/gates/{gate}/open"))).await;
     assert_eq!(opened.expect("an answer").status(), 204);

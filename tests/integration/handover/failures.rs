@@ -16,6 +16,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixListener;
 
+use super::endings::{any_gate, get, open};
 use super::{configure, reconfigure, still_serves};
 use crate::support::process::Process;
 use crate::support::redis::eventually;
@@ -226,9 +227,8 @@ async fn the_old_process_can_be_told_to_end_while_it_hands_over() {
         let (old, _) = waits.accept().await.expect("the old process");
         // A request keeps it, if only one signal comes.
         let mut request = Wire::open(sidecar.port).await;
-        request
-            .send("GET /slow?ms=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .await;
+        let gate = any_gate();
+        request.send(get(&format!("/gates/{gate}/wait"))).await;
         sidecar
             .wait_for_metric("headcount_connections", |connections| connections == 1.0)
             .await;
@@ -237,10 +237,14 @@ async fn the_old_process_can_be_told_to_end_while_it_hands_over() {
         if signals == 2 {
             sidecar.signal("TERM");
         }
+        if signals == 1 {
+            open(&gate).await;
+            assert_eq!(request.answer().await.status, 204);
+        }
         let code = sidecar.wait_for_end();
         assert_eq!(code, Some(signals - 1), "{}", sidecar.log());
-        if signals == 1 {
-            assert_eq!(request.answer().await.status, 200);
+        if signals == 2 {
+            open(&gate).await;
         }
         drop(old);
     }

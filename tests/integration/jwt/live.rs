@@ -49,7 +49,9 @@ async fn i28_a_browser_opens_live_connections_with_a_jwt_until_it_expires() {
     );
     browser.wait_for(&stream).await;
     browser.wait_for("said.current_visitors === 1").await;
-    browser.wait_for(&open("brief", &signed(alice.claims(), 3))).await;
+    browser
+        .wait_for(&open("brief", &signed(alice.claims(), 25)))
+        .await;
     browser.wait_for("brief.code === 4401").await;
     assert_eq!(browser.wait_for("lasting.socket.readyState").await, json!(1));
     // The cookie of nobody was needed.

@@ -84,7 +84,7 @@ pub(super) fn handshake(world: &World, member: &Member) -> String {
 
 #[tokio::test]
 async fn l3_a_peer_that_does_not_answer_pings_is_dropped() {
-    let world = world("ping_interval = \"1s\"\npong_timeout = \"5s\"").await;
+    let world = world("ping_interval = \"1s\"\npong_timeout = \"30s\"").await;
     let (alice, bob) = (world.member("alice").await, world.member("bob").await);
     let mut silent = Wire::open(world.sidecar.port).await;
     silent.send(handshake(&world, &alice)).await;

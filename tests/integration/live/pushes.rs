@@ -97,7 +97,7 @@ async fn p5_a_leave_reaches_subscribers_without_a_request_or_a_notification() {
         .await
         .unwrap();
     assert_eq!(notifications[1], "");
-    let world = short_lived("2s", "[live]\nheartbeat = false\n").await;
+    let world = short_lived("10s", "[live]\nheartbeat = false\n").await;
     let (alice, bob) = (world.member("alice").await, world.member("bob").await);
     let mut socket = Socket::open(&world.sidecar, &live(&world, "rust"), &alice).await;
     assert_eq!(socket.count().await.1, 0);
@@ -109,7 +109,8 @@ async fn p5_a_leave_reaches_subscribers_without_a_request_or_a_notification() {
 
 #[tokio::test]
 async fn p11_a_reader_of_one_page_is_still_there_while_the_connection_is_open() {
-    let world = short_lived("5s", "").await;
+    // Alice's end reads nothing, and answers no ping.
+    let world = short_lived("10s", "[live]\nping_interval = \"1h\"\n").await;
     let (alice, bob) = (world.member("alice").await, world.member("bob").await);
     let path = live(&world, "rust");
     // Bob's page is another's: he listens, and is not there by it.

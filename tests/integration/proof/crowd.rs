@@ -219,6 +219,8 @@ impl Load {
 pub async fn apart(server: &Postgres, wanted: Wanted, port: Option<u16>) -> (World, Crowd) {
     let (sites_own, _) = Database::seeded(Parts::Production, Variant::Default).await;
     let site = Backend::start(Variant::Default, &sites_own.url(), wanted.settings);
+    // The site uses it for longer than this function takes.
+    sites_own.keep();
     let (database, seeded) = Database::seeded_on(server, Variant::Default).await;
     let wanted = Wanted {
         database_port: Some(port.unwrap_or_else(|| server.port())),

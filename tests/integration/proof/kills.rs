@@ -15,34 +15,38 @@ use super::verdict::{Tables, Verdict};
 use super::{KNOWN_PARTS, dice, drained, length};
 use crate::support::backend::Variant;
 use crate::support::postgres::Postgres;
+use crate::support::service::wait_until;
 use crate::support::world::{Parts, Wanted, World};
 
 /// `spool.max_unspooled`, by default.
 const UNSPOOLED: Duration = Duration::from_millis(50);
-/// What a machine with other work may add: until the signal is sent, by a program that must be started for
-/// it, until the sidecar's threads get their turn, and until a member has noticed an answer.
-const SCHEDULING: Duration = Duration::from_millis(100);
-/// Syncs that a view may have to wait for: one of rows that the database has, one of the group before it, and
-/// its own.
+/// Syncs that a view may have to wait for, each on a thread that must get its turn: one of rows that the database
+/// has, one of the group before it, and its own.
 const SYNCS: u32 = 3;
+/// Between two syncs.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long before a kill a sync may have ended that tells how long those at the kill took.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// A moment at which the process was killed.
 struct Kill {
+    /// The signal was not sent yet.
+    before: Instant,
     /// The signal was certainly sent.
-    at: Instant,
-    /// The slowest sync of the disk around that moment.
+    after: Instant,
+    /// The slowest sync around that moment.
     sync: Duration,
 }
 
 impl Kill {
     /// How old a view may be that is lost.
     fn allowed(&self) -> Duration {
-        UNSPOOLED + SCHEDULING + self.sync * SYNCS
+        UNSPOOLED + self.sync * SYNCS
     }
 
     /// Zero for an answer that was on its way to the member when its process ended.
     fn age(&self, visit: &Visit) -> Duration {
-        self.at.saturating_duration_since(visit.done)
+        self.before.saturating_duration_since(visit.done)
     }
 }
 
@@ -61,14 +65,12 @@ async fn only_the_last_moments_are_lost(wanted: Wanted, kills: u32) {
         tokio::time::sleep(pause.mul_f64(dice.random_range(0.2..1.8))).await;
         known_parts += world.sidecar.metric(KNOWN_PARTS).await;
         tokio::time::sleep(Duration::from_millis(dice.random_range(0..100))).await;
+        let before = Instant::now();
         world.sidecar.signal("KILL");
-        let at = Instant::now();
+        let after = Instant::now();
         world.sidecar.kill();
-        let sync = disk.slowest_since(
-            at.checked_sub(Duration::from_secs(1))
-                .expect("not long after boot"),
-        );
-        killed.push(Kill { at, sync });
+        let sync = disk.slowest_around(before, after);
+        killed.push(Kill { before, after, sync });
         world.sidecar.restart();
     }
     tokio::time::sleep(pause).await;
@@ -80,7 +82,7 @@ async fn only_the_last_moments_are_lost(wanted: Wanted, kills: u32) {
     let mut losses = Vec::new();
     for visit in &verdict.lost {
         // Nothing is sent again: what one process was asked, no other answered.
-        let kill = killed.iter().find(|kill| kill.at >= visit.sent);
+        let kill = killed.iter().find(|kill| kill.after >= visit.sent);
         let kill = kill.unwrap_or_else(|| panic!("{} was lost without a kill: {verdict}", visit.path));
         losses.push((kill.age(visit), kill));
     }
@@ -123,8 +125,10 @@ async fn promise_2_a_killed_embedded_sidecar_loses_only_what_was_not_yet_on_disk
     only_the_last_moments_are_lost(wanted, 8).await;
 }
 
-/// How long the disk takes to sync, beside everything else that goes on.
+/// How long a sync takes, beside everything else that goes on: from when a thread wants to wake for it, so that what a
+/// busy machine keeps threads waiting is in it.
 struct Disk {
+    /// When each was wanted, and how long it then took.
     syncs: Arc<std::sync::Mutex<Vec<(Instant, Duration)>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -136,13 +140,14 @@ impl Disk {
         let mut file = std::fs::File::create(directory.join("probe")).expect("a file");
         let (told, stopped) = (Arc::clone(&syncs), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
+            let mut wanted = Instant::now();
             while !stopped.load(Ordering::Relaxed) {
                 file.write_all(&[0; 4096]).expect("it is written");
-                let start = Instant::now();
                 file.sync_data().expect("it is synced");
                 let told: &std::sync::Mutex<Vec<_>> = &told;
-                told.lock().expect("whole").push((start, start.elapsed()));
-                std::thread::park_timeout(Duration::from_millis(20));
+                told.lock().expect("whole").push((wanted, wanted.elapsed()));
+                wanted = Instant::now() + PAUSE;
+                std::thread::sleep(PAUSE);
             }
         });
         Self {
@@ -152,10 +157,19 @@ impl Disk {
         }
     }
 
-    fn slowest_since(&self, moment: Instant) -> Duration {
-        let syncs = self.syncs.lock().expect("whole");
-        let late = syncs.iter().filter(|(start, took)| *start + *took >= moment);
-        late.map(|(_, took)| *took).max().unwrap_or_default()
+    /// The slowest of those that ended shortly before a kill, until one has ended after it.
+    fn slowest_around(&self, before: Instant, after: Instant) -> Duration {
+        let mut slowest = Duration::ZERO;
+        wait_until("a sync of the disk", || {
+            let syncs = self.syncs.lock().expect("whole");
+            let lately = |(wanted, took): &&(Instant, Duration)| *wanted + *took + LATELY >= before;
+            let took = syncs.iter().filter(lately).map(|(_, took)| *took);
+            slowest = took.max().unwrap_or_default();
+            syncs
+                .last()
+                .is_some_and(|(wanted, took)| *wanted + *took >= after)
+        });
+        slowest
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -33,9 +34,12 @@ async fn sidecar(upstream: &str, limits: &str) -> Sidecar {
     World::shared().await.another_sidecar(&wanted)
 }
 
-/// Lets more time pass than a second: the site's own, not this test's.
+/// A timeout of the app's silence in which a busy site answers.
+const SILENCE: &str = "read_timeout = \"5s\"";
+
+/// Lets more time pass than [`SILENCE`] allows: the site's own, not this test's.
 async fn time_passes(world: &World) {
-    let slow = "GET /slow?ms=2500 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let slow = "GET /slow?ms=7000 HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(exchange(world.site.port(), slow, false).await.status, 200);
 }
 
@@ -47,7 +51,8 @@ async fn open(world: &World, gate: &str) {
 #[tokio::test]
 async fn e4_an_event_stream_of_the_app_may_be_silent_whatever_the_client_accepts() {
     let world = World::shared().await;
-    let sidecar = sidecar("read_timeout = \"1s\"", "").await;
+    let sidecar = sidecar(SILENCE, "").await;
+    let mut streams = Vec::new();
     for accept in [
         "",
         "Accept: */*\r\n",
@@ -60,7 +65,10 @@ async fn e4_an_event_stream_of_the_app_may_be_silent_whatever_the_client_accepts
         wire.send(get).await;
         assert_eq!(wire.head().await.status, 200);
         assert!(wire.chunk().await.expect("an event").starts_with(b"id: 0"));
-        time_passes(world).await;
+        streams.push((accept, gate, wire));
+    }
+    time_passes(world).await;
+    for (accept, gate, mut wire) in streams {
         open(world, &gate).await;
         let event = wire.chunk().await.expect("another event");
         assert!(event.starts_with(b"id: 1"), "{accept}");
@@ -84,8 +92,8 @@ async fn e4_an_event_stream_ends_after_the_timeout_of_tunnels() {
 #[tokio::test]
 async fn e4_no_head_makes_an_app_that_is_silent_wait_longer() {
     let world = World::shared().await;
-    let sidecar = sidecar("read_timeout = \"1s\"", "").await;
-    for claim in CLAIMS {
+    let sidecar = sidecar(SILENCE, "").await;
+    let waits = async |claim: &str| {
         // Before the answer …
         let gate = unique();
         let poll = format!("GET /longpoll?gate={gate} HTTP/1.1\r\nHost: a\r\n{claim}\r\n");
@@ -105,7 +113,8 @@ async fn e4_no_head_makes_an_app_that_is_silent_wait_longer() {
         assert!(wire.chunk().await.is_some());
         wire.closes().await;
         open(world, &gate).await;
-    }
+    };
+    join_all(CLAIMS.map(waits)).await;
     // It is the app's fault, not the client's.
     sidecar.says("a request could not be proxied status=504 kind=\"ReadTimedout\" source=\"Upstream\"");
 }
@@ -215,7 +224,7 @@ async fn e21_who_reports_a_view_is_told_to_go_on() {
 #[tokio::test]
 async fn e4_a_slow_client_is_not_a_silent_app() {
     let world = World::shared().await;
-    let sidecar = sidecar("read_timeout = \"1s\"", "").await;
+    let sidecar = sidecar(SILENCE, "").await;
     let mut slow = Wire::open(sidecar.port).await;
     slow.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nfirst")
         .await;

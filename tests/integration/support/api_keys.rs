@@ -28,7 +28,7 @@ pub struct KeyFile {
 impl KeyFile {
     /// With these keys: names, and what else is said of them.
     pub fn new(keys: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a directory");
+        let folder = super::cleaner::folder();
         let file = Self {
             path: folder.path().join("keys.toml"),
             _folder: folder,

@@ -15,7 +15,7 @@ pub struct Asgi {
 impl Asgi {
     /// Starts `uvicorn` or `hypercorn`.
     pub fn start(server: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         let port = free_port();
         let arguments = match server {
             "uvicorn" => vec![format!("--port={port}")],

@@ -222,7 +222,7 @@ impl Backend {
         settings: Settings,
         environment: &[(&str, String)],
     ) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         let port = settings.port.unwrap_or_else(free_port);
         let project = project();
         let service = Service::start(

@@ -31,9 +31,10 @@ pub struct Browser {
 impl Engine {
     /// Opens a fresh browser at an address; it takes the certificate for `localhost` at this port.
     pub fn open(self, url: &str, certificate: &Certificate, port: u16) -> Browser {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         let path = directory.path();
-        let home = ("HOME", path.to_str().expect("UTF-8").to_owned());
+        let [home, temporary] =
+            ["HOME", "TMPDIR"].map(|name| (name, path.to_str().expect("UTF-8").to_owned()));
         let mut display = None;
         let process = match self {
             Self::Chromium => {
@@ -51,7 +52,7 @@ impl Engine {
                 );
                 std::fs::write(profile.join("cert_override.txt"), exception).expect("a file");
                 let arguments = ["--headless", "--no-remote", "--profile", "profile", url];
-                Service::start(path, "firefox-esr", arguments, &[home])
+                Service::start(path, "firefox-esr", arguments, &[home, temporary])
             }
             Self::WebKit => {
                 let folder = path.join("display");
@@ -68,7 +69,7 @@ impl Engine {
                 ];
                 display = Some(Service::start(&folder, "Xvfb", arguments, &[]));
                 let number = display_number(&folder.join("log"));
-                let environment = [home, ("DISPLAY", format!(":{number}"))];
+                let environment = [home, temporary, ("DISPLAY", format!(":{number}"))];
                 Service::start(path, &mini_browser(), ["--ignore-tls-errors", url], &environment)
             }
         };

@@ -25,13 +25,14 @@ pub struct Chromium {
 impl Chromium {
     /// Starts Debian's Chromium with an empty window.
     pub async fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         // Started here and not by the driver, so that it ends with the test whatever becomes of the driver.
         let browser = start_browser(directory.path(), &[], "about:blank");
         let debugger = first_line_of(&directory.path().join("profile/DevToolsActivePort"));
         let folder = directory.path().join("driver");
         std::fs::create_dir(&folder).expect("a folder");
-        let driver = Service::start(&folder, "chromedriver", ["--port=0"], &[]);
+        let temporary = ("TMPDIR", folder.to_str().expect("UTF-8").to_owned());
+        let driver = Service::start(&folder, "chromedriver", ["--port=0"], &[temporary]);
         let port = driver_port(&folder.join("log"));
         let capabilities = json!({
             "browserName": "chrome",
@@ -184,7 +185,8 @@ pub fn start_browser(directory: &Path, more: &[&str], url: &str) -> Service {
         directory,
         "chromium",
         usual.iter().chain(more).chain([&url]),
-        &[("HOME", home)],
+        // What it leaves in the folder for temporary files goes with its own.
+        &[("HOME", home.clone()), ("TMPDIR", home)],
     )
 }
 

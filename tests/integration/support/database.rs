@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::backend::{self, Seeded, Variant};
+use super::cleaner::{TestDatabase, folder};
 use super::postgres::{self, Postgres};
 use super::process::run;
 use super::sidecar::write_config;
@@ -17,11 +18,7 @@ use super::world::{DJANGO_SESSIONS, Parts, UUID_SCHEMA};
 pub struct Database(Place);
 
 enum Place {
-    Postgres {
-        /// Port of its server.
-        port: u16,
-        name: String,
-    },
+    Postgres(TestDatabase),
     Sqlite(TempDir),
 }
 
@@ -56,10 +53,9 @@ impl Database {
     }
 
     /// Keeps it for the whole process; returns what it is copied from.
-    fn keep(self) -> String {
+    pub fn keep(self) -> String {
         match self.0 {
-            Place::Postgres { name, .. } => name,
-            // The system's temporary folder is cleaned by the system.
+            Place::Postgres(database) => database.keep(),
             Place::Sqlite(directory) => {
                 let path = directory.keep().join("app.db");
                 path.to_str().expect("UTF-8").to_owned()
@@ -70,8 +66,7 @@ impl Database {
     /// A seeded database on a server of the test's own.
     pub async fn seeded_on(server: &Postgres, variant: Variant) -> (Self, Seeded) {
         let name = server.database().await;
-        let port = server.port();
-        let database = Self(Place::Postgres { port, name });
+        let database = Self(Place::Postgres(TestDatabase::new(server.port(), name)));
         backend::migrate(variant, &database.url());
         let seeded = backend::seed(variant, &database.url());
         migrate(variant, &database.url());
@@ -81,7 +76,7 @@ impl Database {
     /// The database's own URL.
     pub fn url(&self) -> String {
         match &self.0 {
-            Place::Postgres { port, name } => postgres::url(*port, name),
+            Place::Postgres(database) => postgres::url(database.port, database.name()),
             Place::Sqlite(_) => format!("sqlite://{}", self.file().display()),
         }
     }
@@ -94,14 +89,14 @@ impl Database {
     /// Name of the database on the shared Postgres server.
     pub fn name(&self) -> &str {
         match &self.0 {
-            Place::Postgres { name, .. } => name,
+            Place::Postgres(database) => database.name(),
             Place::Sqlite(_) => panic!("a SQLite database has no name"),
         }
     }
 
     fn file(&self) -> PathBuf {
         match &self.0 {
-            Place::Postgres { .. } => panic!("a Postgres database is no file"),
+            Place::Postgres(_) => panic!("a Postgres database is no file"),
             Place::Sqlite(directory) => directory.path().join("app.db"),
         }
     }
@@ -124,7 +119,7 @@ fn migrate(variant: Variant, url: &str) {
         Variant::Uuid => UUID_SCHEMA,
     };
     let config = format!("[upstream]\nservers = [\"127.0.0.1:9\"]\n[database]\nurl = \"{url}\"\n{schema}");
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = folder();
     let config = write_config(directory.path(), &config, "");
     let told = run(&["migrate", "--config", config.to_str().expect("UTF-8")], &[]);
     assert_eq!(told.code, Some(0), "{}", told.err);
@@ -138,11 +133,7 @@ async fn make_template(parts: Parts, variant: Variant) -> Template {
             (name, url)
         }
         Parts::Embedded => {
-            // Kept for the whole process; the system's temporary folder is cleaned by the system.
-            let path = tempfile::tempdir()
-                .expect("a directory")
-                .keep()
-                .join("template.db");
+            let path = folder().keep().join("template.db");
             let path = path.to_str().expect("UTF-8").to_owned();
             (path.clone(), format!("sqlite://{path}"))
         }
@@ -163,11 +154,11 @@ async fn copy(parts: Parts, source: &str) -> Database {
                 .await
                 .expect("a copy is made");
             pool.close().await;
-            let port = Postgres::shared().port();
-            Database(Place::Postgres { port, name })
+            let database = TestDatabase::new(Postgres::shared().port(), name);
+            Database(Place::Postgres(database))
         }
         Parts::Embedded => {
-            let directory = tempfile::tempdir().expect("a directory");
+            let directory = folder();
             std::fs::copy(source, directory.path().join("app.db")).expect("a copy is made");
             Database(Place::Sqlite(directory))
         }

@@ -24,7 +24,7 @@ pub struct FailingFsync {
 impl FailingFsync {
     /// Compiles the library. Nothing fails yet.
     pub fn new() -> Self {
-        let home = tempfile::tempdir().expect("a folder");
+        let home = super::cleaner::folder();
         compiled("failing_fsync.c", home.path());
         Self { home }
     }

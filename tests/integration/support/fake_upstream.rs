@@ -8,6 +8,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::service::free_port;
+
 /// What a server does with a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Reply {
@@ -51,7 +53,8 @@ pub struct FakeUpstream {
 impl FakeUpstream {
     /// Answers each request with what `reply` makes of it.
     pub async fn answering(reply: fn(&Heard) -> Reply) -> Self {
-        Self::answering_at("127.0.0.1:0", reply).await
+        // Not one that the system chooses: where this server ends, nobody else is to get its port.
+        Self::answering_at(&format!("127.0.0.1:{}", free_port()), reply).await
     }
 
     /// The same at an address that has become free.

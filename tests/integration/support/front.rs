@@ -14,7 +14,7 @@ pub(super) struct Front {
 impl Front {
     /// Starts a program that finds this configuration in `file`, in its working directory, and listens on `port`.
     pub(super) fn start(port: u16, program: &str, arguments: &[&str], file: &str, config: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         std::fs::write(directory.path().join(file), config).expect("a configuration");
         let service = Service::start(directory.path(), program, arguments, &[]);
         wait_for_port(program, port);

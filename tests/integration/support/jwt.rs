@@ -20,7 +20,7 @@ pub const ROUTES: &str = "[[route]]\nname = \"feed\"\npattern = '^/api/feed/(?P<
 
 /// A file with the site's secret, in a folder of its own.
 pub fn key_file() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a directory");
+    let folder = super::cleaner::folder();
     let path = folder.path().join("jwt.key");
     std::fs::write(&path, format!("{SECRET}\n")).expect("a file");
     (folder, path)

@@ -5,6 +5,7 @@ pub mod asgi;
 pub mod backend;
 pub mod browsers;
 pub mod chromium;
+pub mod cleaner;
 pub mod database;
 pub mod examined;
 pub mod failing_fsync;

@@ -15,7 +15,7 @@ pub(crate) struct MovedClock {
 impl MovedClock {
     /// Right as yet.
     pub(crate) fn new() -> Self {
-        let home = tempfile::tempdir().expect("a folder");
+        let home = super::cleaner::folder();
         compiled("moved_clock.c", home.path());
         Self { home }
     }

@@ -17,7 +17,7 @@ impl PgBouncer {
     /// of its pools is as the program has it by itself.
     pub fn start(server: u16, mode: &str, pool_size: u16) -> Self {
         let port = free_port();
-        let directory = TempDir::with_prefix("headcount-pgbouncer-").expect("a directory");
+        let directory = super::cleaner::folder();
         let config = format!(
             "[databases]\n* = host=127.0.0.1 port={server} user=postgres\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::cleaner::Cleaner;
 use super::redis::eventually;
 use super::service::{Service, free_port, wait_for_port, wait_until};
 
@@ -180,18 +181,23 @@ impl Postgres {
     /// Kills the server as a power failure would, and waits until nothing of it is left.
     pub fn kill(&mut self) {
         let service = self.service.take().expect("the server runs");
+        // Stopped first, so that it starts no process that would be missed.
+        service.signal("STOP");
+        let server = service.pid().to_string();
+        wait_until("Postgres to stop", || state(&server) == Some('T'));
         let children = Command::new("pgrep")
-            .args(["-P", &service.pid().to_string()])
+            .args(["-P", &server])
             .output()
             .expect("pgrep runs");
+        let children = String::from_utf8(children.stdout).expect("process ids");
+        let killed = Command::new("kill").arg("-KILL").args(children.lines()).status();
+        // Some may have ended meanwhile.
+        killed.expect("kill runs");
         service.signal("KILL");
         drop(service);
-        let children = String::from_utf8(children.stdout).expect("process ids");
-        wait_until("Postgres' processes to end", || {
-            !children
-                .lines()
-                .any(|pid| Path::new("/proc").join(pid).join("cmdline").exists())
-        });
+        // What nobody has waited for yet holds neither ports nor files.
+        let has_ended = |pid: &str| matches!(state(pid), None | Some('Z' | 'X'));
+        wait_until("Postgres' processes to end", || children.lines().all(has_ended));
     }
 
     /// URL of a database of this server.
@@ -268,6 +274,13 @@ fn root() -> bool {
     id.stdout == b"0\n"
 }
 
+/// State of a process, as in `ps`; `None` where there is none.
+fn state(pid: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
+    // The name may have anything in it.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// A program of the newest Postgres that is installed.
 fn binary(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").expect("Debian's postgresql is installed");
@@ -276,33 +289,6 @@ fn binary(name: &str) -> PathBuf {
         .max()
         .expect("a version of Postgres");
     format!("/usr/lib/postgresql/{newest}/bin/{name}").into()
-}
-
-/// Removes a directory when it is dropped, after the server, and also when this process is killed: a shell
-/// waits for its standard input to close, and for the server to be gone.
-struct Cleaner(Child);
-
-impl Cleaner {
-    fn of(directory: &Path) -> Self {
-        let script = r#"
-            cat >/dev/null
-            for attempt in {1..100}; do rm -rf "$1" 2>/dev/null && exit; sleep 0.1; done
-        "#;
-        let shell = Command::new("bash")
-            .args(["-c", script, "cleaner"])
-            .arg(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn();
-        Self(shell.expect("bash starts"))
-    }
-}
-
-impl Drop for Cleaner {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
 }
 
 fn run(command: &mut Command) {

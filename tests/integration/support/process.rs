@@ -78,7 +78,7 @@ pub fn binary() -> String {
 /// exit code is 124.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Told {
     let output = Command::new("timeout")
-        .args(["30", &*binary()])
+        .args(["120", &*binary()])
         .args(arguments)
         .envs(environment.iter().copied())
         .output()

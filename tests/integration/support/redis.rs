@@ -72,7 +72,7 @@ impl RedisServer {
         let port = free_port();
         let mut server = Self {
             port,
-            directory: tempfile::tempdir().expect("a directory"),
+            directory: super::cleaner::folder(),
             arguments: listening(authority.map(|authority| &**authority), port)
                 .into_iter()
                 .chain(["--save", "", "--appendonly", "no"].map(ToOwned::to_owned))
@@ -97,7 +97,7 @@ impl RedisServer {
     /// A Sentinel, which keeps what it learns in its configuration file: `settings`, one a line.
     pub(crate) fn sentinel(authority: Option<&Arc<Authority>>, settings: &str) -> Self {
         let port = free_port();
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         let file = directory.path().join("sentinel.conf");
         std::fs::write(&file, settings).expect("a configuration");
         let mut arguments = vec![file.to_str().expect("UTF-8").to_owned(), "--sentinel".to_owned()];

@@ -3,9 +3,13 @@
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{self, UnixListener};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Longest time that a test waits for anything. Reaching it fails the test: a busy machine takes less, and timeouts that tests
@@ -51,6 +55,9 @@ impl Service {
             .args(args)
             .envs(environment.iter().map(|(key, value)| (*key, value)))
             .current_dir(directory)
+            // In a group of its own: whoever ends the group of this process must not end the guard before it has
+            // ended the workers.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -116,15 +123,60 @@ impl Drop for Service {
     }
 }
 
-/// A free port, given out once: below the range from which the system takes ports for outgoing connections,
-/// so that nothing else can take it before the server binds it.
+/// Ports of tests: below the range from which the system takes ports for outgoing connections, so that nothing else
+/// takes one before a server binds it.
+const PORTS: Range<u16> = 12_000..32_000;
+/// Ports that a process takes at a time.
+const BLOCK: u16 = 200;
+
+/// The ports of this process.
+struct Ports {
+    /// Its blocks, each with the socket whose name says that it is taken: the system frees it when the process ends.
+    blocks: Vec<(UnixListener, Range<u16>)>,
+    /// How many blocks were begun again, after all were claimed.
+    again: usize,
+    /// What has not been given out of the present block.
+    left: Range<u16>,
+}
+
+impl Ports {
+    /// The next port; no other test process gives it out.
+    fn next(&mut self) -> u16 {
+        loop {
+            if let Some(port) = self.left.next() {
+                return port;
+            }
+            if let Some(block) = PORTS.step_by(BLOCK.into()).find_map(claimed) {
+                self.left = block.1.clone();
+                self.blocks.push(block);
+            } else {
+                // Most of those that used the oldest have ended.
+                assert!(!self.blocks.is_empty(), "other test processes have all ports");
+                self.left = self.blocks[self.again % self.blocks.len()].1.clone();
+                self.again += 1;
+            }
+        }
+    }
+}
+
+/// Claims the block of ports that begins with this one, unless another process or this one has it.
+fn claimed(first: u16) -> Option<(UnixListener, Range<u16>)> {
+    let name = format!("headcount-test-ports-{first}");
+    let address = net::SocketAddr::from_abstract_name(name).expect("a short name");
+    let claim = UnixListener::bind_addr(&address).ok()?;
+    Some((claim, first..first + BLOCK))
+}
+
+/// A free port, not given out before, as long as there are such.
 pub fn free_port() -> u16 {
-    const RANGE: std::ops::Range<u16> = 12_000..32_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() % u32::from(RANGE.end - RANGE.start)).expect("in range");
+    static MINE: Mutex<Ports> = Mutex::new(Ports {
+        blocks: Vec::new(),
+        again: 0,
+        left: 0..0,
+    });
+    let mut mine = MINE.lock().expect("no panic");
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = RANGE.start + (start + step) % (RANGE.end - RANGE.start);
+        let port = mine.next();
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }

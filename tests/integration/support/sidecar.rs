@@ -78,7 +78,7 @@ impl Sidecar {
         let (port, admin) = (free_port(), free_port());
         let config =
             format!("{config}\n[listen]\nhttp = [\"127.0.0.1:{port}\"]\nadmin = \"127.0.0.1:{admin}\"\n");
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         write_config(directory.path(), &config, routes);
         let mut sidecar = Self {
             port,

@@ -130,7 +130,7 @@ impl Subject {
 
         let pooler = is_pooled.then(|| PgBouncer::start(Postgres::shared().port(), "transaction", 10));
         let database_port = pooler.as_ref().map_or(Postgres::shared().port(), PgBouncer::port);
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         let mut environment = environment(&database, database_port, directory.path());
         let port = free_port();
         let project = site.project();
@@ -168,7 +168,7 @@ impl Subject {
     pub async fn usual() -> Self {
         let database = Database::unmigrated(Parts::Production, Variant::Default).await;
         let (_, seeded) = Database::seeded(Parts::Production, Variant::Default).await;
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = super::cleaner::folder();
         let port = free_port();
         let environment = vec![
             ("BACKEND_DB", database.url()),
@@ -318,7 +318,7 @@ async fn template(site: Foreign) -> &'static (String, Value) {
     TEMPLATES[site as usize]
         .get_or_init(async || {
             let name = Postgres::shared().database().await;
-            let directory = tempfile::tempdir().expect("a directory");
+            let directory = super::cleaner::folder();
             let environment = environment(&name, Postgres::shared().port(), directory.path());
             let manage = |arguments: &[&str], input: std::process::Stdio| {
                 let output = Command::new(site.program("python"))

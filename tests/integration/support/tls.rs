@@ -15,7 +15,7 @@ impl Certificate {
     /// Made by openssl, valid for a day.
     pub fn of(name: &str) -> Self {
         let made = Self {
-            directory: tempfile::tempdir().expect("a directory"),
+            directory: super::cleaner::folder(),
         };
         let alternative = format!("subjectAltName=DNS:{name}");
         openssl(
@@ -107,7 +107,7 @@ impl Authority {
     /// A new one, which nobody knows.
     pub fn new() -> Self {
         let made = Self {
-            directory: tempfile::tempdir().expect("a directory"),
+            directory: super::cleaner::folder(),
         };
         let authority = ["ca.pem", "ca.key"].map(|name| made.file(name));
         openssl("An authority", &authority[0], &authority[1], &[]);
