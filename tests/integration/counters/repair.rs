@@ -11,11 +11,8 @@ use crate::support::world::{Wanted, World, any_prefix};
 
 const NONE_DIFFERS_ONE_UNWRITTEN: &str = "0 differ\n1 community has columns that are still to be written";
 
-/// However long `counters.interval` is: as long as that after the last write. What a repair has not written, as it was ended
-/// meanwhile, the next one writes.
-#[tokio::test]
-async fn k5_repair_waits_for_the_whole_interval() {
-    const WAITS: &str = "were written less than counters.interval ago: written in ";
+/// With counters that are written once an hour at most, and whose sidecar has ended.
+async fn without_a_sidecar() -> World {
     let mut world = start(Wanted {
         config: format!("{ON}interval = \"1h\"\n"),
         ..wanted()
@@ -23,6 +20,15 @@ async fn k5_repair_waits_for_the_whole_interval() {
     .await;
     world.sidecar.signal("TERM");
     assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    world
+}
+
+/// However long `counters.interval` is: as long as that after the last write. What a repair has not written, as it was ended
+/// meanwhile, the next one writes.
+#[tokio::test]
+async fn k5_repair_waits_for_the_whole_interval() {
+    const WAITS: &str = "were written less than counters.interval ago: written in ";
+    let world = without_a_sidecar().await;
     let written_ago = async |minutes: u32| {
         let sql = format!("UPDATE headcount.counter_lease SET round_at = now() - interval '{minutes} min'");
         execute(&world, &sql).await;
@@ -159,13 +165,7 @@ async fn k5_k13_without_a_sidecar_repair_writes_by_itself() {
 /// Without a sidecar, which would write it as soon as the app has given it up.
 #[tokio::test]
 async fn k3_k5_repair_fails_where_the_app_has_locked_a_row() {
-    let mut world = start(Wanted {
-        config: format!("{ON}interval = \"1h\"\n"),
-        ..wanted()
-    })
-    .await;
-    world.sidecar.signal("TERM");
-    assert_eq!(world.sidecar.wait_for_end(), Some(0));
+    let world = without_a_sidecar().await;
     let spoil = "UPDATE communities_community SET page_views = 50 WHERE id IN (42, 43)";
     execute(&world, spoil).await;
     long_ago(&world).await;
