@@ -162,7 +162,8 @@ where
     }
 }
 
-/// The place of a key without an entry, which one has and others wait for. Dropped, it is the next one's.
+/// The place of a key without an entry: one caller fills it, the others wait for that. If it is dropped unfilled, the next of
+/// them gets it.
 pub(crate) struct Vacancy<'a, K, V> {
     cache: &'a ExpiringCache<K, V>,
     guard: PlaceholderGuard<'a, K, V, UnitWeighter, DefaultHashBuilder, DefaultLifecycle<K, V>>,

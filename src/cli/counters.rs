@@ -160,7 +160,7 @@ impl ComparisonRun<'_> {
         if self.unwritten > 0 {
             let unwritten = counted(self.unwritten, "community has", "communities have");
             let who = if self.repairs {
-                ", as no sidecar runs: they are written now"
+                ", by `repair` unless a sidecar does"
             } else {
                 ": by the next sidecar, or by `headcount counters repair`"
             };

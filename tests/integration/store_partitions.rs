@@ -243,3 +243,24 @@ async fn w15_a_view_of_a_time_that_is_over_for_the_table_is_refused_and_keeps_no
     let views = batch(&session, &gardening, vec![page_view("2024-03-01T00:00:00Z")]);
     assert_eq!(site.store.apply(&views).await.expect("it is written").views, 1);
 }
+
+/// Of a table of the app's own, into which a trigger writes once the views are there.
+#[tokio::test]
+async fn w15_a_partition_that_a_deferred_trigger_misses_is_no_fault_of_the_views() {
+    let site = Site::new(Variant::PostgresDefault).await;
+    site.execute(
+        "CREATE TABLE audit (at timestamptz NOT NULL) PARTITION BY RANGE (at);
+         CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO audit VALUES (now()); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER audits AFTER INSERT ON accounts_userevent DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION audit()",
+    )
+    .await;
+    let (session, gardening) = somebody(&site).await;
+    let views = batch(&session, &gardening, vec![page_view("2024-03-01T00:00:00Z")]);
+    let error = site.store.apply(&views).await.expect_err("no partition");
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    site.execute("CREATE TABLE audit_all PARTITION OF audit DEFAULT")
+        .await;
+    assert_eq!(site.store.apply(&views).await.expect("it is written").views, 1);
+}

@@ -83,17 +83,20 @@ async fn a9_while_redis_is_told_again_what_it_has_lost_nothing_is_an_error_of_th
             }
             return is_refused_once;
         }
-        is_refused_once = true;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key("retry-after"));
-        // It has come to its end, with nothing of what is in the community.
-        let events = in_time("the end of the stream", stream.text())
-            .await
-            .expect("a text");
-        assert!(
-            events.contains("retry:") && !events.contains("current"),
-            "{events}"
-        );
+        // The first stream may have come before the sidecar knew of the loss.
+        if is_refused_once {
+            // It has come to its end, with nothing of what is in the community.
+            let events = in_time("the end of the stream", stream.text())
+                .await
+                .expect("a text");
+            assert!(
+                events.contains("retry:") && !events.contains("current"),
+                "{events}"
+            );
+        }
+        is_refused_once = true;
         false
     })
     .await;

@@ -45,7 +45,7 @@ impl Authenticator {
             }
             if before.is_some() && !is_fresh {
                 // Another task has told this one the same old answer, and may be yet to put it into its place, where it can be
-                // forgotten.
+                // forgotten. One turn is enough on one thread, and nearly always on several.
                 yield_now().await;
             }
             // Another task may have queried again already.

@@ -93,9 +93,6 @@ impl ComparisonRun<'_> {
         print_line(format_args!(
             "community {community}: current_visitors {shown} in the app's column, {right}"
         ));
-        if self.repairs {
-            self.store.note_shown(community, found).await?;
-        }
         Ok(Some(found))
     }
 }

@@ -23,14 +23,6 @@ struct Left {
     unknown: bool,
 }
 
-impl ToWrite {
-    /// What `current_visitors` was before somebody else wrote it: the best there is where who is there is not known.
-    fn before(&self) -> Option<i64> {
-        let overwritten = self.present.filter(PresentComparison::is_overwritten);
-        overwritten.map(|found| found.noted)
-    }
-}
-
 impl ComparisonRun<'_> {
     /// Writes the app's columns of what was counted, now or before, unless a sidecar does; at the earliest a whole
     /// `counters.interval` after the last write. An error tells what neither of the two has written.
@@ -41,7 +33,7 @@ impl ComparisonRun<'_> {
         let holder = Uuid::new_v4();
         if !self.take_lease(holder).await? {
             print_line("the sidecar that keeps the counters writes them within counters.interval");
-            return Ok(());
+            return Ok(self.leave_to_a_sidecar().await?);
         }
         let outcome = self.write_all(holder).await;
         let released = self.store.release_lease(holder).await;
@@ -49,7 +41,7 @@ impl ComparisonRun<'_> {
             print_line(
                 "a sidecar has begun to keep the counters meanwhile: it writes what is left within counters.interval",
             );
-            return Ok(());
+            return Ok(self.leave_to_a_sidecar().await?);
         };
         released?;
         let mut unwritten = Vec::new();
@@ -65,14 +57,24 @@ impl ComparisonRun<'_> {
             unwritten.push(format!("current_visitors is not known ({why})"));
         }
         if unwritten.is_empty() {
-            let written = counted(self.to_write.len(), "community's columns", "communities' columns");
-            print_line(format_args!("{written} written"));
+            let communities = counted(self.to_write.len(), "community is", "communities are");
+            print_line(format_args!("what is written of {communities} right now"));
             return Ok(());
         }
         Err(Stopped::Failure(Failure::Other(anyhow::anyhow!(
-            "not all columns were written: {}; repeat `headcount counters repair`, or start a sidecar, which writes what is left",
+            "not all columns were written: {}; repeat `headcount counters repair`",
             unwritten.join("; ")
         ))))
+    }
+
+    /// Has a sidecar see that `current_visitors` are not what was written last: it compares them once a day alone.
+    async fn leave_to_a_sidecar(&self) -> Result<(), StoreError> {
+        for ToWrite { community, present } in &self.to_write {
+            if let Some(found) = present {
+                self.store.note_shown(community, *found).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lease once a whole interval is over since the last write; whether nobody else has it. It is free while that
@@ -108,17 +110,30 @@ impl ComparisonRun<'_> {
             }
             let communities: Vec<_> = chunk.iter().map(|it| &it.community).collect();
             let now = self.here.counts(&communities).await;
-            let present = chunk.iter().zip(now).map(|(it, now)| now.or_else(|| it.before()));
-            let wishes: Vec<_> = communities.into_iter().cloned().zip(present).collect();
-            let is_unknown = |(it, (_, present)): (&ToWrite, &(CommunityId, Option<i64>))| {
-                it.present.is_some() && present.is_none()
-            };
-            left.unknown |= chunk.iter().zip(&wishes).any(is_unknown);
+            let mut wishes = Vec::with_capacity(chunk.len());
+            for (it, now) in chunk.iter().zip(now) {
+                let present = match (now, it.present) {
+                    (None, Some(found)) => {
+                        let before = self.before(&it.community).await?;
+                        left.unknown |= before.is_none() && !found.is_overwritten();
+                        before
+                    }
+                    (now, _) => now,
+                };
+                wishes.push((it.community.clone(), present));
+            }
             let Some(published) = self.store.publish(holder, &wishes).await? else {
                 return Ok(None);
             };
             left.locked += published.left;
         }
         Ok(Some(left))
+    }
+
+    /// What `current_visitors` was before somebody else wrote it, if that is what it is now.
+    async fn before(&self, community: &CommunityId) -> Result<Option<i64>, StoreError> {
+        let found = self.store.compare_present(community).await?;
+        let overwritten = found.filter(PresentComparison::is_overwritten);
+        Ok(overwritten.map(|found| found.noted))
     }
 }

@@ -33,6 +33,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks for grants that were seen to be missing.
 const MISSING: Duration = Duration::from_secs(1);
 
+/// Between two log lines about those.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
 /// A failure domain that may have lost something, by its place, and what tells the next time.
 type Loss = BoxFuture<'static, (usize, watch::Receiver<u64>)>;
 
@@ -51,6 +54,8 @@ pub(super) struct Worker {
     grants_again: BTreeMap<usize, Instant>,
     /// When grants that were seen to be missing in the store, without a loss that it knows of, are written again.
     missing_again: Option<Instant>,
+    /// When that was last logged.
+    told_missing: Option<Instant>,
 }
 
 impl Worker {
@@ -75,6 +80,7 @@ impl Worker {
             losses,
             grants_again: BTreeMap::new(),
             missing_again: None,
+            told_missing: None,
         }
     }
 
@@ -158,10 +164,12 @@ impl Worker {
         };
         let missing = self.memory.mark_queued(is_due);
         self.missing_again = is_left.get().then(|| Instant::now() + MISSING);
-        if !missing.is_empty() {
+        if !missing.is_empty() && self.told_missing.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
+            self.told_missing = Some(Instant::now());
             tracing::warn!(
-                grants = missing.len(),
-                "the presence store lacks what it had of whom the app has shown what (evicted, or deleted): it is told again"
+                number = missing.len(),
+                "Redis lacks records of whom the app has shown what, which it had: they were evicted (maxmemory) or deleted, and \
+                 are written again"
             );
         }
         for key in missing {
@@ -188,7 +196,7 @@ impl Worker {
             tracing::info!(
                 number = lost.len(),
                 ?verdict,
-                "the presence store may have lost whom the app has shown what: it is told again, refusals first"
+                "Redis may have lost records of whom the app has shown what: they are written again, refusals first"
             );
         }
         for key in lost {

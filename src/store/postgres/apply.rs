@@ -7,7 +7,7 @@ use std::fmt::Display;
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use super::copy::copy;
+use super::copy::{CHECK_NOW, copy};
 use super::moment;
 use super::statement::query;
 use crate::store::StoreError;
@@ -15,10 +15,6 @@ use crate::store::error::{NO_PARTITION_THEN, lacks_partition};
 use crate::store::operations::{AddPages, InsertEvents, RaiseLastActive, Runs};
 use crate::store::rows::{EventRow, insert_into};
 use crate::store::schema::AppSchema;
-
-/// Ends the deferral of constraints (Django's foreign keys). They are otherwise checked at COMMIT, a fifth of the transaction's
-/// time, while rows of sessions and profiles are locked for which the app waits.
-pub(super) const CHECK_NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
 impl Runs<InsertEvents<'_>> for Postgres {
     async fn run(
@@ -30,10 +26,7 @@ impl Runs<InsertEvents<'_>> for Postgres {
             copy(operation, operation.rows.iter(), connection).await
         } else {
             let rows = operation.rows.iter().collect::<Result<Vec<_>, _>>()?;
-            match insert(operation, &rows, connection).await {
-                Ok(()) => sqlx::raw_sql(CHECK_NOW).execute(&mut *connection).await.map(drop),
-                refused => refused,
-            }
+            insert(operation, &rows, connection).await
         };
         match outcome {
             Err(error) if lacks_partition(&error) => Err(with_partitions(error, operation, connection).await),
@@ -86,7 +79,7 @@ const OPTIONAL: [&str; 5] = [
     "location_data",
 ];
 
-/// One statement for all rows.
+/// One statement for all rows, and the check of their constraints.
 async fn insert(
     operation: &InsertEvents<'_>,
     rows: &[EventRow<'_>],
@@ -138,7 +131,8 @@ async fn insert(
     for (_, value) in &insert.constants {
         query = query.bind(value);
     }
-    query.execute(connection).await.map(drop)
+    query.execute(&mut *connection).await?;
+    sqlx::raw_sql(CHECK_NOW).execute(connection).await.map(drop)
 }
 
 impl Runs<AddPages<'_>> for Postgres {

@@ -23,6 +23,8 @@ const UNSPOOLED: Duration = Duration::from_millis(50);
 /// Syncs that a view may have to wait for, each on a thread that must get its turn: one of rows that the database
 /// has, one of the group before it, and its own.
 const SYNCS: u32 = 3;
+/// Shortest time that is taken for a sync: threads of a loaded process wait for their turn where the probe's does not.
+const LEAST_SYNC: Duration = Duration::from_millis(20);
 /// Between two syncs.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long before a kill a sync may have ended that tells how long those at the kill took.
@@ -41,7 +43,7 @@ struct Kill {
 impl Kill {
     /// How old a view may be that is lost.
     fn allowed(&self) -> Duration {
-        UNSPOOLED + self.sync * SYNCS
+        UNSPOOLED + self.sync.max(LEAST_SYNC) * SYNCS
     }
 
     /// Zero for an answer that was on its way to the member when its process ended.

@@ -85,6 +85,35 @@ async fn w7_what_is_checked_of_events_is_checked_before_rows_are_locked_that_the
     }
 }
 
+/// As it deletes, or changes, a user after the user's sessions. The batch may have locked the user's row already.
+#[tokio::test]
+async fn w7_an_app_that_locks_a_user_whose_batch_is_written_does_not_fail() {
+    let site = Site::with(Variant::PostgresDefault, |config| {
+        config.database.lock_timeout = headcount::config::Database::default().lock_timeout;
+    })
+    .await;
+    let (session, views) = alices_view(&site).await;
+    for _ in 0..5 {
+        let mut app = site.postgres().begin().await.unwrap();
+        app.execute("SELECT FROM accounts_usersession FOR UPDATE")
+            .await
+            .unwrap();
+        let locks = async {
+            let locked = app.execute("SELECT FROM accounts_userprofile FOR UPDATE").await;
+            app.rollback().await.unwrap();
+            locked
+        };
+        let (written, locked) = tokio::join!(site.store.apply(&views), locks);
+        assert_eq!(locked.expect("the app goes on").rows_affected(), 1);
+        if let Err(error) = written {
+            assert_eq!(error.class(), Class::Contention, "{error:?}");
+        }
+    }
+    site.store.apply(&views).await.unwrap();
+    assert_eq!(site.pages_visited(&session).await, 1);
+    assert_eq!(site.events().await.len(), 1);
+}
+
 #[tokio::test]
 async fn w9_a_read_only_database_is_worth_another_try() {
     let site = Site::new(Variant::PostgresDefault).await;

@@ -38,7 +38,7 @@ impl Cleaner {
         // A server that is ending may write new files meanwhile.
         let script = r#"
             cat >/dev/null
-            until rm -rf "$1" 2>/dev/null; do sleep 0.1; done
+            for _ in {1..600}; do rm -rf "$1" 2>/dev/null && break; sleep 0.1; done
         "#;
         let shell = Command::new("bash")
             .args(["-c", script, "cleaner"])
