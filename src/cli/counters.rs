@@ -77,6 +77,7 @@ pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Res
             seen: 0,
             differing: 0,
             unwritten: 0,
+            waiting: 0,
             to_write: Vec::new(),
         };
         let outcome = work.all(which.community).await;
@@ -121,6 +122,8 @@ struct ComparisonRun<'a> {
     /// Those whose counters agree, and of which the app's columns are still to be written, where no sidecar does: as after one
     /// that was killed, or a repair that was ended while it waited.
     unwritten: usize,
+    /// The same where a sidecar does.
+    waiting: usize,
     /// Those of `differing` and those of `unwritten`.
     to_write: Vec<ToWrite>,
 }
@@ -168,13 +171,19 @@ impl ComparisonRun<'_> {
                 "{unwritten} columns that are still to be written{who}"
             ));
         }
+        if self.waiting > 0 {
+            let waiting = counted(self.waiting, "community waits", "communities wait");
+            print_line(format_args!(
+                "{waiting} for the sidecar to write the columns: within counters.interval, or once the app has unlocked the row"
+            ));
+        }
         if self.counters.of_events() {
             print_line(
                 "they were compared with the events in the database: page views that wait in the spool of a sidecar are not yet \
                  among these",
             );
         }
-        if let Here::Unknown(reason) = &self.here {
+        if let Some(reason) = self.here.is_unknown() {
             print_line(format_args!(
                 "current_visitors was compared with what was written last: {reason}"
             ));

@@ -12,6 +12,8 @@ use crate::store::{Comparison, PresentComparison, StoreError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Columns {
     Agree,
+    /// The counters agree; the columns are still to be written, by the sidecar that runs.
+    Waiting,
     /// The counters agree; the columns are still to be written, and no sidecar runs that does.
     Unwritten,
     Differ,
@@ -45,7 +47,8 @@ impl ComparisonRun<'_> {
         let present = self.present_in(&community).await?;
         self.differing += usize::from(present.is_some() || columns == Columns::Differ);
         self.unwritten += usize::from(columns == Columns::Unwritten);
-        if present.is_some() || columns != Columns::Agree {
+        self.waiting += usize::from(columns == Columns::Waiting);
+        if present.is_some() || matches!(columns, Columns::Unwritten | Columns::Differ) {
             self.to_write.push(ToWrite { community, present });
         }
         Ok(())
@@ -55,8 +58,11 @@ impl ComparisonRun<'_> {
     async fn events_of(&self, community: &CommunityId) -> Result<Columns, StoreError> {
         let comparison = self.store.compare(community).await?;
         if comparison.agrees() {
-            if comparison.shown.is_some() || self.is_kept {
+            if comparison.shown.is_some() {
                 return Ok(Columns::Agree);
+            }
+            if self.is_kept {
+                return Ok(Columns::Waiting);
             }
             if self.repairs {
                 // What batches have added since the last round is among the totals then, which alone are written.

@@ -17,11 +17,13 @@ const REDIS: Duration = Duration::from_secs(5);
 
 /// How the command knows who is there now.
 pub(super) enum Here {
-    /// It is not written, or not known.
+    /// It is not written.
     Unwritten,
-    /// Why it is not known.
-    Unknown(String),
+    /// There is no Redis: only the sidecar that runs knows.
+    InMemory,
     Redis(Arc<dyn Presence>),
+    /// Why Redis did not say.
+    Away(String),
 }
 
 impl Here {
@@ -30,10 +32,16 @@ impl Here {
             return Ok(Self::Unwritten);
         }
         let redis = presence::open_to_read(&config.redis, &config.record, tasks)?;
-        Ok(redis.map_or_else(
-            || Self::Unknown("without Redis only the sidecar that runs knows who is there".to_owned()),
-            Self::Redis,
-        ))
+        Ok(redis.map_or(Self::InMemory, Self::Redis))
+    }
+
+    /// Why who is there is not known, where it is to be known.
+    pub(super) fn is_unknown(&self) -> Option<&str> {
+        match self {
+            Self::Unwritten | Self::Redis(_) => None,
+            Self::InMemory => Some("without Redis only the sidecar that runs knows who is there"),
+            Self::Away(reason) => Some(reason),
+        }
     }
 
     /// How many are in each of these communities now, where that is known. Redis is not asked again once it has not answered.
@@ -51,7 +59,7 @@ impl Here {
             Ok(Err(error)) => format!("Redis does not say who is there ({})", chain(&error)),
             Err(_) => "Redis does not answer".to_owned(),
         };
-        *self = Self::Unknown(reason);
+        *self = Self::Away(reason);
         vec![None; communities.len()]
     }
 }

@@ -23,6 +23,12 @@ struct Left {
     unknown: bool,
 }
 
+fn not_all(why: &str) -> Stopped {
+    Stopped::Failure(Failure::Other(anyhow::anyhow!(
+        "not all columns were written: {why}; repeat `headcount counters repair`"
+    )))
+}
+
 impl ComparisonRun<'_> {
     /// Writes the app's columns of what was counted, now or before, unless a sidecar does; at the earliest a whole
     /// `counters.interval` after the last write. An error tells what neither of the two has written.
@@ -32,8 +38,10 @@ impl ComparisonRun<'_> {
         }
         let holder = Uuid::new_v4();
         if !self.take_lease(holder).await? {
-            print_line("the sidecar that keeps the counters writes them within counters.interval");
-            return Ok(self.leave_to_a_sidecar().await?);
+            print_line(
+                "the sidecar that keeps the counters writes them: within counters.interval, or once the app has unlocked the row",
+            );
+            return self.leave_to_a_sidecar().await;
         }
         let outcome = self.write_all(holder).await;
         let released = self.store.release_lease(holder).await;
@@ -41,7 +49,7 @@ impl ComparisonRun<'_> {
             print_line(
                 "a sidecar has begun to keep the counters meanwhile: it writes what is left within counters.interval",
             );
-            return Ok(self.leave_to_a_sidecar().await?);
+            return self.leave_to_a_sidecar().await;
         };
         released?;
         let mut unwritten = Vec::new();
@@ -50,29 +58,35 @@ impl ComparisonRun<'_> {
             unwritten.push(format!("{locked} locked by the app"));
         }
         if unknown {
-            let why = match &self.here {
-                Here::Unknown(reason) => reason.as_str(),
-                _ => "who is there is not known",
-            };
-            unwritten.push(format!("current_visitors is not known ({why})"));
+            unwritten.push(self.not_known());
         }
         if unwritten.is_empty() {
-            let communities = counted(self.to_write.len(), "community is", "communities are");
-            print_line(format_args!("what is written of {communities} right now"));
+            let communities = counted(self.to_write.len(), "community", "communities");
+            print_line(format_args!("the columns of {communities} have been written"));
             return Ok(());
         }
-        Err(Stopped::Failure(Failure::Other(anyhow::anyhow!(
-            "not all columns were written: {}; repeat `headcount counters repair`",
-            unwritten.join("; ")
-        ))))
+        Err(not_all(&unwritten.join("; ")))
     }
 
-    /// Has a sidecar see that `current_visitors` are not what was written last: it compares them once a day alone.
-    async fn leave_to_a_sidecar(&self) -> Result<(), StoreError> {
+    fn not_known(&self) -> String {
+        let why = self.here.is_unknown().unwrap_or("Redis has not answered");
+        format!("current_visitors is not known ({why})")
+    }
+
+    /// Has a sidecar see that `current_visitors` are not what was written last: it compares them once a day alone. While Redis is
+    /// away the sidecar does not know either what is right, and what was written last must stay known.
+    async fn leave_to_a_sidecar(&self) -> Result<(), Stopped> {
+        let is_away = matches!(self.here, Here::Away(_));
+        let mut are_left = false;
         for ToWrite { community, present } in &self.to_write {
-            if let Some(found) = present {
-                self.store.note_shown(community, *found).await?;
+            match present {
+                Some(_) if is_away => are_left = true,
+                Some(found) => self.store.note_shown(community, *found).await?,
+                None => {}
             }
+        }
+        if are_left {
+            return Err(not_all(&self.not_known()));
         }
         Ok(())
     }

@@ -196,7 +196,7 @@ impl Worker {
             tracing::info!(
                 number = lost.len(),
                 ?verdict,
-                "Redis may have lost records of whom the app has shown what: they are written again, refusals first"
+                "Redis is told again whom the app has shown what, refusals first: it is a new connection, or it may have lost that"
             );
         }
         for key in lost {

@@ -33,6 +33,12 @@ async fn k3_a_row_that_the_app_has_locked_or_overwritten_delays_only_its_own_cou
         .await;
     assert_eq!(by_the_columns(&world, "django").await["page_views"], 1);
     assert_eq!(by_the_columns(&world, "rust").await["page_views"], 0);
+    let told = command(&world.sidecar, &["counters", "verify", "--community", "rust"]);
+    assert!(
+        told.out.contains("1 community waits for the sidecar"),
+        "{}",
+        told.out
+    );
     assert_eq!(
         world
             .sidecar

@@ -278,13 +278,53 @@ async fn k11_k22_current_visitors_that_something_else_overwrote_is_repaired() {
     let told = command(&world.sidecar, &repair);
     assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
     assert!(
-        told.out.contains("what is written of 1 community is right now"),
+        told.out.contains("the columns of 1 community have been written"),
         "{}",
         told.out
     );
     assert_eq!(current(&world).await, Some(0));
     let told = command(&world.sidecar, &verify);
     assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+}
+
+/// Neither the command nor the sidecar knows who is there then: what was written last stays known.
+#[tokio::test]
+async fn k11_beside_a_sidecar_while_redis_is_away_repair_fails_and_succeeds_afterwards() {
+    let redis = Proxy::before(redis::shared().port()).await;
+    let world = start(Wanted {
+        redis: Some(format!("redis://127.0.0.1:{}", redis.port())),
+        key_prefix: Some(any_prefix()),
+        ..wanted()
+    })
+    .await;
+    world.member("alice").await.sees(&world.community("rust")).await;
+    world.wait_for_views(1).await;
+    let current = async || by_the_columns(&world, "rust").await["current_visitors"].as_i64();
+    eventually(async || current().await == Some(1)).await;
+    redis.refuse().await;
+    let overwrite = "UPDATE communities_community SET current_visitors = 9 WHERE id = 42";
+    execute(&world, overwrite).await;
+    let [verify, repair] = ["verify", "repair"].map(|what| ["counters", what]);
+    for _ in 0..2 {
+        let told = command(&world.sidecar, &verify);
+        assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
+        assert!(
+            told.out.contains("9 in the app's column, 1 written last"),
+            "{}",
+            told.out
+        );
+        let told = command(&world.sidecar, &repair);
+        assert_eq!(told.code, Some(1), "{}{}", told.out, told.err);
+        assert!(
+            told.err.contains("current_visitors is not known (Redis"),
+            "{}",
+            told.err
+        );
+    }
+    redis.resume().await;
+    let told = command(&world.sidecar, &repair);
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+    eventually(async || current().await == Some(1)).await;
 }
 
 /// The lease may be waited for as long as `counters.interval`; here until the test lets it be taken.
