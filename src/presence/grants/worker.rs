@@ -56,6 +56,8 @@ pub(super) struct Worker {
     missing_again: Option<Instant>,
     /// When that was last logged.
     told_missing: Option<Instant>,
+    /// Those that were not logged yet.
+    untold: usize,
 }
 
 impl Worker {
@@ -81,6 +83,7 @@ impl Worker {
             grants_again: BTreeMap::new(),
             missing_again: None,
             told_missing: None,
+            untold: 0,
         }
     }
 
@@ -164,10 +167,11 @@ impl Worker {
         };
         let missing = self.memory.mark_queued(is_due);
         self.missing_again = is_left.get().then(|| Instant::now() + MISSING);
-        if !missing.is_empty() && self.told_missing.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
+        self.untold += missing.len();
+        if self.untold > 0 && self.told_missing.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
             self.told_missing = Some(Instant::now());
             tracing::warn!(
-                number = missing.len(),
+                number = std::mem::take(&mut self.untold),
                 "Redis lacks records of whom the app has shown what, which it had: they were evicted (maxmemory) or deleted, and \
                  are written again"
             );
@@ -196,7 +200,7 @@ impl Worker {
             tracing::info!(
                 number = lost.len(),
                 ?verdict,
-                "Redis is told again whom the app has shown what, refusals first: it is a new connection, or it may have lost that"
+                "Redis is told again whom the app has shown what, refusals first: the connection is new, or it may have lost that"
             );
         }
         for key in lost {

@@ -301,6 +301,9 @@ async fn k11_beside_a_sidecar_while_redis_is_away_repair_fails_and_succeeds_afte
     world.wait_for_views(1).await;
     let current = async || by_the_columns(&world, "rust").await["current_visitors"].as_i64();
     eventually(async || current().await == Some(1)).await;
+    // The first pass, which would find what is overwritten, is over.
+    let passed = "headcount_counters_last_reconciliation_timestamp_seconds";
+    world.sidecar.wait_for_metric(passed, |at| at > 0.0).await;
     redis.refuse().await;
     let overwrite = "UPDATE communities_community SET current_visitors = 9 WHERE id = 42";
     execute(&world, overwrite).await;

@@ -10,6 +10,7 @@ use super::alices_view;
 use crate::store_site::{SessionRow, Site, Variant, another, batch, page_view, token};
 use crate::support::examined;
 use crate::support::redis::eventually;
+use crate::support::service::in_time;
 
 #[tokio::test]
 async fn w7_a_lock_that_the_app_holds_costs_at_most_the_lock_timeout_and_leaves_nothing() {
@@ -85,7 +86,8 @@ async fn w7_what_is_checked_of_events_is_checked_before_rows_are_locked_that_the
     }
 }
 
-/// As it deletes, or changes, a user after the user's sessions. The batch may have locked the user's row already.
+/// As it deletes a user after the user's sessions. The batch has locked the user's row already, to which its events refer, and
+/// waits for the session's.
 #[tokio::test]
 async fn w7_an_app_that_locks_a_user_whose_batch_is_written_does_not_fail() {
     let site = Site::with(Variant::PostgresDefault, |config| {
@@ -93,23 +95,31 @@ async fn w7_an_app_that_locks_a_user_whose_batch_is_written_does_not_fail() {
     })
     .await;
     let (session, views) = alices_view(&site).await;
-    for _ in 0..5 {
-        let mut app = site.postgres().begin().await.unwrap();
-        app.execute("SELECT FROM accounts_usersession FOR UPDATE")
-            .await
-            .unwrap();
-        let locks = async {
-            let locked = app.execute("SELECT FROM accounts_userprofile FOR UPDATE").await;
-            app.rollback().await.unwrap();
-            locked
-        };
-        let (written, locked) = tokio::join!(site.store.apply(&views), locks);
-        assert_eq!(locked.expect("the app goes on").rows_affected(), 1);
-        if let Err(error) = written {
-            assert_eq!(error.class(), Class::Contention, "{error:?}");
+    let mut app = site.postgres().begin().await.unwrap();
+    app.execute("SELECT FROM accounts_usersession FOR UPDATE")
+        .await
+        .unwrap();
+    // The batch is tried until the app has locked the user in the middle of a try.
+    let locks = async {
+        let holds_the_user =
+            "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+            WHERE d.datname = current_database() AND l.relation = 'accounts_userprofile'::regclass
+                  AND l.mode = 'RowShareLock')::text";
+        eventually(async || site.text(holds_the_user).await == "true").await;
+        let locked = app.execute("SELECT FROM accounts_userprofile FOR UPDATE").await;
+        app.rollback().await.unwrap();
+        locked
+    };
+    let tries = async {
+        loop {
+            match site.store.apply(&views).await {
+                Ok(_) => return,
+                Err(error) => assert_eq!(error.class(), Class::Contention, "{error:?}"),
+            }
         }
-    }
-    site.store.apply(&views).await.unwrap();
+    };
+    let ((), locked) = in_time("the batch", async { tokio::join!(tries, locks) }).await;
+    assert_eq!(locked.expect("the app goes on").rows_affected(), 1);
     assert_eq!(site.pages_visited(&session).await, 1);
     assert_eq!(site.events().await.len(), 1);
 }
