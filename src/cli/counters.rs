@@ -183,7 +183,7 @@ impl ComparisonRun<'_> {
                  among these",
             );
         }
-        if let Some(reason) = self.here.is_unknown() {
+        if let Some(reason) = self.here.why_unknown() {
             print_line(format_args!(
                 "current_visitors was compared with what was written last: {reason}"
             ));

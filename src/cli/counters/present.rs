@@ -36,7 +36,7 @@ impl Here {
     }
 
     /// Why who is there is not known, where it is to be known.
-    pub(super) fn is_unknown(&self) -> Option<&str> {
+    pub(super) fn why_unknown(&self) -> Option<&str> {
         match self {
             Self::Unwritten | Self::Redis(_) => None,
             Self::InMemory => Some("without Redis only the sidecar that runs knows who is there"),

@@ -69,11 +69,11 @@ impl ComparisonRun<'_> {
     }
 
     fn not_known(&self) -> String {
-        let why = self.here.is_unknown().unwrap_or("Redis has not answered");
+        let why = self.here.why_unknown().unwrap_or("Redis has not answered");
         format!("current_visitors is not known ({why})")
     }
 
-    /// Has a sidecar see that `current_visitors` are not what was written last: it compares them once a day alone. While Redis is
+    /// Has a sidecar see that `current_visitors` are not what was written last: by itself it compares them only once a day. While Redis is
     /// away the sidecar does not know either what is right, and what was written last must stay known.
     async fn leave_to_a_sidecar(&self) -> Result<(), Stopped> {
         let is_away = matches!(self.here, Here::Away(_));
@@ -144,7 +144,7 @@ impl ComparisonRun<'_> {
         Ok(Some(left))
     }
 
-    /// What `current_visitors` was before somebody else wrote it, if that is what it is now.
+    /// What was written last to `current_visitors`, where it is something else now.
     async fn before(&self, community: &CommunityId) -> Result<Option<i64>, StoreError> {
         let found = self.store.compare_present(community).await?;
         let overwritten = found.filter(PresentComparison::is_overwritten);
