@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
 use database::Flaw;
-use schedule::{Action, actions};
+use schedule::{Action, Visitor, actions};
 use world::World;
 
 /// Runs one schedule to its end; an error tells what does not hold.
@@ -67,6 +67,17 @@ proptest! {
     fn promise_2_nothing_is_lost_and_nothing_counts_twice_whatever_happens(schedule in actions()) {
         explore(&schedule, None)?;
     }
+}
+
+/// Too many to become dead letters with nothing written in between: the last waits until others are seen.
+#[test]
+fn w24_refused_views_that_have_nobody_to_compare_with_wait_for_others() {
+    let refuse = |view| Action::Refuse { view, refused: true };
+    let mut schedule = vec![Action::RecordUnresolved(Visitor::Somebody)];
+    schedule.extend([Action::Record(5), Action::Record(5)]);
+    schedule.extend([2, 5, 0, 1].map(refuse));
+    schedule.push(Action::Crash);
+    explore(&schedule, None).expect("it holds");
 }
 
 #[test]

@@ -27,6 +27,17 @@ pub(super) struct Process {
     pub(super) gave_up: bool,
 }
 
+/// What a step at every spool came to, over all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Progress {
+    /// Nothing was due.
+    Nothing,
+    /// What is due waits for the database, or for the disk.
+    Waits,
+    /// Rows were written, split, passed over, or became dead letters.
+    Made,
+}
+
 impl Process {
     pub(super) async fn start(directory: &Directory, database: &Arc<Database>) -> Self {
         let store: Arc<dyn Store> = database.clone();
@@ -87,12 +98,16 @@ impl Process {
         self.own.clear_tokens().await.expect("it takes writes");
     }
 
-    /// One step at every spool, as the applier takes them; says whether something is left to do.
-    pub(super) async fn step(&mut self) -> bool {
-        let mut left = false;
+    /// One step at every spool, as the applier takes them.
+    pub(super) async fn step(&mut self) -> Progress {
+        let mut progress = Progress::Nothing;
         for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
             let step = self.drain.step(&spool).await;
-            left |= !matches!(step, Ok(DrainOutcome::Nothing));
+            progress = progress.max(match step {
+                Ok(DrainOutcome::Nothing) => Progress::Nothing,
+                Ok(DrainOutcome::Unavailable(_)) | Err(_) => Progress::Waits,
+                Ok(DrainOutcome::Done | DrainOutcome::Again | DrainOutcome::Failed(_)) => Progress::Made,
+            });
             if matches!(spool.make_room().await, Ok(true)) {
                 // Its file is gone; the appender makes another for it.
                 self.gave_up |= spool.was_given_up();
@@ -113,6 +128,6 @@ impl Process {
                 self.adopted.retain(|adopted| adopted.id() != spool.id());
             }
         }
-        left
+        progress
     }
 }

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use tempfile::TempDir;
 
 use super::database::{Database, Flaw};
-use super::process::Process;
+use super::process::{Process, Progress};
 use super::schedule::{Action, Visitor};
 use crate::config;
 use crate::ids::SessionToken;
@@ -243,12 +243,12 @@ impl World {
         for _ in 0..ENOUGH {
             self.process().wait();
             self.process().confirm().await;
-            let left = self.process().step().await;
+            let progress = self.process().step().await;
             let waiting = self.process().own.waiting().views;
-            if !left && waiting == 0 && self.process().adopted.is_empty() {
+            if progress == Progress::Nothing && waiting == 0 && self.process().adopted.is_empty() {
                 return;
             }
-            if !left {
+            if progress < Progress::Made {
                 // Others are seen meanwhile, so that what is refused can be told from a database that refuses all.
                 let others = [StoredViews::Recorded(vec![recorded(&self.page(Fact::Accepted))])];
                 self.append(&others).await;
