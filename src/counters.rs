@@ -36,12 +36,6 @@ pub use metrics::Metrics;
 /// Longest time in which the lease is given up when the process ends.
 const RELEASING: Duration = Duration::from_secs(1);
 
-/// Whether `current_visitors` is written.
-pub(crate) fn writes_presence(config: &Config) -> bool {
-    let knows_presence = config.record.presence || config.redis.is_used();
-    knows_presence && !config.counters.current_visitors.is_empty()
-}
-
 /// Keeps the counters while it runs. A handle.
 #[derive(Clone)]
 pub struct CommunityCounters(Arc<Shared>);
@@ -77,7 +71,7 @@ impl CommunityCounters {
         serves: Shutdown,
     ) -> Self {
         let lease = HeldLease::default();
-        let writes_presence = writes_presence(config);
+        let writes_presence = config.writes_presence();
         let shared = Arc::new(Shared {
             holder: Uuid::new_v4(),
             config: config.counters.clone(),

@@ -13,7 +13,6 @@ use clap::{Args, Subcommand};
 use self::present::Here;
 use super::{Failure, block_on, print_line};
 use crate::config::{self, CommunityKey, Config};
-use crate::counters::writes_presence;
 use crate::ids::CommunityId;
 use crate::printable::counted;
 use crate::reload::load_routes;
@@ -44,7 +43,7 @@ pub(super) struct CommunityArgs {
 }
 
 pub(super) fn run(path: &Path, config: &Config, command: CountersCommand) -> Result<(), Failure> {
-    if !config.counters.enabled || !(config.counters.of_events() || writes_presence(config)) {
+    if !config.counters.enabled || !(config.counters.of_events() || config.writes_presence()) {
         return Err(Failure::Usage(format!(
             "{}: counters.enabled is false, or no count that the sidecar knows has a column: there is nothing to compare",
             path.display()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde::Deserialize;
 
+use super::Config;
 use super::rules::{Checked, Section, at_least_a_second, ensure};
 
 /// The keys that name columns.
@@ -54,6 +55,14 @@ impl Default for Counters {
             statement_timeout: Duration::from_secs(60),
             places: BTreeMap::new(),
         }
+    }
+}
+
+impl Config {
+    /// Whether the counters write who is there, into `counters.current_visitors`.
+    pub(crate) fn writes_presence(&self) -> bool {
+        let knows_presence = self.record.presence || self.redis.is_used();
+        knows_presence && !self.counters.current_visitors.is_empty()
     }
 }
 

@@ -15,7 +15,7 @@ use super::metrics::CounterOperation;
 use super::omissions::OmittedPass;
 use super::rounds::unix_now;
 use crate::ids::CommunityId;
-use crate::store::{PresentComparison, StoreError};
+use crate::store::StoreError;
 
 /// Between two looks at whether it is time.
 const LOOK: Duration = Duration::from_secs(10);
@@ -244,10 +244,10 @@ impl Reconciler {
     /// community is written more often than each `interval`. Whether it was another.
     async fn reconcile_present(&self, community: &CommunityId) -> Result<bool, StoreError> {
         let found = self.store.compare_present(community).await?;
-        let Some(found) = found.filter(PresentComparison::is_overwritten) else {
+        if !found.is_some_and(|found| found.is_overwritten()) {
             return Ok(false);
-        };
-        self.store.note_shown(community, found).await?;
+        }
+        self.store.note_pending(community).await?;
         self.metrics.repaired.inc();
         Ok(true)
     }

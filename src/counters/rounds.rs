@@ -112,7 +112,7 @@ impl Shared {
         for chunk in wishes.chunks(CHUNK) {
             let published = self.publish(chunk, failures).await?;
             self.metrics.written.inc_by(published.written);
-            left += published.left;
+            left += published.left + published.unknown;
         }
         Ok(left)
     }
@@ -285,14 +285,15 @@ impl Shared {
                     let one = Box::pin(self.publish(std::slice::from_ref(wish), failures)).await?;
                     all.written += one.written;
                     all.left += one.left;
+                    all.unknown += one.unknown;
                 }
                 Ok(all)
             }
             Err(error) => {
                 failures.push((CounterOperation::Write, error.chain()));
                 Ok(Published {
-                    written: 0,
                     left: wishes.len() as u64,
+                    ..Published::default()
                 })
             }
         }

@@ -13,3 +13,4 @@ mod statement;
 #[cfg(test)]
 pub(super) use compare::compare_sql;
 pub(super) use lease::holds;
+pub(super) use present::is_overwritten;

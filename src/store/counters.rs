@@ -48,7 +48,8 @@ pub trait CounterStore: CounterComparisons {
     async fn pending(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError>;
 
     /// Writes the app's columns where they differ; `None` if `holder` has not the lease. Rows that the app has locked are
-    /// left for the next time. With each community comes who is there now, where that is known. An error where the columns
+    /// left for the next time. With each community comes who is there now, where that is known; where it is not,
+    /// `current_visitors` is left as it is, and for the next time if somebody else has written it. An error where the columns
     /// cannot be used.
     async fn publish(
         &self,
@@ -79,9 +80,8 @@ pub trait CounterComparisons: Send + Sync + 'static {
     async fn compare_present(&self, community: &CommunityId)
     -> Result<Option<PresentComparison>, StoreError>;
 
-    /// Notes that a community's `current_visitors` shows what [`CounterComparisons::compare_present`] found, so that the next
-    /// round writes who is there. Nothing if it was written meanwhile.
-    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError>;
+    /// Notes that a community's columns are to be written by the next round.
+    async fn note_pending(&self, community: &CommunityId) -> Result<(), StoreError>;
 
     /// Notes that a community's counters, and what the app's columns show of them, agreed with its events.
     async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError>;
@@ -148,6 +148,8 @@ pub struct Published {
     pub written: u64,
     /// Communities that are still to be written: the app has their rows locked.
     pub left: u64,
+    /// Communities whose `current_visitors` is still to be written: somebody else has written it, and who is there is not known.
+    pub unknown: u64,
 }
 
 /// All-time counts of one community, of the events that are kept.

@@ -26,7 +26,7 @@ pub(super) use counter_dialect::{CounterSql, FromAnyRow, Value, runs_statements}
 pub(super) use counters::{
     AddDeltas, Compare, ComparePresent, Context, FOLD_COMMUNITIES, FOLD_ROWS, FORGET_ROWS, Fold,
     ForgetAbsent, ForgetOmission, Forgotten, HasViews, IsLeaseHeld, LastPass, NoColumns, NoteChecked,
-    NoteOmission, NotePass, NoteShown, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease,
+    NoteOmission, NotePass, NotePending, Pending, Publish, Recount, ReleaseLease, ShownPresent, TakeLease,
     TakeOmissions, TakenOmissions, Unchecked, Uncounted, all_time, definition, deltas, first_possible,
     greatest, greatest_totals, no_columns, no_events, oldest, spellings,
 };

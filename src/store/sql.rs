@@ -51,6 +51,7 @@ impl<B: Backend> SqlStore<B> {
         Context {
             database: &self.rules.database,
             until_ours: self.until_ours(),
+            writes_presence: self.rules.writes_presence,
             types: self.rules.counted.get(),
         }
     }

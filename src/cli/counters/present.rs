@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::counters::writes_presence;
 use crate::ids::CommunityId;
 use crate::presence::{self, Presence, Scope};
 use crate::tasks::Tasks;
@@ -28,7 +27,7 @@ pub(super) enum Here {
 
 impl Here {
     pub(super) fn of(config: &Config, tasks: &Tasks) -> Result<Self, presence::PresenceConfigError> {
-        if !writes_presence(config) {
+        if !config.writes_presence() {
             return Ok(Self::Unwritten);
         }
         let redis = presence::open_to_read(&config.redis, &config.record, tasks)?;

@@ -23,9 +23,9 @@ struct Left {
     unknown: bool,
 }
 
-fn not_all(why: &str) -> Stopped {
+fn not_all(why: &str, remedy: &str) -> Stopped {
     Stopped::Failure(Failure::Other(anyhow::anyhow!(
-        "not all columns were written: {why}; repeat `headcount counters repair`"
+        "not all columns were written: {why}; {remedy}"
     )))
 }
 
@@ -65,7 +65,10 @@ impl ComparisonRun<'_> {
             print_line(format_args!("the columns of {communities} have been written"));
             return Ok(());
         }
-        Err(not_all(&unwritten.join("; ")))
+        Err(not_all(
+            &unwritten.join("; "),
+            "repeat `headcount counters repair`",
+        ))
     }
 
     fn not_known(&self) -> String {
@@ -73,20 +76,20 @@ impl ComparisonRun<'_> {
         format!("current_visitors is not known ({why})")
     }
 
-    /// Has a sidecar see that `current_visitors` are not what was written last: by itself it compares them only once a day. While Redis is
-    /// away the sidecar does not know either what is right, and what was written last must stay known.
+    /// Has a sidecar write `current_visitors` where they are not what was written last: by itself it compares them only once a day. While
+    /// Redis is away the sidecar does not know either what is right, and writes it afterwards.
     async fn leave_to_a_sidecar(&self) -> Result<(), Stopped> {
-        let is_away = matches!(self.here, Here::Away(_));
+        let wrong = self.to_write.iter().filter(|it| it.present.is_some());
         let mut are_left = false;
-        for ToWrite { community, present } in &self.to_write {
-            match present {
-                Some(_) if is_away => are_left = true,
-                Some(found) => self.store.note_shown(community, *found).await?,
-                None => {}
-            }
+        for ToWrite { community, .. } in wrong {
+            self.store.note_pending(community).await?;
+            are_left = true;
         }
-        if are_left {
-            return Err(not_all(&self.not_known()));
+        if are_left && matches!(self.here, Here::Away(_)) {
+            return Err(not_all(
+                &self.not_known(),
+                "the sidecar writes it once that is known",
+            ));
         }
         Ok(())
     }
@@ -140,6 +143,7 @@ impl ComparisonRun<'_> {
                 return Ok(None);
             };
             left.locked += published.left;
+            left.unknown |= published.unknown > 0;
         }
         Ok(Some(left))
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::config::Counters;
 use crate::counters::lease::HeldLease;
 use crate::status::Component;
-use crate::store::{Comparison, CounterComparisons, Omission, Totals};
+use crate::store::{Comparison, CounterComparisons, Omission, PresentComparison, Totals};
 
 /// More than two pages of communities, of which a test says which cannot be compared; it notes each comparison.
 struct Fake {
@@ -131,7 +131,7 @@ impl CounterComparisons for Fake {
         panic!("no counters differ from their events here")
     }
 
-    async fn note_shown(&self, _: &CommunityId, _: PresentComparison) -> Result<(), StoreError> {
+    async fn note_pending(&self, _: &CommunityId) -> Result<(), StoreError> {
         panic!("nobody else writes current_visitors here")
     }
 

@@ -1,9 +1,16 @@
-//! Compares a community's `current_visitors` with what was written to it last.
+//! Compares a community's `current_visitors` with what was written to it last, and has it written again.
 
 use super::statement::alone;
 use crate::store::counters::PresentComparison;
-use crate::store::operations::{Backend, ComparePresent, NoteShown, Runs, Value, greatest, no_columns};
-use crate::store::schema::AppSchema;
+use crate::store::operations::{Backend, ComparePresent, NotePending, Runs, Value, greatest, no_columns};
+use crate::store::schema::{AppSchema, Column};
+
+/// Whether the app's row `c` shows another `current_visitors` than was written last, by its counter `k`, as
+/// [`PresentComparison::is_overwritten`]; `least` is the function for the lesser of two numbers.
+pub(in crate::store) fn is_overwritten(least: &str, column: &Column) -> String {
+    let most = greatest(column);
+    format!("CAST(coalesce(c.{column}, 0) AS bigint) <> {least}(k.current_visitors, {most})")
+}
 
 impl<B: Backend> Runs<ComparePresent<'_>> for B {
     /// One statement, so that what a round writes meanwhile is in both or in none.
@@ -41,23 +48,17 @@ impl<B: Backend> Runs<ComparePresent<'_>> for B {
     }
 }
 
-impl<B: Backend> Runs<NoteShown<'_>> for B {
+impl<B: Backend> Runs<NotePending<'_>> for B {
     async fn run(
-        operation: &NoteShown<'_>,
+        NotePending(community): &NotePending<'_>,
         _: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<(), sqlx::Error> {
-        let NoteShown { community, found } = operation;
         let sql = format!(
-            "INSERT INTO {} AS k (community, current_visitors) VALUES ($1, $2)
-             ON CONFLICT (community) DO UPDATE SET current_visitors = $2 WHERE k.current_visitors = $3",
+            "INSERT INTO {} (community, pending) VALUES ($1, TRUE) ON CONFLICT (community) DO UPDATE SET pending = TRUE",
             B::COUNTER
         );
-        let arguments = vec![
-            Value::Text(Some(community.as_str().to_owned())),
-            Value::Integer(found.shown.unwrap_or_default()),
-            Value::Integer(found.noted),
-        ];
+        let arguments = vec![Value::Text(Some(community.as_str().to_owned()))];
         alone::<B>(connection, sql, arguments).await
     }
 }

@@ -116,6 +116,8 @@ pub(in crate::store) struct Context<'a> {
     pub database: &'a config::Database,
     /// As [`StatsOf::until_ours`](super::StatsOf::until_ours).
     pub until_ours: bool,
+    /// Whether the counters write who is there.
+    pub writes_presence: bool,
     /// The event types that count.
     pub types: Vec<Arc<str>>,
 }
@@ -205,12 +207,8 @@ pub(in crate::store) struct Compare<'a> {
 /// Compares `current_visitors` of one community.
 pub(in crate::store) struct ComparePresent<'a>(pub &'a CommunityId);
 
-/// Notes what a community's `current_visitors` shows, where what was written last is still noted: what is there now then
-/// differs from the note, and is written by the next round.
-pub(in crate::store) struct NoteShown<'a> {
-    pub community: &'a CommunityId,
-    pub found: PresentComparison,
-}
+/// Notes that a community's columns are to be written by the next round.
+pub(in crate::store) struct NotePending<'a>(pub &'a CommunityId);
 
 /// Whether anybody has the lease.
 pub(in crate::store) struct IsLeaseHeld;
@@ -280,7 +278,7 @@ operations! {
     Recount<'_> => Totals, true;
     Compare<'_> => Comparison, false;
     ComparePresent<'_> => Option<PresentComparison>, false;
-    NoteShown<'_> => (), true;
+    NotePending<'_> => (), true;
     IsLeaseHeld => bool, false;
     NoteChecked<'_> => (), true;
     ShownPresent => Vec<(CommunityId, i64)>, false;

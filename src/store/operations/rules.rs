@@ -21,6 +21,8 @@ pub(in crate::store) struct Rules {
     pub own_events: bool,
     /// What is added to counters is noted.
     pub counts: bool,
+    /// The counters write who is there.
+    pub writes_presence: bool,
     /// Our own event table has partitions.
     pub partitions: bool,
     /// What a member whom the app hides is; `None` where it hides nobody.
@@ -42,6 +44,7 @@ impl Rules {
             events: config.record.events != Events::Off,
             own_events: config.record.events == Events::Own,
             counts: config.counters.enabled && config.counters.of_events(),
+            writes_presence: config.writes_presence(),
             partitions: config.record.events == Events::Own
                 && config.record.own_partitions == OwnPartitions::Month,
             hidden: config

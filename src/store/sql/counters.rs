@@ -16,8 +16,8 @@ use crate::store::counters::{
 };
 use crate::store::operations::{
     Backend, Compare, ComparePresent, FindCommunity, Fold, ForgetAbsent, ForgetOmission, HasViews,
-    IsLeaseHeld, LastPass, NoColumns, NoteChecked, NotePass, NoteShown, Pending, Publish, ReadKeys, Recount,
-    ReleaseLease, ShownPresent, TakeLease, TakeOmissions, Unchecked, Uncounted, no_columns,
+    IsLeaseHeld, LastPass, NoColumns, NoteChecked, NotePass, NotePending, Pending, Publish, ReadKeys,
+    Recount, ReleaseLease, ShownPresent, TakeLease, TakeOmissions, Unchecked, Uncounted, no_columns,
 };
 
 #[async_trait]
@@ -116,8 +116,8 @@ impl<B: Backend> CounterComparisons for SqlStore<B> {
         self.connections.run(&ComparePresent(community)).await
     }
 
-    async fn note_shown(&self, community: &CommunityId, found: PresentComparison) -> Result<(), StoreError> {
-        self.connections.run(&NoteShown { community, found }).await
+    async fn note_pending(&self, community: &CommunityId) -> Result<(), StoreError> {
+        self.connections.run(&NotePending(community)).await
     }
 
     async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError> {

@@ -196,6 +196,7 @@ mod tests {
         let context = Context {
             database: &config.database,
             until_ours: true,
+            writes_presence: true,
             types: CountedTypes::without_routes(&config.record).get(),
         };
         let compare = Compare {

@@ -62,6 +62,14 @@ impl Counting {
         }
     }
 
+    /// The counters of the same site where nobody keeps presence.
+    fn without_presence(&self) -> Arc<dyn CounterStore> {
+        let mut config = self.site.config.clone();
+        config.record.presence = false;
+        let counted = CountedTypes::without_routes(&config.record);
+        store::open_counters(&config, counted).unwrap()
+    }
+
     /// What a round does, without presence; what was written.
     async fn round(&self) -> Published {
         while self.counters.fold(self.holder).await.unwrap().unwrap().rows > 0 {}

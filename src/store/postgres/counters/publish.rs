@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use crate::store::counter_sql::holds;
+use crate::store::counter_sql::{holds, is_overwritten};
 use crate::store::counters::Published;
 use crate::store::operations::{Backend as _, Publish, Runs, greatest, no_columns};
 use crate::store::postgres::moment;
@@ -46,7 +46,13 @@ impl Runs<Publish<'_>> for Postgres {
             .execute(&mut *transaction)
             .await?
             .rows_affected();
-        note_written(&mut transaction, &keys, &present).await?;
+        let unknown = note_written(
+            &mut transaction,
+            &note_sql(operation, table, columns),
+            &keys,
+            &present,
+        )
+        .await?;
         // Last: renewals wait from here on.
         query("UPDATE headcount.counter_lease SET round_at = clock_timestamp()")
             .execute(&mut *transaction)
@@ -55,6 +61,7 @@ impl Runs<Publish<'_>> for Postgres {
         Ok(Some(Published {
             written,
             left: (there.len() - keys.len()) as u64,
+            unknown,
         }))
     }
 }
@@ -115,22 +122,40 @@ async fn lock(
     Ok(locked.into_iter().collect())
 }
 
-/// Notes in the counters what the app's columns show now.
+/// Notes in the counters what the app's columns show now; of how many it is not known what `current_visitors` should.
 async fn note_written(
     connection: &mut PgConnection,
+    sql: &str,
     keys: &[&str],
     present: &[Option<i64>],
-) -> Result<(), sqlx::Error> {
-    query(
+) -> Result<u64, sqlx::Error> {
+    let pending: Vec<bool> = query_scalar(AssertSqlSafe(sql))
+        .bind(keys)
+        .bind(present)
+        .fetch_all(connection)
+        .await?;
+    Ok(pending.into_iter().filter(|is_pending| *is_pending).count() as u64)
+}
+
+/// Notes that the columns of the communities `$1` are written, with `$2` present, and reads of each whether it is still to be
+/// written.
+fn note_sql(operation: &Publish<'_>, table: &CommunityTable, columns: &CounterColumns) -> String {
+    let id = &table.id;
+    let overwritten = match &columns.current_visitors {
+        Some(column) if operation.context.writes_presence => is_overwritten("least", column),
+        _ => "FALSE".to_owned(),
+    };
+    format!(
         "UPDATE headcount.counter AS k
-         SET pending = FALSE, current_visitors = coalesce(v.present, k.current_visitors)
-         FROM UNNEST($1::text[], $2::bigint[]) AS v(community, present) WHERE k.community = v.community",
+         SET pending = v.present IS NULL AND {overwritten},
+             current_visitors = coalesce(v.present, k.current_visitors)
+         FROM UNNEST($1::text[], $2::bigint[]) AS v(community, present)
+         JOIN {table} AS c ON c.{id} = v.community::{key}
+         WHERE k.community = v.community
+         RETURNING k.pending",
+        table = table.table,
+        key = id.type_name
     )
-    .bind(keys)
-    .bind(present)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Writes the app's columns from the counters, of the communities `$1` with `$2` present, where they differ.

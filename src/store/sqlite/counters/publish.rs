@@ -3,11 +3,11 @@
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
-use crate::store::counter_sql::holds;
+use crate::store::counter_sql::{holds, is_overwritten};
 use crate::store::counters::Published;
 use crate::store::operations::CounterSql as _;
 use crate::store::operations::{Backend as _, Publish, Runs, greatest, no_columns};
-use crate::store::schema::{AppSchema, CounterColumns};
+use crate::store::schema::{AppSchema, CommunityTable, CounterColumns};
 use crate::store::sqlite::values::moment;
 
 impl Runs<Publish<'_>> for Sqlite {
@@ -29,7 +29,7 @@ impl Runs<Publish<'_>> for Sqlite {
             .await?;
         let update = update_sql(app, columns);
         let make = insert_sql(app);
-        let note = note_sql(app);
+        let note = note_sql(operation, table, columns);
         let mut published = Published::default();
         for (community, present) in operation.communities {
             let key = Sqlite::stored(community, &table.id)?;
@@ -48,12 +48,13 @@ impl Runs<Publish<'_>> for Sqlite {
                 }
                 published.written += query.execute(&mut *transaction).await?.rows_affected();
             }
-            sqlx::query(AssertSqlSafe(note.as_str()))
+            let is_pending: Option<bool> = sqlx::query_scalar(AssertSqlSafe(note.as_str()))
                 .bind(community.as_str())
                 .bind(present)
                 .bind(key)
-                .execute(&mut *transaction)
+                .fetch_optional(&mut *transaction)
                 .await?;
+            published.unknown += u64::from(is_pending == Some(true));
         }
         transaction.commit().await?;
         Ok(Some(published))
@@ -73,18 +74,20 @@ fn insert_sql(app: &AppSchema) -> String {
     )
 }
 
-/// Notes that the columns of the community `?1`, `?3` there, are written, with `?2` present; nothing is to be written again
-/// of one that the app has deleted.
-fn note_sql(app: &AppSchema) -> String {
-    let Some(table) = &app.community else {
-        return String::new();
+/// Notes that the columns of the community `?1`, `?3` there, are written, with `?2` present, and reads whether it is still to be
+/// written; nothing is of one that the app has deleted.
+fn note_sql(operation: &Publish<'_>, table: &CommunityTable, columns: &CounterColumns) -> String {
+    let overwritten = match &columns.current_visitors {
+        Some(column) if operation.context.writes_presence => is_overwritten("min", column),
+        _ => "FALSE".to_owned(),
     };
     format!(
-        "UPDATE headcount_counter
-         SET pending = 0,
+        "UPDATE headcount_counter AS k
+         SET pending = ?2 IS NULL AND EXISTS (SELECT 1 FROM {table} AS c WHERE c.{id} = ?3 AND {overwritten}),
              current_visitors = CASE WHEN EXISTS (SELECT 1 FROM {table} WHERE {id} = ?3)
                                      THEN coalesce(?2, current_visitors) ELSE 0 END
-         WHERE community = ?1",
+         WHERE community = ?1
+         RETURNING pending",
         table = table.table,
         id = table.id
     )

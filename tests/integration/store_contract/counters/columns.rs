@@ -1,9 +1,11 @@
 //! Counters in the columns of the app's table: used as they are, and put right where something else writes or deletes.
 
+use std::sync::Arc;
+
 use headcount::config::CommunityKey;
 use headcount::ids::CommunityId;
 use headcount::routes::CountedTypes;
-use headcount::store::{self, Published};
+use headcount::store::{self, CounterStore, Published};
 use uuid::Uuid;
 
 use super::{Counting, TTL};
@@ -15,7 +17,7 @@ contract! {
     k5_what_the_app_deletes_or_writes_is_found_and_put_right,
     k5_columns_that_the_app_overwrites_are_put_right,
     k6_a_deleted_community_is_no_error,
-    k11_current_visitors_that_somebody_else_wrote_is_noted_and_written_again,
+    k11_current_visitors_that_somebody_else_wrote_is_written_again_once_it_is_known,
     k8_columns_of_the_app_are_used_as_they_are,
 }
 
@@ -93,7 +95,7 @@ async fn k5_columns_that_the_app_overwrites_are_put_right(variant: Variant) {
     counting.agree(&gardening, (2, 2)).await;
 }
 
-async fn k11_current_visitors_that_somebody_else_wrote_is_noted_and_written_again(variant: Variant) {
+async fn k11_current_visitors_that_somebody_else_wrote_is_written_again_once_it_is_known(variant: Variant) {
     let counting = Counting::new(variant).await;
     let (site, counters) = (&counting.site, &counting.counters);
     let gardening = site.community("gardening").await;
@@ -102,31 +104,54 @@ async fn k11_current_visitors_that_somebody_else_wrote_is_noted_and_written_agai
     let found = async || counters.compare_present(&gardening).await.unwrap().unwrap();
     assert!(found().await.shows(2) && !found().await.is_overwritten());
 
-    site.execute(&format!(
-        "UPDATE {} SET current_visitors = 7",
-        site.table(&site.config.schema.community.table)
-    ))
-    .await;
+    let overwrite = async || {
+        let table = site.table(&site.config.schema.community.table);
+        site.execute(&format!("UPDATE {table} SET current_visitors = 7"))
+            .await;
+    };
+    overwrite().await;
     let overwritten = found().await;
     assert!(
         overwritten.is_overwritten() && (overwritten.shown, overwritten.noted) == (Some(7), 2),
         "{overwritten:?}"
     );
-    counters.note_shown(&gardening, overwritten).await.unwrap();
+    let pending = async || counters.pending(10).await.unwrap();
+    let only_gardening = std::slice::from_ref(&gardening);
+    let publish = async |counters: &Arc<dyn CounterStore>, there| {
+        let one = [(gardening.clone(), there)];
+        counters.publish(counting.holder, &one).await.unwrap().unwrap()
+    };
+    counters.note_pending(&gardening).await.unwrap();
+    // Where who is there is not known it waits for that, and what was written last stays known.
+    for _ in 0..2 {
+        let published = publish(counters, None).await;
+        assert_eq!((published.written, published.unknown), (0, 1));
+        assert_eq!(pending().await, only_gardening);
+        assert_eq!(found().await, overwritten);
+    }
+    let published = publish(counters, Some(2)).await;
+    assert_eq!((published.written, published.unknown), (1, 0));
     assert_eq!(
-        counters.shown_present(10).await.unwrap(),
-        [(gardening.clone(), 7)]
+        (counting.shown(&gardening).await[0], pending().await),
+        (2, vec![])
     );
-    // A round finds that two are there.
-    let published = counters.publish(counting.holder, &here).await.unwrap().unwrap();
-    assert_eq!((published.written, counting.shown(&gardening).await[0]), (1, 2));
-
-    // Written meanwhile: what was found before is not noted.
-    counters.note_shown(&gardening, overwritten).await.unwrap();
-    assert!(found().await.is_overwritten());
-    let again = found().await;
-    counters.note_shown(&gardening, again).await.unwrap();
     assert!(!found().await.is_overwritten());
+    // What is not overwritten waits for nobody.
+    counters.note_pending(&gardening).await.unwrap();
+    assert_eq!(publish(counters, None).await, Published::default());
+    assert_eq!(pending().await, []);
+
+    // Where nobody keeps presence the column is the app's.
+    overwrite().await;
+    counters.note_pending(&gardening).await.unwrap();
+    assert_eq!(
+        publish(&counting.without_presence(), None).await,
+        Published::default()
+    );
+    assert_eq!(
+        (counting.shown(&gardening).await[0], pending().await),
+        (7, vec![])
+    );
 
     // One that was never written.
     let cooking = site.community("cooking").await;
@@ -162,7 +187,13 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
         stored_key(gardening.as_str())
     ))
     .await;
-    assert_eq!(counting.round().await, Published { written: 1, left: 0 });
+    assert_eq!(
+        counting.round().await,
+        Published {
+            written: 1,
+            ..Published::default()
+        }
+    );
     let absent = [
         (gardening.clone(), Some(1)),
         (CommunityId::from("no key at all"), Some(1)),
