@@ -196,23 +196,30 @@ struct ConnectionTask {
     attempts: u64,
 }
 
+/// A server that was connected to.
+#[derive(Default, PartialEq, Eq)]
+struct Server {
+    address: String,
+    /// As [`server::inspect`] returned them.
+    warnings: Vec<String>,
+}
+
 impl ConnectionTask {
     async fn run(&mut self) {
-        let mut inspected = None;
+        let mut server = Server::default();
         let mut backoff = PAUSES;
         loop {
             self.attempts += 1;
             let attempt = self.attempts;
-            match self.connect(&mut inspected).await {
+            match self.connect(&mut server).await {
                 Ok(connection) => {
-                    let server = inspected.as_deref().unwrap_or_default();
-                    tracing::info!(server, "connected to Redis");
+                    tracing::info!(server = server.address, "connected to Redis");
                     let since = Instant::now();
                     self.observer.connected();
                     self.state.send_replace(State::Up(Up { connection, attempt }));
                     let is_up = matches!(*self.state.borrow(), State::Up(_));
                     self.observer.changed(is_up);
-                    if !self.lasts(server, attempt).await {
+                    if !self.lasts(&server.address, attempt).await {
                         return;
                     }
                     if since.elapsed() >= SHORT_LIVED {
@@ -265,17 +272,23 @@ impl ConnectionTask {
         }
     }
 
-    /// Connects and checks that the server answers. `inspected` is the server that was inspected last.
-    async fn connect(&self, inspected: &mut Option<String>) -> RedisResult<MultiplexedConnection> {
+    /// Connects, checks that the server answers, and warns of it. `last` is the one that was connected to last: the same is not
+    /// warned of twice for the same.
+    async fn connect(&self, last: &mut Server) -> RedisResult<MultiplexedConnection> {
         let client = timeout(self.connect_timeout, self.way.client())
             .await
             .unwrap_or_else(|_| Err(timed_out()))?;
         let mut connection = connection(&client, self.connect_timeout, self.response_timeout).await?;
         ::redis::cmd("PING").exec_async(&mut connection).await?;
-        let server = client.get_connection_info().addr().to_string();
-        if inspected.as_ref() != Some(&server) {
-            server::inspect(&mut connection).await?;
-            *inspected = Some(server);
+        let server = Server {
+            warnings: server::inspect(&mut connection).await?,
+            address: client.get_connection_info().addr().to_string(),
+        };
+        if *last != server {
+            for warning in &server.warnings {
+                tracing::warn!(server = server.address, "{warning}");
+            }
+            *last = server;
         }
         Ok(connection)
     }

@@ -1,4 +1,4 @@
-//! Inspects the Redis server on the first connection: version and eviction policy (P10).
+//! Inspects the Redis server on each new connection, as it may have been replaced or restarted: version and eviction policy (P10).
 //!
 //! Uses `INFO`, which managed services and narrow ACLs allow more often than `CONFIG GET`.
 
@@ -8,23 +8,18 @@ use ::redis::{RedisError, RedisResult};
 /// First version with `ZADD … GT`.
 const OLDEST: (u32, u32) = (6, 2);
 
-/// Reads `INFO` and warns. A server that refuses `INFO` is accepted as it is.
+/// Reads `INFO`; what operators are to be warned of. A server that refuses `INFO` is accepted as it is.
 ///
 /// # Errors
 /// Only if the connection broke meanwhile.
-pub(super) async fn inspect(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+pub(super) async fn inspect(connection: &mut MultiplexedConnection) -> RedisResult<Vec<String>> {
     let info: Result<String, RedisError> = ::redis::cmd("INFO").query_async(connection).await;
     match info {
-        Ok(info) => {
-            for warning in warnings(&info) {
-                tracing::warn!("{warning}");
-            }
-            Ok(())
-        }
+        Ok(info) => Ok(warnings(&info)),
         Err(error) if error.is_io_error() => Err(error),
         Err(error) => {
             tracing::debug!(error = %error, "Redis refuses INFO; its version and settings are unknown");
-            Ok(())
+            Ok(Vec::new())
         }
     }
 }
