@@ -51,6 +51,8 @@ struct Shared {
     lease: HeldLease,
     /// Communities that cannot be counted, or take too long, each with when it is tried again.
     postponed: Mutex<HashMap<CommunityId, Instant>>,
+    /// The last of those that were written, where there are more of them than one round takes.
+    pending_after: Mutex<Option<CommunityId>>,
     /// The process serves the site.
     serves: Shutdown,
     /// The process ends: the lease is not taken again.
@@ -80,6 +82,7 @@ impl CommunityCounters {
             metrics: metrics.clone(),
             lease: lease.clone(),
             postponed: Mutex::default(),
+            pending_after: Mutex::default(),
             serves,
             ending: AtomicBool::new(false),
             rounds: Component::default(),

@@ -173,7 +173,7 @@ impl ComparisonRun<'_> {
         if self.waiting > 0 {
             let waiting = counted(self.waiting, "community waits", "communities wait");
             print_line(format_args!(
-                "{waiting} for the sidecar to write the columns: within counters.interval, or once the app has unlocked the row"
+                "{waiting} for the sidecar to write the columns: within counters.interval, or once the app has unlocked the row or Redis answers"
             ));
         }
         if self.counters.of_events() {

@@ -1,6 +1,6 @@
 //! Reconciliation: once a day each counter is compared with the events, and counted from them where it differs. The app
 //! may have written or deleted events, or have overwritten the columns. Where `current_visitors` is not what was written last,
-//! that is noted, and the next round writes who is there.
+//! that is noted, and the first round that knows who is there writes it.
 //!
 //! One community at a time, each in one statement, with a pause as long as it took.
 
@@ -247,9 +247,10 @@ impl Reconciler {
         if !found.is_some_and(|found| found.is_overwritten()) {
             return Ok(false);
         }
-        self.store.note_pending(community).await?;
-        self.metrics.repaired.inc();
-        Ok(true)
+        // While Redis is away it may have been found before.
+        let is_new = self.store.note_pending(community).await?;
+        self.metrics.repaired.inc_by(is_new.into());
+        Ok(is_new)
     }
 }
 

@@ -185,9 +185,20 @@ impl Shared {
         still.map(|(community, _)| community.clone()).collect()
     }
 
+    /// What waits to be written. Where that is more than one round takes, the rounds take turns: some may have to wait for long.
+    async fn pending(&self) -> Result<Vec<CommunityId>, StoreError> {
+        let lock = || self.pending_after.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = lock().take();
+        let pending = self.store.pending(after.as_ref(), MOST.into()).await?;
+        if pending.len() >= usize::from(MOST) {
+            *lock() = pending.last().cloned();
+        }
+        Ok(pending)
+    }
+
     /// What is to be written: what waits for it, and the communities in which others are there now than is written.
     async fn wishes(&self, failures: &mut Vec<Failed>) -> Result<Wishes, StoreError> {
-        let pending = self.store.pending(MOST.into()).await?;
+        let pending = self.pending().await?;
         let Some(presence) = &self.presence else {
             return Ok(pending.into_iter().map(|community| (community, None)).collect());
         };

@@ -13,4 +13,4 @@ mod statement;
 #[cfg(test)]
 pub(super) use compare::compare_sql;
 pub(super) use lease::holds;
-pub(super) use present::is_overwritten;
+pub(super) use present::overwritten_sql;

@@ -44,8 +44,8 @@ pub trait CounterStore: CounterComparisons {
     /// Communities whose written `current_visitors` is not zero, with it; at most `limit`.
     async fn shown_present(&self, limit: i64) -> Result<Vec<(CommunityId, i64)>, StoreError>;
 
-    /// Communities of which the app's columns are to be written, at most `limit`.
-    async fn pending(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError>;
+    /// Communities behind `after` of which the app's columns are to be written, at most `limit`, in an order of their own.
+    async fn pending(&self, after: Option<&CommunityId>, limit: i64) -> Result<Vec<CommunityId>, StoreError>;
 
     /// Writes the app's columns where they differ; `None` if `holder` has not the lease. Rows that the app has locked are
     /// left for the next time. With each community comes who is there now, where that is known; where it is not,
@@ -80,8 +80,9 @@ pub trait CounterComparisons: Send + Sync + 'static {
     async fn compare_present(&self, community: &CommunityId)
     -> Result<Option<PresentComparison>, StoreError>;
 
-    /// Notes that a community's columns are to be written by the next round.
-    async fn note_pending(&self, community: &CommunityId) -> Result<(), StoreError>;
+    /// Notes that a community's columns are to be written, `current_visitors` by the first round that knows who is there. Whether
+    /// that was not noted before.
+    async fn note_pending(&self, community: &CommunityId) -> Result<bool, StoreError>;
 
     /// Notes that a community's counters, and what the app's columns show of them, agreed with its events.
     async fn note_checked(&self, community: &CommunityId) -> Result<(), StoreError>;

@@ -39,7 +39,8 @@ impl ComparisonRun<'_> {
         let holder = Uuid::new_v4();
         if !self.take_lease(holder).await? {
             print_line(
-                "the sidecar that keeps the counters writes them: within counters.interval, or once the app has unlocked the row",
+                "the sidecar that keeps the counters writes them: within counters.interval, or once the app has unlocked the row or Redis \
+                 answers",
             );
             return self.leave_to_a_sidecar().await;
         }

@@ -131,7 +131,7 @@ impl CounterComparisons for Fake {
         panic!("no counters differ from their events here")
     }
 
-    async fn note_pending(&self, _: &CommunityId) -> Result<(), StoreError> {
+    async fn note_pending(&self, _: &CommunityId) -> Result<bool, StoreError> {
         panic!("nobody else writes current_visitors here")
     }
 

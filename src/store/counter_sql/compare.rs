@@ -89,6 +89,7 @@ impl<B: Backend> Runs<NoteChecked<'_>> for B {
             B::now()
         );
         let key = Value::Text(Some(community.as_str().to_owned()));
-        alone::<B>(connection, sql, vec![key]).await
+        alone::<B>(connection, sql, vec![key]).await?;
+        Ok(())
     }
 }

@@ -30,16 +30,20 @@ impl<B: Backend> Runs<Uncounted<'_>> for B {
     }
 }
 
-impl<B: Backend> Runs<Pending> for B {
+impl<B: Backend> Runs<Pending<'_>> for B {
     async fn run(
-        Pending(limit): &Pending,
+        Pending { after, limit }: &Pending<'_>,
         _: &AppSchema,
         connection: &mut B::Connection,
     ) -> Result<Vec<CommunityId>, sqlx::Error> {
-        let sql = format!("SELECT community FROM {} WHERE pending LIMIT $1", B::COUNTER);
-        Ok(communities(
-            B::fetch(connection, sql, vec![Value::Integer(*limit)]).await?,
-        ))
+        let sql = format!(
+            "SELECT community FROM {} WHERE pending AND community > $1 ORDER BY community LIMIT $2",
+            B::COUNTER
+        );
+        // No key is empty.
+        let after = after.map_or("", CommunityId::as_str).to_owned();
+        let arguments = vec![Value::Text(Some(after)), Value::Integer(*limit)];
+        Ok(communities(B::fetch(connection, sql, arguments).await?))
     }
 }
 

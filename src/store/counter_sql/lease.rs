@@ -50,7 +50,8 @@ impl<B: Backend> Runs<ReleaseLease> for B {
             "UPDATE {}_lease SET expires_at = NULL WHERE holder = $1",
             B::COUNTER
         );
-        alone::<B>(connection, sql, vec![Value::Id(*holder)]).await
+        alone::<B>(connection, sql, vec![Value::Id(*holder)]).await?;
+        Ok(())
     }
 }
 
@@ -82,6 +83,7 @@ impl<B: Backend> Runs<LastPass<'_>> for B {
 impl<B: Backend> Runs<NotePass> for B {
     async fn run(_: &NotePass, _: &AppSchema, connection: &mut B::Connection) -> Result<(), sqlx::Error> {
         let sql = format!("UPDATE {}_lease SET passed_at = {}", B::COUNTER, B::now());
-        alone::<B>(connection, sql, Vec::new()).await
+        alone::<B>(connection, sql, Vec::new()).await?;
+        Ok(())
     }
 }

@@ -105,7 +105,8 @@ impl<B: Backend> Runs<ForgetOmission> for B {
         connection: &mut B::Connection,
     ) -> Result<(), sqlx::Error> {
         let sql = format!("DELETE FROM {} WHERE writer_id = $1", B::LEDGER);
-        alone::<B>(connection, sql, vec![Value::Id(omission.id)]).await
+        alone::<B>(connection, sql, vec![Value::Id(omission.id)]).await?;
+        Ok(())
     }
 }
 

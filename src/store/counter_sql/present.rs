@@ -2,14 +2,25 @@
 
 use super::statement::alone;
 use crate::store::counters::PresentComparison;
-use crate::store::operations::{Backend, ComparePresent, NotePending, Runs, Value, greatest, no_columns};
-use crate::store::schema::{AppSchema, Column};
+use crate::store::operations::{
+    Backend, ComparePresent, Context, CounterSql, NotePending, Runs, Value, greatest, no_columns,
+};
+use crate::store::schema::{AppSchema, CounterColumns};
 
-/// Whether the app's row `c` shows another `current_visitors` than was written last, by its counter `k`, as
-/// [`PresentComparison::is_overwritten`]; `least` is the function for the lesser of two numbers.
-pub(in crate::store) fn is_overwritten(least: &str, column: &Column) -> String {
-    let most = greatest(column);
-    format!("CAST(coalesce(c.{column}, 0) AS bigint) <> {least}(k.current_visitors, {most})")
+/// SQL: whether the app's row `c` shows another `current_visitors` than was written last, by its counter `k`, as
+/// [`PresentComparison::is_overwritten`]. False where who is there is not written.
+pub(in crate::store) fn overwritten_sql<B: CounterSql>(
+    context: &Context<'_>,
+    columns: &CounterColumns,
+) -> String {
+    match &columns.current_visitors {
+        Some(column) if context.writes_presence => format!(
+            "CAST(coalesce(c.{column}, 0) AS bigint) <> {least}(k.current_visitors, {most})",
+            least = B::LEAST,
+            most = greatest(column)
+        ),
+        _ => "FALSE".to_owned(),
+    }
 }
 
 impl<B: Backend> Runs<ComparePresent<'_>> for B {
@@ -53,12 +64,13 @@ impl<B: Backend> Runs<NotePending<'_>> for B {
         NotePending(community): &NotePending<'_>,
         _: &AppSchema,
         connection: &mut B::Connection,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         let sql = format!(
-            "INSERT INTO {} (community, pending) VALUES ($1, TRUE) ON CONFLICT (community) DO UPDATE SET pending = TRUE",
+            "INSERT INTO {} AS k (community, pending) VALUES ($1, TRUE)
+             ON CONFLICT (community) DO UPDATE SET pending = TRUE WHERE NOT k.pending",
             B::COUNTER
         );
         let arguments = vec![Value::Text(Some(community.as_str().to_owned()))];
-        alone::<B>(connection, sql, arguments).await
+        Ok(alone::<B>(connection, sql, arguments).await? > 0)
     }
 }

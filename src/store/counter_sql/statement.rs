@@ -5,15 +5,16 @@ use sqlx::Connection as _;
 use crate::ids::CommunityId;
 use crate::store::operations::{CounterSql, Value};
 
-/// One statement in a transaction of its own, as poolers need it.
+/// One statement in a transaction of its own, as poolers need it; how many rows it changed.
 pub(super) async fn alone<B: CounterSql>(
     connection: &mut B::Connection,
     sql: String,
     arguments: Vec<Value>,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    B::execute(&mut transaction, sql, arguments).await?;
-    transaction.commit().await
+    let changed = B::execute(&mut transaction, sql, arguments).await?;
+    transaction.commit().await?;
+    Ok(changed)
 }
 
 /// Keys of rows as communities.

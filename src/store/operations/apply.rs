@@ -19,7 +19,7 @@ use crate::store::schema::{AppSchema, Column, EventInsert, EventTable, PageCount
 ///
 /// Two sidecars, and a sidecar and the app, must never deadlock (W7): tables in fixed order (ledger, events,
 /// what is added to counters, sessions, profiles), and the rows of each in the order of their keys. On Postgres the rows to which
-/// events refer are locked with the events (`KEY SHARE`), for which no update of columns beside the key waits. An app that has a
+/// events refer are locked with the events (`KEY SHARE`), for which no update of columns other than the key waits. An app that has a
 /// session's row and wants to delete such a row, or to lock it `FOR UPDATE`, waits until the batch gives up waiting for the
 /// session: `database.lock_timeout`.
 pub(in crate::store) struct Apply<'a> {

@@ -40,6 +40,8 @@ pub(in crate::store) trait CounterSql: Database {
     const COUNTER: &'static str;
     /// The ledger's table of parts.
     const LEDGER: &'static str;
+    /// The function for the least of numbers.
+    const LEAST: &'static str;
     /// The end of a SELECT, after which nobody else changes the row's key until the transaction ends.
     const KEY_SHARE: &'static str;
 

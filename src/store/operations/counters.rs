@@ -207,7 +207,7 @@ pub(in crate::store) struct Compare<'a> {
 /// Compares `current_visitors` of one community.
 pub(in crate::store) struct ComparePresent<'a>(pub &'a CommunityId);
 
-/// Notes that a community's columns are to be written by the next round.
+/// Notes that a community's columns are to be written; whether that was not noted before.
 pub(in crate::store) struct NotePending<'a>(pub &'a CommunityId);
 
 /// Whether anybody has the lease.
@@ -220,7 +220,10 @@ pub(in crate::store) struct NoteChecked<'a>(pub &'a CommunityId);
 pub(in crate::store) struct ShownPresent(pub i64);
 
 /// Communities to be written.
-pub(in crate::store) struct Pending(pub i64);
+pub(in crate::store) struct Pending<'a> {
+    pub after: Option<&'a CommunityId>,
+    pub limit: i64,
+}
 
 /// Writes the app's columns.
 pub(in crate::store) struct Publish<'a> {
@@ -278,11 +281,11 @@ operations! {
     Recount<'_> => Totals, true;
     Compare<'_> => Comparison, false;
     ComparePresent<'_> => Option<PresentComparison>, false;
-    NotePending<'_> => (), true;
+    NotePending<'_> => bool, true;
     IsLeaseHeld => bool, false;
     NoteChecked<'_> => (), true;
     ShownPresent => Vec<(CommunityId, i64)>, false;
-    Pending => Vec<CommunityId>, false;
+    Pending<'_> => Vec<CommunityId>, false;
     Publish<'_> => Option<Published>, true;
     Unchecked<'_> => (Vec<CommunityId>, Option<CommunityId>), false;
     ForgetAbsent<'_> => Forgotten, true;

@@ -25,6 +25,7 @@ use crate::store::schema::{AppSchema, Column, CommunityTable};
 impl CounterSql for Postgres {
     const COUNTER: &'static str = "headcount.counter";
     const LEDGER: &'static str = "headcount.applied_batch";
+    const LEAST: &'static str = "least";
     const KEY_SHARE: &'static str = " FOR KEY SHARE";
 
     fn now() -> Cow<'static, str> {

@@ -54,8 +54,8 @@ impl<B: Backend> CounterStore for SqlStore<B> {
         self.connections.run(&ShownPresent(limit)).await
     }
 
-    async fn pending(&self, limit: i64) -> Result<Vec<CommunityId>, StoreError> {
-        self.connections.run(&Pending(limit)).await
+    async fn pending(&self, after: Option<&CommunityId>, limit: i64) -> Result<Vec<CommunityId>, StoreError> {
+        self.connections.run(&Pending { after, limit }).await
     }
 
     async fn publish(
@@ -116,7 +116,7 @@ impl<B: Backend> CounterComparisons for SqlStore<B> {
         self.connections.run(&ComparePresent(community)).await
     }
 
-    async fn note_pending(&self, community: &CommunityId) -> Result<(), StoreError> {
+    async fn note_pending(&self, community: &CommunityId) -> Result<bool, StoreError> {
         self.connections.run(&NotePending(community)).await
     }
 

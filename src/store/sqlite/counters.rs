@@ -49,6 +49,7 @@ fn all_views(context: &Context<'_>, event: &EventTable) -> String {
 impl CounterSql for Sqlite {
     const COUNTER: &'static str = "headcount_counter";
     const LEDGER: &'static str = "headcount_applied_batch";
+    const LEAST: &'static str = "min";
     const KEY_SHARE: &'static str = "";
 
     /// SQLite's own clock has milliseconds only.

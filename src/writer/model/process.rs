@@ -93,7 +93,8 @@ impl Process {
     pub(super) async fn housekeeping(&self) {
         self.own.refresh().await.expect("it can be read");
         for spool in self.spools() {
-            spool.make_room().await.expect("it takes writes");
+            let is_gone = spool.make_room().await.expect("it takes writes");
+            assert!(!is_gone, "the disk takes writes");
         }
         self.own.clear_tokens().await.expect("it takes writes");
     }
@@ -103,6 +104,10 @@ impl Process {
         let mut progress = Progress::Nothing;
         for spool in [std::slice::from_ref(&self.own), &self.adopted[..]].concat() {
             let step = self.drain.step(&spool).await;
+            if matches!(step, Ok(DrainOutcome::Nothing)) && spool.waiting().views > spool.passed_over().views
+            {
+                let _ = spool.count_all().await;
+            }
             progress = progress.max(match step {
                 Ok(DrainOutcome::Nothing) => Progress::Nothing,
                 Ok(DrainOutcome::Unavailable(_)) | Err(_) => Progress::Waits,

@@ -223,6 +223,7 @@ impl World {
         self.note_what_was_given_up();
         // Its locks go with it.
         self.process = None;
+        until_closed(self.home.path()).await;
         self.process = Some(Process::start(&self.directory, &self.database).await);
     }
 
@@ -320,6 +321,18 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits until nothing in a folder is open: what a process has begun is over at its end, but here the threads of SQLite go on.
+async fn until_closed(folder: &Path) {
+    let is_open = || {
+        let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        open.filter_map(|file| std::fs::read_link(file.path()).ok())
+            .any(|path| path.starts_with(folder))
+    };
+    while is_open() {
+        tokio::task::yield_now().await;
     }
 }
 

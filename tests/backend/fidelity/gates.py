@@ -1,6 +1,6 @@
 """Where one request waits for another, and counts: how a test knows what has arrived, without a clock.
 Kept in this process' memory, so that it takes a site with one worker."""
-from threading import Semaphore
+from threading import Lock, Semaphore
 
 from django.http import HttpResponse
 
@@ -9,6 +9,8 @@ LIMIT = 120
 
 gates = {}
 tallies = {}
+# Requests come on several threads.
+tallying = Lock()
 
 
 def gate(name):
@@ -40,6 +42,8 @@ def opens(request):
 
 def tally(request, name):
     """Counts: any method adds one, but GET with `?read` only answers."""
-    if 'read' not in request.GET:
-        tallies[name] = tallies.get(name, 0) + 1
-    return HttpResponse(str(tallies.get(name, 0)), content_type='text/plain')
+    with tallying:
+        if 'read' not in request.GET:
+            tallies[name] = tallies.get(name, 0) + 1
+        count = tallies.get(name, 0)
+    return HttpResponse(str(count), content_type='text/plain')

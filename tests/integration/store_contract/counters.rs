@@ -76,7 +76,7 @@ impl Counting {
         for community in self.counters.uncounted(&[], 100).await.unwrap() {
             self.counters.recount(&community).await.unwrap();
         }
-        let pending = self.counters.pending(100).await.unwrap();
+        let pending = self.counters.pending(None, 100).await.unwrap();
         let wishes: Vec<_> = pending.into_iter().map(|community| (community, None)).collect();
         self.counters
             .publish(self.holder, &wishes)
@@ -346,7 +346,7 @@ async fn k4_nothing_is_written_where_nothing_has_changed(variant: Variant) {
     assert_eq!(counting.round().await.written, 1);
     let first = updated().await;
     assert!(first.is_some());
-    assert_eq!(counting.counters.pending(10).await.unwrap(), []);
+    assert_eq!(counting.counters.pending(None, 10).await.unwrap(), []);
     assert_eq!(counting.round().await.written, 0);
 
     // The same numbers once more change no row.

@@ -1,6 +1,7 @@
 //! Batches that a database does not take at once, or not as they are: locked, read-only, under another encoding, after a try
 //! that may still be committed.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use headcount::store::{Class, StoreError};
@@ -95,20 +96,42 @@ async fn w7_an_app_that_locks_a_user_whose_batch_is_written_does_not_fail() {
     })
     .await;
     let (session, views) = alices_view(&site).await;
-    let mut app = site.postgres().begin().await.unwrap();
-    app.execute("SELECT FROM accounts_usersession FOR UPDATE")
+    let (mut app, mut watch) = (
+        site.postgres().acquire().await.unwrap(),
+        site.postgres().acquire().await.unwrap(),
+    );
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(&mut *app)
         .await
         .unwrap();
-    // The batch is tried until the app has locked the user in the middle of a try.
+    let mut waits = async || {
+        let waits = "SELECT cardinality(pg_blocking_pids($1)) > 0";
+        let waits = sqlx::query_scalar::<_, bool>(waits)
+            .bind(pid)
+            .fetch_one(&mut *watch);
+        waits.await.unwrap()
+    };
+    app.execute("BEGIN; SELECT FROM accounts_usersession FOR UPDATE")
+        .await
+        .unwrap();
+    // The app locks the user until it has to wait for that, in the middle of a try of the batch.
     let locks = async {
-        let holds_the_user =
-            "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-            WHERE d.datname = current_database() AND l.relation = 'accounts_userprofile'::regclass
-                  AND l.mode = 'RowShareLock')::text";
-        eventually(async || site.text(holds_the_user).await == "true").await;
-        let locked = app.execute("SELECT FROM accounts_userprofile FOR UPDATE").await;
-        app.rollback().await.unwrap();
-        locked
+        let mut has_waited = false;
+        while !has_waited {
+            app.execute("SAVEPOINT before").await.unwrap();
+            {
+                let mut lock = pin!(app.execute("SELECT FROM accounts_userprofile FOR UPDATE"));
+                let locked = loop {
+                    tokio::select! {
+                        locked = &mut lock => break locked,
+                        waits = waits() => has_waited |= waits,
+                    }
+                };
+                assert_eq!(locked.expect("the app goes on").rows_affected(), 1);
+            }
+            app.execute("ROLLBACK TO before").await.unwrap();
+        }
+        app.execute("ROLLBACK").await.unwrap();
     };
     let tries = async {
         loop {
@@ -118,8 +141,7 @@ async fn w7_an_app_that_locks_a_user_whose_batch_is_written_does_not_fail() {
             }
         }
     };
-    let ((), locked) = in_time("the batch", async { tokio::join!(tries, locks) }).await;
-    assert_eq!(locked.expect("the app goes on").rows_affected(), 1);
+    in_time("the batch", async { tokio::join!(tries, locks) }).await;
     assert_eq!(site.pages_visited(&session).await, 1);
     assert_eq!(site.events().await.len(), 1);
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
-use crate::store::counter_sql::{holds, is_overwritten};
+use crate::store::counter_sql::{holds, overwritten_sql};
 use crate::store::counters::Published;
 use crate::store::operations::{Backend as _, Publish, Runs, greatest, no_columns};
 use crate::store::postgres::moment;
@@ -134,25 +134,23 @@ async fn note_written(
         .bind(present)
         .fetch_all(connection)
         .await?;
-    Ok(pending.into_iter().filter(|is_pending| *is_pending).count() as u64)
+    let written = pending.into_iter().filter(|is_pending| !is_pending).count();
+    Ok((keys.len() - written) as u64)
 }
 
 /// Notes that the columns of the communities `$1` are written, with `$2` present, and reads of each whether it is still to be
-/// written.
+/// written; of those that were noted as that, and still are, it writes and reads nothing.
 fn note_sql(operation: &Publish<'_>, table: &CommunityTable, columns: &CounterColumns) -> String {
     let id = &table.id;
-    let overwritten = match &columns.current_visitors {
-        Some(column) if operation.context.writes_presence => is_overwritten("least", column),
-        _ => "FALSE".to_owned(),
-    };
     format!(
         "UPDATE headcount.counter AS k
          SET pending = v.present IS NULL AND {overwritten},
              current_visitors = coalesce(v.present, k.current_visitors)
          FROM UNNEST($1::text[], $2::bigint[]) AS v(community, present)
          JOIN {table} AS c ON c.{id} = v.community::{key}
-         WHERE k.community = v.community
+         WHERE k.community = v.community AND NOT (k.pending AND v.present IS NULL AND {overwritten})
          RETURNING k.pending",
+        overwritten = overwritten_sql::<Postgres>(&operation.context, columns),
         table = table.table,
         key = id.type_name
     )

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
-use crate::store::counter_sql::{holds, is_overwritten};
+use crate::store::counter_sql::{holds, overwritten_sql};
 use crate::store::counters::Published;
 use crate::store::operations::CounterSql as _;
 use crate::store::operations::{Backend as _, Publish, Runs, greatest, no_columns};
@@ -77,10 +77,6 @@ fn insert_sql(app: &AppSchema) -> String {
 /// Notes that the columns of the community `?1`, `?3` there, are written, with `?2` present, and reads whether it is still to be
 /// written; nothing is of one that the app has deleted.
 fn note_sql(operation: &Publish<'_>, table: &CommunityTable, columns: &CounterColumns) -> String {
-    let overwritten = match &columns.current_visitors {
-        Some(column) if operation.context.writes_presence => is_overwritten("min", column),
-        _ => "FALSE".to_owned(),
-    };
     format!(
         "UPDATE headcount_counter AS k
          SET pending = ?2 IS NULL AND EXISTS (SELECT 1 FROM {table} AS c WHERE c.{id} = ?3 AND {overwritten}),
@@ -88,6 +84,7 @@ fn note_sql(operation: &Publish<'_>, table: &CommunityTable, columns: &CounterCo
                                      THEN coalesce(?2, current_visitors) ELSE 0 END
          WHERE community = ?1
          RETURNING pending",
+        overwritten = overwritten_sql::<Sqlite>(&operation.context, columns),
         table = table.table,
         id = table.id
     )

@@ -115,17 +115,25 @@ async fn k11_current_visitors_that_somebody_else_wrote_is_written_again_once_it_
         overwritten.is_overwritten() && (overwritten.shown, overwritten.noted) == (Some(7), 2),
         "{overwritten:?}"
     );
-    let pending = async || counters.pending(10).await.unwrap();
+    let pending = async || counters.pending(None, 10).await.unwrap();
     let only_gardening = std::slice::from_ref(&gardening);
     let publish = async |counters: &Arc<dyn CounterStore>, there| {
         let one = [(gardening.clone(), there)];
         counters.publish(counting.holder, &one).await.unwrap().unwrap()
     };
-    counters.note_pending(&gardening).await.unwrap();
-    // Where who is there is not known it waits for that, and what was written last stays known.
-    for _ in 0..2 {
+    assert!(counters.note_pending(&gardening).await.unwrap());
+    assert!(
+        !counters.note_pending(&gardening).await.unwrap(),
+        "it was noted before"
+    );
+    // Where who is there is not known it waits for that, and what was written last stays known. Other columns do not wait.
+    counting
+        .views("alice", &gardening, &["2024-03-01T11:00:00Z"])
+        .await;
+    counters.recount(&gardening).await.unwrap();
+    for written in [1, 0] {
         let published = publish(counters, None).await;
-        assert_eq!((published.written, published.unknown), (0, 1));
+        assert_eq!((published.written, published.unknown), (written, 1));
         assert_eq!(pending().await, only_gardening);
         assert_eq!(found().await, overwritten);
     }
@@ -140,6 +148,12 @@ async fn k11_current_visitors_that_somebody_else_wrote_is_written_again_once_it_
     counters.note_pending(&gardening).await.unwrap();
     assert_eq!(publish(counters, None).await, Published::default());
     assert_eq!(pending().await, []);
+    let behind = async |key: &str| {
+        counters.note_pending(&gardening).await.unwrap();
+        counters.pending(Some(&CommunityId::from(key)), 10).await.unwrap()
+    };
+    assert_eq!(behind(" ").await, only_gardening);
+    assert_eq!(behind(gardening.as_str()).await, []);
 
     // Where nobody keeps presence the column is the app's.
     overwrite().await;
@@ -200,7 +214,7 @@ async fn k6_a_deleted_community_is_no_error(variant: Variant) {
     ];
     let published = counting.counters.publish(counting.holder, &absent).await;
     assert_eq!(published.unwrap(), Some(Published::default()));
-    assert_eq!(counting.counters.pending(10).await.unwrap(), []);
+    assert_eq!(counting.counters.pending(None, 10).await.unwrap(), []);
     assert_eq!(counting.counters.shown_present(10).await.unwrap(), []);
     // More rows than one transaction deletes.
     let visitors = if variant.is_postgres() {
@@ -235,10 +249,8 @@ async fn k8_columns_of_the_app_are_used_as_they_are(variant: Variant) {
     let table = site.table(&site.config.schema.community.table);
     site.execute(&format!("ALTER TABLE {table} ADD COLUMN views smallint"))
         .await;
-    site.execute(&format!(
-        "ALTER TABLE {table} ADD COLUMN here integer NOT NULL DEFAULT 0"
-    ))
-    .await;
+    site.execute(&format!("ALTER TABLE {table} ADD COLUMN here integer"))
+        .await;
     let steps = store::migrate(&site.config, false).await.unwrap();
     assert!(
         steps.iter().all(|step| !step.title.contains("for counts")),
@@ -253,9 +265,17 @@ async fn k8_columns_of_the_app_are_used_as_they_are(variant: Variant) {
     let alice = site.member("alice").await;
     viewed(&site, &alice, &gardening, "2024-03-04T00:00:00Z").await;
     counters.recount(&gardening).await.unwrap();
+    // No number is none, as was written last.
+    let unknown = [(gardening.clone(), None)];
+    let published = counters.publish(holder, &unknown).await.unwrap().unwrap();
+    assert_eq!((published.written, published.unknown), (1, 0));
     let wish = [(gardening.clone(), Some(i64::MAX))];
     let published = counters.publish(holder, &wish).await.unwrap().unwrap();
     assert_eq!(published.written, 1);
+    // More than the column holds is in it as that.
+    counters.note_pending(&gardening).await.unwrap();
+    let published = counters.publish(holder, &unknown).await.unwrap().unwrap();
+    assert_eq!(published, Published::default());
     let sql = format!("SELECT CAST(views AS TEXT) || ' ' || CAST(here AS TEXT) FROM {table}");
     // SQLite has one type of integers.
     let greatest = if variant.is_postgres() {
@@ -274,8 +294,7 @@ async fn k8_columns_of_the_app_are_used_as_they_are(variant: Variant) {
             .await
             .unwrap();
         while counters.fold(holder).await.unwrap().unwrap().rows > 0 {}
-        let wish = [(gardening.clone(), None)];
-        counters.publish(holder, &wish).await.unwrap().unwrap();
+        counters.publish(holder, &unknown).await.unwrap().unwrap();
         assert_eq!(site.text(&sql).await, format!("{} {greatest}", i16::MAX));
         let comparison = counters.compare(&gardening).await.unwrap();
         assert!(comparison.agrees(), "{comparison:?}");
