@@ -198,7 +198,7 @@ struct ConnectionTask {
 
 /// A server that was connected to.
 #[derive(Default, PartialEq, Eq)]
-struct Server {
+struct RedisServer {
     address: String,
     /// As [`server::inspect`] returned them.
     warnings: Vec<String>,
@@ -206,7 +206,7 @@ struct Server {
 
 impl ConnectionTask {
     async fn run(&mut self) {
-        let mut server = Server::default();
+        let mut server = RedisServer::default();
         let mut backoff = PAUSES;
         loop {
             self.attempts += 1;
@@ -274,13 +274,13 @@ impl ConnectionTask {
 
     /// Connects, checks that the server answers, and warns of it. `last` is the one that was connected to last: the same is not
     /// warned of twice for the same.
-    async fn connect(&self, last: &mut Server) -> RedisResult<MultiplexedConnection> {
+    async fn connect(&self, last: &mut RedisServer) -> RedisResult<MultiplexedConnection> {
         let client = timeout(self.connect_timeout, self.way.client())
             .await
             .unwrap_or_else(|_| Err(timed_out()))?;
         let mut connection = connection(&client, self.connect_timeout, self.response_timeout).await?;
         ::redis::cmd("PING").exec_async(&mut connection).await?;
-        let server = Server {
+        let server = RedisServer {
             warnings: server::inspect(&mut connection).await?,
             address: client.get_connection_info().addr().to_string(),
         };
