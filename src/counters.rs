@@ -11,6 +11,7 @@ mod in_turn;
 mod lease;
 mod metrics;
 mod omissions;
+mod pending;
 mod reconciliation;
 mod rounds;
 
@@ -32,6 +33,7 @@ use crate::tasks::{Task, Tasks};
 use in_turn::Reconciler;
 use lease::HeldLease;
 pub use metrics::Metrics;
+use pending::PendingCursor;
 
 /// Longest time in which the lease is given up when the process ends.
 const RELEASING: Duration = Duration::from_secs(1);
@@ -51,8 +53,7 @@ struct Shared {
     lease: HeldLease,
     /// Communities that cannot be counted, or take too long, each with when it is tried again.
     postponed: Mutex<HashMap<CommunityId, Instant>>,
-    /// The last of those that were written, where there are more of them than one round takes.
-    pending_after: Mutex<Option<CommunityId>>,
+    pending: PendingCursor,
     /// The process serves the site.
     serves: Shutdown,
     /// The process ends: the lease is not taken again.
@@ -82,7 +83,7 @@ impl CommunityCounters {
             metrics: metrics.clone(),
             lease: lease.clone(),
             postponed: Mutex::default(),
-            pending_after: Mutex::default(),
+            pending: PendingCursor::default(),
             serves,
             ending: AtomicBool::new(false),
             rounds: Component::default(),

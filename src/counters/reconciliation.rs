@@ -158,7 +158,7 @@ impl Reconciler {
         if pass.overwritten > 0 {
             tracing::warn!(
                 communities = pass.overwritten,
-                "current_visitors was written by somebody else since the last reconciliation, and is put right: let nothing \
+                "current_visitors was written by somebody else since the last reconciliation, and is put right once it is known who is there: let nothing \
                  but the sidecar write that column (in Django: save with update_fields, or defer the counts), or set \
                  counters.current_visitors = \"\""
             );
@@ -247,10 +247,10 @@ impl Reconciler {
         if !found.is_some_and(|found| found.is_overwritten()) {
             return Ok(false);
         }
-        // While Redis is away it may have been found before.
+        // It may wait already, as since the last pass, where Redis is away.
         let is_new = self.store.note_pending(community).await?;
         self.metrics.repaired.inc_by(is_new.into());
-        Ok(is_new)
+        Ok(true)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use chrono::Utc;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Shared;
@@ -185,26 +185,18 @@ impl Shared {
         still.map(|(community, _)| community.clone()).collect()
     }
 
-    /// What waits to be written. Where that is more than one round takes, the rounds take turns: some may have to wait for long.
-    async fn pending(&self) -> Result<Vec<CommunityId>, StoreError> {
-        let lock = || self.pending_after.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = lock().take();
-        let pending = self.store.pending(after.as_ref(), MOST.into()).await?;
-        if pending.len() >= usize::from(MOST) {
-            *lock() = pending.last().cloned();
-        }
-        Ok(pending)
-    }
-
     /// What is to be written: what waits for it, and the communities in which others are there now than is written.
     async fn wishes(&self, failures: &mut Vec<Failed>) -> Result<Wishes, StoreError> {
-        let pending = self.pending().await?;
+        let pending = self.pending.next(MOST.into(), |after, most| {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            async move { self.store.pending(after.as_ref(), most).await }.boxed()
+        });
+        let pending = pending.await?;
         let Some(presence) = &self.presence else {
             return Ok(pending.into_iter().map(|community| (community, None)).collect());
         };
         let shown = self.store.shown_present(MOST.into()).await?;
         let shown: BTreeMap<CommunityId, i64> = shown.into_iter().collect();
-        let pending: BTreeSet<CommunityId> = pending.into_iter().collect();
         let (current, lack) = self
             .present(presence.as_ref(), shown.keys().chain(&pending))
             .await;

@@ -55,7 +55,7 @@ fn is_found(flaw: Flaw) -> bool {
     is_found_after(&[], flaw)
 }
 
-/// The same of schedules that begin so: for a flaw that shows in one of several hundred others.
+/// As [`is_found`], but each schedule begins with `start`: for a flaw that shows in only one of several hundred random ones.
 fn is_found_after(start: &[Action], flaw: Flaw) -> bool {
     explore(start, None).expect("it holds without the flaw");
     // Enough of them that chance does not matter.

@@ -16,6 +16,7 @@ use headcount::store::{PastAsked, PastPlace, PastSort, PastWindow, migrate};
 use crate::store_site::{Site, Variant, at};
 use crate::support::postgres::Postgres;
 use crate::support::process::{self, Told};
+use crate::support::redis::eventually;
 use crate::support::sidecar::{ROUTES, Sidecar};
 use crate::support::world::{Wanted, World};
 
@@ -43,12 +44,13 @@ fn tells(sidecar: &Sidecar, command: &[&str]) -> Told {
 
 /// Waits until the sidecars have written so many page views.
 async fn written(world: &World, count: usize) -> Vec<Value> {
-    loop {
-        let views = world.page_views().await;
-        if views.len() >= count {
-            return views;
-        }
-    }
+    let mut views = Vec::new();
+    eventually(async || {
+        views = world.page_views().await;
+        views.len() >= count
+    })
+    .await;
+    views
 }
 
 fn time(value: &Value) -> DateTime<Utc> {

@@ -20,7 +20,7 @@ use crate::support::redis_presence::{self, until_it_answers};
 const WINDOW: Duration = Duration::from_secs(300);
 
 #[tokio::test]
-async fn p10_a_redis_that_may_evict_is_warned_of_once_and_again_when_it_is_another_way() {
+async fn p10_a_redis_that_may_evict_is_warned_of_once_and_again_when_its_policy_changes() {
     let mut server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]);
     let log = Log::default();
     let _listening = log.listen();
@@ -31,17 +31,10 @@ async fn p10_a_redis_that_may_evict_is_warned_of_once_and_again_when_it_is_anoth
     let text = log.text();
     assert_eq!(text.matches("allkeys-lru").count(), 1, "{text}");
     assert_eq!(text.matches("connected to Redis").count(), 2, "{text}");
-    let mut operator = server.raw().await;
-    for words in [
-        ["CONFIG", "SET", "maxmemory-policy", "volatile-lru"],
-        ["CLIENT", "KILL", "TYPE", "normal"],
-    ] {
-        redis::cmd(words[0])
-            .arg(&words[1..])
-            .exec_async(&mut operator)
-            .await
-            .unwrap();
-    }
+    server
+        .does::<()>(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"])
+        .await;
+    server.does::<()>(&["CLIENT", "KILL", "TYPE", "normal"]).await;
     eventually(async || {
         until_it_answers(&presence).await;
         log.text().matches("connected to Redis").count() == 3

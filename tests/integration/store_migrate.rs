@@ -6,6 +6,7 @@ use headcount::store::{MigrateError, Step, migrate};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::store_site::{Site, Variant, as_role, at};
+use crate::support::redis::eventually;
 use trigger::{TRIGGER, telling};
 
 const VARIANTS: [Variant; 4] = [
@@ -341,7 +342,7 @@ async fn the_statistics_of_200_000_events_use_the_index() {
     // A connection hands in its counters just before it is gone from the list.
     let open = "SELECT count(*)::text FROM pg_stat_activity
                 WHERE datname = current_database() AND application_name = 'headcount'";
-    while site.text(open).await != "0" {}
+    eventually(async || site.text(open).await == "0").await;
     assert_ne!(site.text(uses).await, "0");
 
     // And the plans of its parts, spelled as the store spells them.

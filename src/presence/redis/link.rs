@@ -197,7 +197,7 @@ struct ConnectionTask {
 }
 
 /// A server that was connected to.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Default)]
 struct RedisServer {
     address: String,
     /// As [`server::inspect`] returned them.
@@ -272,8 +272,8 @@ impl ConnectionTask {
         }
     }
 
-    /// Connects, checks that the server answers, and warns of it. `last` is the one that was connected to last: the same is not
-    /// warned of twice for the same.
+    /// Connects, checks that the server answers, and warns of it. `last` is the one that was connected to last: if it is the same,
+    /// what it was warned of then is not told again.
     async fn connect(&self, last: &mut RedisServer) -> RedisResult<MultiplexedConnection> {
         let client = timeout(self.connect_timeout, self.way.client())
             .await
@@ -284,12 +284,12 @@ impl ConnectionTask {
             warnings: server::inspect(&mut connection).await?,
             address: client.get_connection_info().addr().to_string(),
         };
-        if *last != server {
-            for warning in &server.warnings {
-                tracing::warn!(server = server.address, "{warning}");
-            }
-            *last = server;
+        let is_same = last.address == server.address;
+        let is_new = |warning: &&String| !(is_same && last.warnings.contains(warning));
+        for warning in server.warnings.iter().filter(is_new) {
+            tracing::warn!(server = server.address, "{warning}");
         }
+        *last = server;
         Ok(connection)
     }
 }

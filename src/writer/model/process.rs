@@ -27,7 +27,7 @@ pub(super) struct Process {
     pub(super) gave_up: bool,
 }
 
-/// What a step at every spool came to, over all of them.
+/// What a step at every spool came to: the greatest over all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Progress {
     /// Nothing was due.

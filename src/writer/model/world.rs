@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use tempfile::TempDir;
@@ -25,6 +26,9 @@ use crate::writer::unresolved::{UnresolvedView, VisitorRef};
 
 /// Steps of a healthy system after which everything must be where it belongs.
 const ENOUGH: usize = 500;
+/// Until what a process had open is closed; and between two looks.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// In every token of the model.
 const TOKEN: &str = "token-that-must-go";
 
@@ -326,13 +330,15 @@ impl World {
 
 /// Waits until nothing in a folder is open: what a process has begun is over at its end, but here the threads of SQLite go on.
 async fn until_closed(folder: &Path) {
-    let is_open = || {
+    let open_file = || {
         let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
         open.filter_map(|file| std::fs::read_link(file.path()).ok())
-            .any(|path| path.starts_with(folder))
+            .find(|path| path.starts_with(folder))
     };
-    while is_open() {
-        tokio::task::yield_now().await;
+    let end = Instant::now() + LONGEST_WAIT;
+    while let Some(path) = open_file() {
+        assert!(Instant::now() < end, "{} stays open", path.display());
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::support::member::FIREFOX;
 use crate::support::postgres::Postgres;
+use crate::support::service::in_time;
 use crate::support::world::{Wanted, World};
 
 /// A world whose spool has so much room, and takes at most 4 KiB of views at a time.
@@ -35,10 +36,13 @@ async fn w12_a_full_spool_drops_and_counts_and_recording_resumes_by_itself() {
 
     fragile.database.hang();
     let mut seen = 0;
-    while sidecar.metric(&dropped("spool_full")).await == 0.0 {
-        alice.sees("/about/").await;
-        seen += 1;
-    }
+    in_time("a view that is dropped", async {
+        while sidecar.metric(&dropped("spool_full")).await == 0.0 {
+            alice.sees("/about/").await;
+            seen += 1;
+        }
+    })
+    .await;
     sidecar
         .wait_for_metric(&queued("writer"), |views| views == 0.0)
         .await;
@@ -77,10 +81,13 @@ async fn w12_a_spool_that_cannot_be_written_drops_what_memory_cannot_hold_and_re
     std::fs::write(&spool, "").unwrap();
     let unavailable = dropped("spool_unavailable");
     let mut seen = 1;
-    while sidecar.metric(&unavailable).await == 0.0 {
-        alice.sees("/about/").await;
-        seen += 1;
-    }
+    in_time("a view that is dropped", async {
+        while sidecar.metric(&unavailable).await == 0.0 {
+            alice.sees("/about/").await;
+            seen += 1;
+        }
+    })
+    .await;
     assert_eq!(sidecar.metric("headcount_spool_up").await, 0.0);
     let (status, ready) = text(&sidecar.admin_url("/readyz")).await;
     assert_eq!(status, 200);
@@ -194,9 +201,12 @@ async fn i1_made_up_tokens_take_a_part_of_the_spool_and_leave_room_for_members()
     let (alice, mut made) = Made::first(world).await;
     fragile.database.hang();
     let unavailable = dropped("session_unavailable");
-    while world.sidecar.metric(&unavailable).await == 0.0 {
-        sees_with_token(&world.stranger(), &unknown_token(), "/about/").await;
-    }
+    in_time("a view that is dropped", async {
+        while world.sidecar.metric(&unavailable).await == 0.0 {
+            sees_with_token(&world.stranger(), &unknown_token(), "/about/").await;
+        }
+    })
+    .await;
     made.sees("alice", &alice, &["/about/"]).await;
     fragile.database.resume().await;
     made.are_recorded(world).await;

@@ -18,6 +18,7 @@ use crate::support::presence::{all_show, is_heard, is_listening, is_remembered, 
 use crate::support::redis::{RedisServer, eventually};
 use crate::support::redis_cluster::RedisCluster;
 use crate::support::redis_presence::{self, seen};
+use crate::support::service::in_time;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -185,10 +186,13 @@ async fn p9_a_node_that_hangs_costs_its_own_calls_their_time_and_no_others() {
     let hung = async {
         // Fails until the replica has been promoted, and is found.
         let mut failures = 0;
-        while presence.touch(&communities[0], &[Touch::now("b")]).await.is_err() {
-            failures += 1;
-            tokio::task::yield_now().await;
-        }
+        in_time("the replica", async {
+            while presence.touch(&communities[0], &[Touch::now("b")]).await.is_err() {
+                failures += 1;
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         failures
     };
     let others = async {

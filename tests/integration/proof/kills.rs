@@ -24,7 +24,7 @@ const UNSPOOLED: Duration = Duration::from_millis(50);
 /// has, one of the group before it, and its own.
 const SYNCS: u32 = 3;
 /// Shortest time that is taken for a sync: threads of a loaded process wait for their turn where the probe's does not.
-const LEAST_SYNC: Duration = Duration::from_millis(20);
+const LEAST_SYNC: Duration = Duration::from_millis(50);
 /// Between two syncs.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long before a kill a sync may have ended that tells how long those at the kill took.

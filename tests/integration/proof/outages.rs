@@ -12,6 +12,7 @@ use super::crowd::{Crowd, Pace, apart};
 use super::verdict::{Tables, Verdict};
 use super::{DROPS, KNOWN_PARTS, RETRIES, dice, drained, family, length, total};
 use crate::support::postgres::Postgres;
+use crate::support::redis::eventually;
 use crate::support::service::{BETWEEN_LOOKS, in_time};
 use crate::support::world::{Wanted, World};
 
@@ -177,11 +178,9 @@ async fn w9_postgres_is_out_of_connections_again_and_again() {
         let mut times = 0;
         while Instant::now() < end {
             pause(dice, 200..800).await;
-            let held = all_connections(&server, name).await;
+            let held = in_time("all connections", all_connections(&server, name)).await;
             let before = total(&world.sidecar, RETRIES).await;
-            while total(&world.sidecar, RETRIES).await == before {
-                tokio::time::sleep(BETWEEN_LOOKS).await;
-            }
+            eventually(async || total(&world.sidecar, RETRIES).await != before).await;
             times += 1;
             for connection in held {
                 connection.close().await.expect("it ends");

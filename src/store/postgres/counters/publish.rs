@@ -122,7 +122,7 @@ async fn lock(
     Ok(locked.into_iter().collect())
 }
 
-/// Notes in the counters what the app's columns show now; of how many it is not known what `current_visitors` should.
+/// Notes in the counters what the app's columns show now; of how many it is not known what `current_visitors` should show.
 async fn note_written(
     connection: &mut PgConnection,
     sql: &str,
@@ -139,7 +139,7 @@ async fn note_written(
 }
 
 /// Notes that the columns of the communities `$1` are written, with `$2` present, and reads of each whether it is still to be
-/// written; of those that were noted as that, and still are, it writes and reads nothing.
+/// written. Counters that were to be written and still are are neither changed nor returned.
 fn note_sql(operation: &Publish<'_>, table: &CommunityTable, columns: &CounterColumns) -> String {
     let id = &table.id;
     format!(
