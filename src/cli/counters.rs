@@ -20,6 +20,9 @@ use crate::routes::{CountedTypes, RouteNames};
 use crate::store::{self, CounterStore, PresentComparison, StoreError};
 use crate::tasks::Tasks;
 
+/// When a sidecar writes columns that are left to it.
+const BY_A_SIDECAR: &str = "within counters.interval, or once the app has unlocked the row or Redis answers";
+
 /// Communities looked up, and written, at a time.
 const PAGE: i64 = 100;
 
@@ -173,7 +176,7 @@ impl ComparisonRun<'_> {
         if self.waiting > 0 {
             let waiting = counted(self.waiting, "community waits", "communities wait");
             print_line(format_args!(
-                "{waiting} for the sidecar to write the columns: within counters.interval, or once the app has unlocked the row or Redis answers"
+                "{waiting} for the sidecar to write the columns: {BY_A_SIDECAR}"
             ));
         }
         if self.counters.of_events() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::present::Here;
-use super::{ComparisonRun, PAGE, Stopped, ToWrite};
+use super::{BY_A_SIDECAR, ComparisonRun, PAGE, Stopped, ToWrite};
 use crate::cli::{Failure, print_line};
 use crate::ids::CommunityId;
 use crate::printable::counted;
@@ -38,10 +38,9 @@ impl ComparisonRun<'_> {
         }
         let holder = Uuid::new_v4();
         if !self.take_lease(holder).await? {
-            print_line(
-                "the sidecar that keeps the counters writes them: within counters.interval, or once the app has unlocked the row or Redis \
-                 answers",
-            );
+            print_line(format_args!(
+                "the sidecar that keeps the counters writes them: {BY_A_SIDECAR}"
+            ));
             return self.leave_to_a_sidecar().await;
         }
         let outcome = self.write_all(holder).await;

@@ -15,6 +15,7 @@ use super::{
 use crate::support::member::FIREFOX;
 use crate::support::postgres::Postgres;
 use crate::support::service::in_time;
+use crate::support::sidecar::Sidecar;
 use crate::support::world::{Wanted, World};
 
 /// A world whose spool has so much room, and takes at most 4 KiB of views at a time.
@@ -27,6 +28,19 @@ fn with_a_spool_of(max_bytes: &str) -> Wanted {
     }
 }
 
+/// Has pages seen, one after the other, until one of the views is dropped; how many.
+async fn until_dropped(sidecar: &Sidecar, dropped: &str, visit: impl AsyncFn()) -> usize {
+    let mut seen = 0;
+    in_time("a view that is dropped", async {
+        while sidecar.metric(dropped).await == 0.0 {
+            visit().await;
+            seen += 1;
+        }
+    })
+    .await;
+    seen
+}
+
 #[tokio::test]
 async fn w12_a_full_spool_drops_and_counts_and_recording_resumes_by_itself() {
     let fragile = Fragile::start(with_a_spool_of("4KiB")).await;
@@ -35,12 +49,8 @@ async fn w12_a_full_spool_drops_and_counts_and_recording_resumes_by_itself() {
     let (alice, _) = Made::first(world).await;
 
     fragile.database.hang();
-    let mut seen = 0;
-    in_time("a view that is dropped", async {
-        while sidecar.metric(&dropped("spool_full")).await == 0.0 {
-            alice.sees("/about/").await;
-            seen += 1;
-        }
+    let seen = until_dropped(sidecar, &dropped("spool_full"), async || {
+        alice.sees("/about/").await;
     })
     .await;
     sidecar
@@ -80,14 +90,11 @@ async fn w12_a_spool_that_cannot_be_written_drops_what_memory_cannot_hold_and_re
     std::fs::remove_dir_all(&spool).unwrap();
     std::fs::write(&spool, "").unwrap();
     let unavailable = dropped("spool_unavailable");
-    let mut seen = 1;
-    in_time("a view that is dropped", async {
-        while sidecar.metric(&unavailable).await == 0.0 {
-            alice.sees("/about/").await;
-            seen += 1;
-        }
+    let more = until_dropped(sidecar, &unavailable, async || {
+        alice.sees("/about/").await;
     })
     .await;
+    let seen = 1 + more;
     assert_eq!(sidecar.metric("headcount_spool_up").await, 0.0);
     let (status, ready) = text(&sidecar.admin_url("/readyz")).await;
     assert_eq!(status, 200);
@@ -201,10 +208,8 @@ async fn i1_made_up_tokens_take_a_part_of_the_spool_and_leave_room_for_members()
     let (alice, mut made) = Made::first(world).await;
     fragile.database.hang();
     let unavailable = dropped("session_unavailable");
-    in_time("a view that is dropped", async {
-        while world.sidecar.metric(&unavailable).await == 0.0 {
-            sees_with_token(&world.stranger(), &unknown_token(), "/about/").await;
-        }
+    until_dropped(&world.sidecar, &unavailable, async || {
+        sees_with_token(&world.stranger(), &unknown_token(), "/about/").await;
     })
     .await;
     made.sees("alice", &alice, &["/about/"]).await;
